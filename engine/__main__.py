@@ -81,38 +81,19 @@ def meter(trace: Trace) -> str:
     )
 
 
-class Terminal:
-    """A text on stdout as it grows: its events, in order, with nothing printed that may yet be taken back.
+def show(events: Sequence[TokenEvent], colour: bool) -> None:
+    """Prints events of a text; in colour, tokens that were taken back stand struck through before the LLM's.
 
-    A terminal cannot unwrite a line that has scrolled away, so a draft waits until the LLM has read it. Where there is
-    colour, tokens that were taken back stand struck through before the LLM's.
+    A terminal cannot unwrite a line that has scrolled away, so the events must be settled.
     """
 
-    def __init__(self, colour: bool) -> None:
-        self._colour = colour
-        self._text = SettledEvents()
-
-    @property
-    def events(self) -> list[TokenEvent]:
-        """Of the text so far."""
-        return self._text.events
-
-    def add(self, event: TokenEvent) -> None:
-        """Takes the next event of the text, and prints what is settled with it."""
-        self._print(self._text.add(event))
-
-    def finish(self) -> None:
-        """Prints the rest, drafts included: the text ends here, by itself or because somebody stopped it."""
-        self._print(self._text.rest())
-
-    def _print(self, events: Sequence[TokenEvent]) -> None:
-        for event in events:
-            lost = event.taken_back if self._colour else ()
-            print(*(self._styled(each, _TAKEN_BACK) for each in lost), self._styled(event), sep="", end="", flush=True)
-
-    def _styled(self, event: TokenEvent, style: str = "") -> str:
+    def styled(event: TokenEvent, style: str = "") -> str:
         text = plain(event.text)
-        return f"{_STYLE[event.role]}{style}{text}{_RESET}" if self._colour and text else text
+        return f"{_STYLE[event.role]}{style}{text}{_RESET}" if colour and text else text
+
+    for event in events:
+        lost = event.taken_back if colour else ()
+        print(*(styled(each, _TAKEN_BACK) for each in lost), styled(event), sep="", end="", flush=True)
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> None:
@@ -127,21 +108,21 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
         print("note: no router belongs to this pair, so the SLM's confidence decides", file=sys.stderr)
         request = build_request(request, policy=policy)
     if request.setting.policy == "router":
-        own = {name: getattr(pair, name) for name in ("threshold", "acceptance") if getattr(options, name) is None}
-        request = build_request(request, **own)
-    if pair.router is not None and pair.router.warning and request.setting.policy == "router":
-        print(f"warning: {pair.router.warning}", file=sys.stderr)
+        dials = {name: getattr(pair, name) for name in ("threshold", "acceptance") if getattr(options, name) is None}
+        request = build_request(request, **dials)
+        if pair.router is not None and pair.router.warning:
+            print(f"warning: {pair.router.warning}", file=sys.stderr)
     if options.json:
         print(pair.generate(request).to_json())
         return
-    terminal = Terminal(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    text, colour = SettledEvents(), sys.stdout.isatty() and "NO_COLOR" not in os.environ
     try:
         for event in pair.stream(request):
-            terminal.add(event)
+            show(text.add(event), colour)
     finally:
-        terminal.finish()
-        if terminal.events:
-            print("\n\n" + meter(pair.trace(request, terminal.events)))
+        show(text.rest(), colour)
+        if text.events:
+            print("\n\n" + meter(pair.trace(request, text.events)))
 
 
 def _parser(settings: Settings) -> argparse.ArgumentParser:
@@ -165,7 +146,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     )
     add(
         "--max-draft",
-        type=_draft,
+        type=lambda text: int(text) if text.isdecimal() else text,  # the request refuses what is no length
         default=settings.max_draft,
         metavar="N",
         help="with --acceptance: tokens the SLM may write before the LLM reads them; auto goes by what a look costs "
@@ -184,14 +165,6 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     add("--top-k", type=int, default=0, metavar="K", help="keep the K likeliest tokens; 0 keeps all")
     add("--repetition-penalty", type=float, default=1.0, metavar="R", help="above 1 discourages what is there already")
     return parser
-
-
-def _draft(text: str) -> int | str:
-    """A length where it is one; whether it is possible the request says."""
-    try:
-        return int(text)
-    except ValueError:
-        return text
 
 
 if __name__ == "__main__":

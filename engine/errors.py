@@ -59,24 +59,15 @@ def first_fault(error: ValidationError, whole: str = "the file") -> str:
     return f"{where}: {first['msg']}" if where else first["msg"]
 
 
-SHOWN = 80
-"""The most characters of a value that a message shows."""
-
-
-def shown(value: Any, quoted: bool = False, limit: int = SHOWN) -> str:
-    """A value as a message shows it: one line of printable characters, cut off where it is long."""
+def shown(value: Any, quoted: bool = False, limit: int = 80) -> str:
+    """A value as a message shows it: one line of at most `limit` printable characters."""
+    long = isinstance(value, str | bytes | list | tuple) and len(value) > limit
     try:
-        text = (
-            value if isinstance(value, str) and not quoted else repr(value[:limit] if _is_long(value, limit) else value)
-        )
+        text = value if isinstance(value, str) and not quoted else repr(value[:limit] if long else value)
     except (ValueError, RecursionError):  # a whole number of thousands of digits
         text = f"a value of type {type(value).__name__}"
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: limit + 1])
-    return text if len(text) <= limit and not _is_long(value, limit) else text[: limit - 1] + "…"
-
-
-def _is_long(value: Any, limit: int) -> bool:
-    return isinstance(value, str | bytes | list | tuple) and len(value) > limit
+    return text if len(text) <= limit and not long else text[: limit - 1] + "…"
 
 
 def check_text(name: str, value: Any, most: int) -> None:
@@ -115,7 +106,7 @@ def log_fault(logger: logging.Logger, what: str, error: BaseException) -> None:
 
 
 def exit_status(run: Callable[[], int | None], *told: type[Exception]) -> int:
-    """Runs a command line and prints an error that the user can put right in one line, without a traceback.
+    """Runs a command line; an error that the user can put right is one line on stderr, without a traceback.
 
     Args:
         run: Returns its exit status, None for 0.
@@ -129,45 +120,37 @@ def exit_status(run: Callable[[], int | None], *told: type[Exception]) -> int:
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     try:
         try:
-            status = run()
-        except SystemExit:  # argparse has printed its help
-            _flush()
-            raise
-        _flush()
-        return status or 0
+            return run() or 0
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # while an error can still be told
     except (EngineError, *told) as error:
-        return _told(str(error), 2)
+        return _told(f"error: {error}", 2)
     except KeyboardInterrupt as stop:
-        return _told(str(stop) or "stopped", 130, "")
+        return _told(str(stop) or "stopped", 130)
     except BrokenPipeError:
         return _without_output(141)
     except OSError as error:
         if error.errno is None:
             raise
         name = f" ({error.filename})" if error.filename else ""
-        return _without_output(_told(f"{error.strerror}{name}", 2))
+        return _without_output(_told(f"error: {error.strerror}{name}", 2))
 
 
-def _told(message: str, status: int, prefix: str = "error: ") -> int:
+def _told(message: str, status: int) -> int:
     with suppress(OSError, ValueError):  # nobody may be listening there either
-        print(f"{prefix}{message}", file=sys.stderr, flush=True)
+        print(message, file=sys.stderr, flush=True)
     return status
 
 
 def _without_output(status: int) -> int:
     """Discards output that cannot be written; else Python would try again when it ends, and print a traceback."""
     try:
-        _flush()
+        sys.stdout.flush()
     except OSError:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
-
-
-def _flush() -> None:
-    """Writes what was printed, while an error can still be reported."""
-    if sys.stdout is not None:
-        sys.stdout.flush()
 
 
 class CommandParser(argparse.ArgumentParser):

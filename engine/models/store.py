@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FP32 = "fp32"
-"""The layout of a model that is kept as it is."""
+"""The layout of a model that is not quantised."""
 
 WEIGHTS = "model.safetensors"
 HEAD, EMBEDDING = "lm_head", "model.embed_tokens.weight"
 _MADV_DONTNEED = 4  # of Linux
 
 Read = Callable[..., Tensor]
-"""Of a tensor's name and a dtype, bf16 if none is given."""
+"""Reads a tensor by its name in a dtype, bf16 if none is given."""
 
 
 def cpu_layout(wanted: str = "auto") -> str:
@@ -51,26 +51,24 @@ def cpu_layout(wanted: str = "auto") -> str:
 
 
 def form(layout: str) -> str:
-    """What a layout holds, for people."""
+    """The number format of a layout, for people."""
     return layout if layout in ("int8", FP32) else "NF4"
 
 
 def stored_bytes(weights: int, layout: str) -> int:
-    """Bytes that so many weights take in a layout at most, on the disk and in memory; the embedding is in bf16."""
-    each = {FP32: 4.0, "int8": 1.6}.get(layout, 1.1)  # a small model's embedding is a third of it
+    """Bytes that so many weights take at most, on the disk and in memory."""
+    each = {FP32: 4.0, "int8": 1.6}.get(layout, 1.1)  # the embedding, a third of a small model, is in bf16
     return int(each * weights)
 
 
 @dataclass
 class StoredModel:
-    """What a store holds of a model; it has the methods of transformers' models that the engine calls.
+    """A loaded model, with the attributes and methods of transformers' models that the engine uses.
 
     Attributes:
-        config: What the model's `config.json` says.
-        layers, norm: Of the decoder.
+        config: The values of the model's `config.json`.
         embed_tokens: Ids [n] → states [n, d].
         lm_head: States [n, d] → logits [n, vocabulary].
-        rotary_emb: As `Rotary`.
     """
 
     config: SimpleNamespace
@@ -83,11 +81,11 @@ class StoredModel:
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """The device of its weights."""
         return self.embed_tokens.weight.device
 
     def get_decoder(self) -> StoredModel:
-        """All but `lm_head` is found here, too."""
+        """The model itself, which has the decoder's attributes, too."""
         return self
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -107,7 +105,7 @@ class Rotary:
 
     @cached_property
     def _angles(self) -> tuple[Tensor, float]:
-        """The angle that each half of a head turns by from one position to the next, and a factor of the result."""
+        """Angles [head_dim / 2] by which pairs of a head turn from one position to the next, and a factor."""
         kind = self._config.rope_parameters["rope_type"]
         if kind == "default":
             width = head_dim(self._config)
@@ -130,12 +128,12 @@ class Rotary:
 def quantise(model: PreTrainedModel, layout: str, read: Read) -> dict[str, Tensor]:
     """Turns a dense model into the tensors by name that `load` reads.
 
-    Every `nn.Linear` is quantised, `lm_head` included; everything else is kept in bf16.
+    Every `nn.Linear` is quantised, `lm_head` included; everything else stays in bf16.
 
     Args:
-        model: Without memory for its weights.
-        layout: Of the table above, but not `FP32`.
-        read: Reads one tensor of the model by its name, so that the dense model is never in memory.
+        model: On "meta", without memory for its weights.
+        layout: One of the table above.
+        read: Reads one tensor at a time, so that the dense model is never in memory.
     """
     tensors: dict[str, Tensor] = {}
     for name, module in model.named_modules():
@@ -152,22 +150,22 @@ def quantise(model: PreTrainedModel, layout: str, read: Read) -> dict[str, Tenso
 
 
 def save(tensors: dict[str, Tensor], path: Path) -> None:
-    """Writes what `quantise` gives."""
+    """Writes the tensors of `quantise`."""
     save_file(tensors, path, metadata={"format": "pt"})
 
 
 def load(path: Path, config: dict[str, Any], layout: str, device: torch.device | str = "cpu") -> StoredModel:
-    """Reads what `save` wrote.
+    """Reads a model from the file that `save` wrote.
 
     Matrices are copied out of the mapped file, where they begin at any address: on a cache line, as torch puts them,
-    one token takes 33 and 78 ms (0.5B, 1.5B, one thread) instead of 42 and 112. On a processor the embedding, of which
-    a few rows are looked up, stays mapped.
+    one token takes 33 and 78 ms (0.5B, 1.5B, one thread) instead of 42 and 112. On a processor the embedding stays
+    mapped, since only a few of its rows are looked up.
 
     Args:
         path: The file.
-        config: What the model's `config.json` says.
-        layout: Of the file. On a processor it must be its own (`cpu_layout`): the kernels do not check.
-        device: Where to.
+        config: The values of the model's `config.json`.
+        layout: The file's. On a processor it must be `cpu_layout`: the kernels do not check.
+        device: For the weights.
 
     Raises:
         safetensors.SafetensorError, KeyError, ValueError: The file is damaged or is not this model's.
@@ -207,13 +205,13 @@ def _layer(stored: _Stored, config: SimpleNamespace, number: int) -> Layer:
 
 
 class _Stored:
-    """The tensors of an open file, in the form that the products want them."""
+    """The tensors of an open file, in the form that the layers want."""
 
     def __init__(self, file: Any, layout: str, device: torch.device | str) -> None:
         self._file, self._layout, self._device, self._names = file, layout, device, set(file.keys())
 
     def vector(self, name: str) -> Tensor:
-        """A norm's weights or a bias; with int8, all between the products is float32."""
+        """A norm's weights or a bias; with int8, everything between the products is float32."""
         vector = _own([self._file.get_tensor(name)])
         return (vector.float() if self._layout == "int8" else vector).to(self._device)
 
@@ -227,7 +225,7 @@ class _Stored:
         return kind.from_pretrained(weight.to(self._device))
 
     def product(self, inputs: int, outputs: dict[str, int]) -> nn.Module:
-        """Matrices [out, inputs] by name, which read the same input."""
+        """One layer of several matrices [out, inputs] that read the same input; `outputs` has their rows by name."""
         if self._layout == "plain":
             layers = [nf4.linear4bit(self._file, name, inputs, rows) for name, rows in outputs.items()]
             return joined([layer.to(self._device) for layer in layers])
@@ -246,8 +244,8 @@ class _Stored:
 def _own(mapped: Sequence[Tensor]) -> Tensor:
     """Copies tensors of one width out of a mapped file, into one.
 
-    Tensor.copy_ would do it with all threads, and waits long for each of them while the machine is busy: that took 8 s
-    instead of 1 for the pair. One thread keeps up with the memory.
+    One thread keeps up with the memory. `Tensor.copy_` uses all threads and waits for each: on a busy machine that took
+    8 s instead of 1 for the pair.
     """
     whole = torch.empty(sum(map(len, mapped)), *mapped[0].shape[1:], dtype=mapped[0].dtype)
     for part, each in zip(whole.split([*map(len, mapped)]), mapped, strict=True):
@@ -256,9 +254,9 @@ def _own(mapped: Sequence[Tensor]) -> Tensor:
 
 
 def _let_go(path: Path) -> None:
-    """Takes a mapped file's pages out of this process: what was copied out of it would count twice, 1.1 GB for `cpu`.
+    """Takes a mapped file's pages out of this process, where copied tensors would count twice; on Linux only.
 
-    They stay in the system's cache, for the next start, and come back when they are read. On Linux only.
+    The pages stay in the system's cache for the next start, and come back when they are read.
     """
     with suppress(OSError, AttributeError):
         for line in Path("/proc/self/maps").read_text("utf-8", errors="replace").splitlines():
@@ -274,7 +272,7 @@ def _check(name: str, tensor: Tensor, shape: Sequence[int]) -> None:
 
 
 def as_transformers(folder: Path, layout: str) -> PreTrainedModel:
-    """A converted model as transformers runs it, on the processor, with the products of this engine."""
+    """A converted model in transformers' own modules, on the processor, with this engine's layers in them."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -293,7 +291,7 @@ def as_transformers(folder: Path, layout: str) -> PreTrainedModel:
 
 
 def dense(model: PreTrainedModel, read: Read, dtype: torch.dtype = torch.bfloat16) -> Any:
-    """A model that was made on "meta", with its weights as `read` brings them, in eval mode and without gradients."""
+    """Gives a model on "meta" its weights; it is then in eval mode and without gradients."""
     model.load_state_dict({name: read(name, dtype) for name in model.state_dict()}, assign=True)
     if model.config.tie_word_embeddings:
         model.tie_weights()

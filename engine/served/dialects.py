@@ -1,7 +1,7 @@
-"""What is asked of each kind of server and what it answers: tables of small functions, one table a server.
+"""The kinds of servers: what each can do, how it is asked, and how its answer is read.
 
-A question is a whole text as token ids. The answer is, for the last tokens of it, the likeliest next ones with their
-log-probabilities. A server caches what it has read of texts that begin alike, so that it reads only what is new.
+A question is a whole text as token ids. The answer has, after each of the text's last tokens, the likeliest next tokens
+with their log-probabilities. A server caches the beginnings of texts, so that it reads only what is new.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any, NamedTuple
 from engine.errors import ServerError, shown
 
 LEAST_LOGPROB = -1e4
-"""Of a token that the server does not name: its probability is 0 in double precision, too, and no figure is NaN."""
+"""For a token that the server does not name: a probability of 0, also in double precision, without infinities."""
 
 _BY_ID = "token_id:"
 
 
 @dataclass(frozen=True)
 class Inquiry:
-    """What comes next in a text.
+    """A question: which tokens come next in a text?
 
     Attributes:
         tokens: The text as ids, at least one.
-        looks: After how many of its last tokens the answer is wanted, at least 1.
-        top: How many of the likeliest tokens are wanted each time.
-        model: What the server calls its model.
+        looks: After how many of its last tokens, at least 1.
+        top: How many of the likeliest tokens are wanted at each.
+        model: The server's name for its model.
         vocabulary: Ids from here on are padding, and left out.
     """
 
@@ -46,7 +46,7 @@ class Likely(NamedTuple):
 
 
 class WrongAnswer(ServerError):
-    """A reply that does not have the shape it should have; asked again, it may."""
+    """A reply of another shape than the server documents; the next may be right."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Dialect:
 
     Attributes:
         name: For people.
-        owner: What `/v1/models` names as the owner of its models.
-        path, body, read: Where a question goes, what is sent as JSON, and what the reply says per position looked at.
-            `read` may raise anything: the reply is not to be trusted.
-        judges: Whether one answer can be about several tokens of a text, so that drafts are verified.
+        owner: The owner of its models, by `/v1/models`.
+        path, body, read: The path of a question, its JSON, and a reader of the reply, one `Likely` per look. `read` may
+            raise anything, since the reply is not to be trusted.
+        judges: Whether one answer can have several looks, so that drafts are verified.
         rereads: Whether the server then reads the whole text again.
         most: Likeliest tokens that it tells by default, at most.
-        tokens_body: What is sent to `tokens_path` for the ids of a text, which the reply has as `tokens`.
+        tokens_body: The JSON that asks `tokens_path` for a text's ids, which the reply has as `tokens`.
         writes: Whether it writes whole texts and scores them (`ServedModel.complete` and `score`).
     """
 
@@ -78,7 +78,7 @@ class Dialect:
     writes: bool = False
 
     def answer(self, question: Inquiry, reply: Any) -> list[Likely]:
-        """What a reply says; raises WrongAnswer if it is not of the shape that its server documents."""
+        """Reads a reply, one `Likely` per look; raises WrongAnswer if it has another shape."""
         found = shaped(lambda: self.read(question, reply))
         if len(found) != question.looks:
             raise WrongAnswer(f"{question.looks} positions were asked for, and {len(found)} are answered")
@@ -86,7 +86,7 @@ class Dialect:
 
 
 def shaped(read: Callable[[], Any]) -> Any:
-    """What `read` finds in a reply; raises WrongAnswer where the reply has another shape."""
+    """Calls `read`, and raises WrongAnswer where it stumbles over a reply of another shape."""
     try:
         return read()
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -94,9 +94,9 @@ def shaped(read: Callable[[], Any]) -> Any:
 
 
 def likely(question: Inquiry, pairs: Iterable[tuple[Any, Any]], chosen: Any = None) -> Likely:
-    """The likeliest of (token id, log-probability), best first; `chosen` is the server's own among equals.
+    """The likeliest of pairs of token id and log-probability, best first; among equals `chosen` comes first.
 
-    Raises ValueError for what is no id or no logarithm of a probability, and where nothing is left.
+    Raises ValueError for another id or log-probability than there can be, and where nothing is left.
     """
     found: dict[int, float] = {}
     for id, logprob in pairs:

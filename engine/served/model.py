@@ -1,10 +1,10 @@
-"""A language model behind a server, as the decode loop needs it; the local one is `engine.model.language_model`.
+"""A language model behind a server, for the decode loop; the local one is `engine.model.language_model`.
 
-Its "hidden state" at a position is what the server said there: the ids of the likeliest tokens and their
-log-probabilities. Its logits are these, and next to nothing for all other tokens. So a greedy token is the LLM's own,
-and a sampled one is drawn here, with the text's own seed, as if the request had asked for `top_k` of that many.
+Its "hidden state" at a position holds the ids of the likeliest tokens and their log-probabilities, as the server told
+them. Its logits are these, and next to nothing for all other tokens. So a greedy token is the LLM's own, and a sampled
+one is drawn here, with the text's own seed, as with `top_k` at that many.
 
-Questions are asked side by side. A row whose answer is still on its way is put off, and the others write on.
+Rows are asked about side by side. A row whose answer is still on its way waits, and the others write on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from engine.served.dialects import (
 from engine.served.text_cache import Asked, TextCache
 
 _WAIT_SECONDS = 0.02
-"""For answers, before rows are put off: a step of the others must not take much longer than without a server."""
+"""How long a step waits for answers; then it goes on without the rows that have none."""
 
 UNKNOWN = ModelCost(0, 0, 0, 0, 0, 0, 0, head_table=((1, 0.0),))
 """The cost of a model whose configuration is not known here, but for its seconds."""
@@ -96,7 +96,7 @@ class ServedModel:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the server now and what follows, for people; empty while it answers."""
+        """The server's failure and its consequence, for people; empty while it answers."""
         trouble = self.connection.trouble
         if not trouble:
             return ""
@@ -112,10 +112,10 @@ class ServedModel:
         """Asks about texts that have new tokens; see `LanguageModel.feed`.
 
         Returns:
-            Per row what the server said after its last tokens, float64 [looks, 2 · top]; None where it has not yet.
+            Per row the states after its last tokens, float64 [looks, 2 · top]; None where the answer is on its way.
 
         Raises:
-            ServerError: For one of the rows there is no answer and will be none. All are as they were.
+            ServerError: One of the rows will get no answer. All rows are as they were.
         """
         wanted = [len(chunk) for chunk in chunks] if looks is None else looks
         asked = {
@@ -138,7 +138,7 @@ class ServedModel:
         return read
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """What the server said [n, 2 · top] → float32 logits [n, vocabulary], which are log-probabilities."""
+        """States [n, 2 · top] → float32 logits [n, vocabulary], which are log-probabilities."""
         ids, logprobs = hidden.split(self.top, dim=-1)
         logits = torch.full((len(hidden), self.vocabulary), LEAST_LOGPROB, device=hidden.device)
         return logits.scatter_(-1, ids.long(), logprobs.float())
@@ -231,21 +231,21 @@ class ServedModel:
         return self._asked(self.dialect.path, self.dialect.body(question), partial(self.dialect.answer, question))
 
     def _answer(self, cache: TextCache, row: int, future: Future[list[Likely]]) -> torch.Tensor | None:
-        """What came back; None where nothing has yet, and where the row is to be written on without the server."""
+        """The states of an answer; None where it is on its way, or the row is written on without the server."""
         if not future.done():
             return None
         try:
             return self._states(future.result())
         except ServerError:
             if not self.gone:
-                raise  # the row's question stays: whoever tries which row it is need not wait again
+                raise  # the question stays, so that the caller finds the row at fault without another wait
             cache.settle(row)
             return None
 
     def _states(self, answer: Sequence[Likely]) -> torch.Tensor:
-        """Ids and log-probabilities side by side; places of a short list repeat its last token, which changes nothing.
+        """Ids and log-probabilities side by side; a short list is filled with its last token, which changes nothing.
 
-        Where the server's own choice is no likelier than another, it is a hair likelier here.
+        Where the server's own choice has an equal, it is made a hair likelier here.
         """
         rows: list[list[float]] = []
         for ids, logprobs in answer:

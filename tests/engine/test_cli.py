@@ -13,8 +13,9 @@ import pytest
 
 import engine.pair
 from engine import Trace, fold_revealed
-from engine.__main__ import Terminal, main, plain
+from engine.__main__ import main, plain, show
 from engine.events import taken_back
+from engine.events.settled import SettledEvents
 from tests.support.routers import make_router
 
 VERIFIED = ("hello", "--threshold", "0", "--acceptance", "0.02", "--max-draft", "4")
@@ -72,16 +73,16 @@ def test_a_terminal_strikes_through_what_was_taken_back_where_it_stood(capsys, r
 
 
 def test_a_draft_is_printed_once_the_llm_has_read_it_or_the_text_is_stopped(capsys, random_pair):
-    terminal, out = Terminal(colour=False), ""
+    text, out = SettledEvents(), ""
     for event in random_pair.stream("hello", max_new_tokens=40, **SAME):
-        terminal.add(event)
+        show(text.add(event), False)
         out += capsys.readouterr().out
-        settled = itertools.takewhile(lambda each: not each.provisional, fold_revealed(terminal.events))
+        settled = itertools.takewhile(lambda each: not each.provisional, fold_revealed(text.events))
         assert out == plain("".join(each.text for each in settled))
-        if terminal.events[-1].provisional and len(terminal.events) > 20:
+        if text.events[-1].provisional and len(text.events) > 20:
             break
-    terminal.finish()
-    assert out + capsys.readouterr().out == plain("".join(each.text for each in terminal.events))
+    show(text.rest(), False)
+    assert out + capsys.readouterr().out == plain("".join(each.text for each in text.events))
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
