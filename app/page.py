@@ -184,7 +184,7 @@ def _playground(
 
     def restore(entered: Any) -> None:
         entered.then(handlers.versions, **of_a_text)
-        restored = wire_share(entered, host, sessions, share, note, stream, fields)
+        restored = wire_share(entered, host, sessions, share, note, fields)
         for event in (restored.then, timer.tick):
             event(handlers.follow_loading, inputs=[policy, *dials], outputs=loading, queue=False, **QUIET)
 

@@ -19,7 +19,7 @@ export { formerKey } from './stream/window.js';
 export { start as theme } from './header/theme.js';
 export { start as link_note } from './share/link_note.js';
 export { start as share } from './share/share.js';
-export { keep, keptFields, keptText, keptTrace } from './share/storage.js';
+export { keep, keptFields, keptText, keptTrace, startKept } from './share/storage.js';
 export { start as slider } from './slider/slider.js';
 export { start as stream } from './stream/stream.js';
 export { start as sweep } from './sweep/sweep.js';

@@ -179,7 +179,6 @@ class BareWindow:
         self.tokens: list[str] = []
         self.state, self.finish, self.note = "idle", None, ""
         self.number = self.shown = -1
-        self.cuts = 0
         self.first: float | None = None
         # Open for as long as the window is, as a browser's.
         beat = client.build_request("GET", f"gradio_api/heartbeat/{session}")
@@ -224,8 +223,7 @@ class BareWindow:
         if enough():
             return True
         began = time.perf_counter()
-        have = f"{self.shown}.{len(self.tokens)}.{int(self.state in ENDS)}.{self.cuts}"
-        known = {"stream": have} if self.shown >= 0 else {}
+        known = {"stream": str(self.shown)} if self.shown == self.number >= 0 and self.state in ENDS else {}
         for name, data in server_events(self.client, f"gradio_api/citer/feed/{self._key}", known):
             if name == "quiet":
                 return enough()
@@ -236,23 +234,19 @@ class BareWindow:
         raise Lost(f"the feed broke off; {self._where(began)}")
 
     def _take(self, message: dict[str, Any]) -> None:
-        number, start, kept = message["n"], message["from"], message["kept"]
+        number, cut = message["n"], message["cut"]
         if number < self.number:
             return
         if number != self.number:
             self.first = None
         self.number, self.state = number, message["state"]
         self.finish, self.note = message["finish"], message["note"]
-        if number != self.shown:
-            if not message["count"] and not kept:
-                return  # the last text stays until there is a new one
-            there = kept[1] if kept and kept[0] == self.shown else 0
-            self.tokens, self.shown = self.tokens[:there], number
-        if start > len(self.tokens):
+        if number != self.shown and not cut + message["count"]:
+            return  # the last text stays until there is a new one
+        if cut > len(self.tokens):
             raise Lost("tokens are missing in the feed")
-        if message["cuts"] > self.cuts or start < len(self.tokens):
-            del self.tokens[start:]
-        self.cuts = message["cuts"]
+        self.shown = number
+        del self.tokens[cut:]
         self.tokens += [token[0] for token in message["tokens"]]
         if self.tokens and self.first is None:
             self.first = time.perf_counter()
