@@ -15,12 +15,11 @@ from typing import Any
 
 import gradio as gr
 
-from app.components import QUIET, drawn, in_browser, to_json
+from app.components import QUIET, STARTED, drawn, in_browser, tells, to_json
 from app.controls import fill
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, FIELDS, fitting, held_fields, read_query, trace_fields
 from app.figures import counted, dial, pair_name
-from app.handlers import STARTED
 from app.recorded import Recorded
 from app.running.host import Host
 from app.running.run import Run
@@ -46,12 +45,6 @@ _NAMES = {
     "turns": "conversation before it",
 }
 
-
-_TELL_FIELDS = f"""(...values) => {{
-  const names = {json.dumps(FIELDS)};
-  const detail = Object.fromEntries(names.map((name, i) => [name, values[i]]));
-  document.dispatchEvent(new CustomEvent('citer-fields', {{ detail }}));
-}}"""
 
 _MOST_KEPT = 1_500_000  # characters of the fields, whose prompt may have a million
 
@@ -96,14 +89,14 @@ def wire_share(
     """
     handlers = _ShareHandlers(host, sessions, fields)
     for opener in (bar, note):
-        opened = opener.upload(handlers.open_trace, outputs=[opener, *fields], **QUIET, queue=False)
+        opened = opener.upload(handlers.open_trace, outputs=[opener, *fields], **QUIET)
         opened.success(None, js=STARTED, **QUIET)
-    gr.on([field.change for field in fields], None, inputs=list(fields), js=_TELL_FIELDS, **QUIET)
+    gr.on([field.change for field in fields], None, inputs=list(fields), js=tells("citer-fields", *FIELDS), **QUIET)
     # By themselves, as a trace may take long to read: what is typed meanwhile stays. Both components can carry a text.
-    restored = entered.then(handlers.restore_text, bar, None, js=in_browser("keptTrace"), **QUIET, queue=False)
+    restored = entered.then(handlers.restore_text, bar, None, js=in_browser("keptTrace"), **QUIET)
     restored.success(None, js=in_browser("startKept"), **QUIET)
     carriers, js = [note, bar], in_browser("keptFields")
-    return entered.then(handlers.restore_fields, carriers, [note, *fields], js=js, **QUIET, queue=False)
+    return entered.then(handlers.restore_fields, carriers, [note, *fields], js=js, **QUIET)
 
 
 def keep_texts(demo: gr.Blocks, names: Collection[str]) -> None:

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.components import QUIET, Panel, drawn, in_browser
+from app.components import EACH_TIME, QUIET, Panel, drawn, in_browser
 from app.entrance.callers import Callers
 from app.running.host import Host
 from app.running.session import UNHEARD_SECONDS, Session
@@ -156,9 +156,10 @@ def wire_feed(demo: gr.Blocks, feeds: Feeds, panels: Mapping[str, Panel]) -> Any
         messages = await feeds.whole(session, request.session_hash)
         return [session.key, *(messages.get(name, gr.skip()) for name in panels)]
 
-    entered = demo.load(key, opener, opener, js=in_browser("formerKey"), queue=False, **QUIET)
+    entered = demo.load(key, opener, opener, js=in_browser("formerKey"), **QUIET)
     outputs = [opener, *panels.values()]
-    opener.unreached(whole, outputs=outputs, trigger_mode="multiple", concurrency_limit=None, **QUIET)
+    # The queue lets gradio's page wait for minutes, whatever a proxy thinks of that.
+    opener.unreached(whole, outputs=outputs, concurrency_limit=None, **EACH_TIME | {"queue": True})
     return entered
 
 

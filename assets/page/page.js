@@ -10,7 +10,7 @@ import './lib/tabs.js';
 // The page is seen once its parts stand: gradio mounts them one after the other, which would push the first ones down.
 setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there')), 100);
 
-export { dialsThere } from './lib/dom.js';
+export { dialsThere, tell } from './lib/dom.js';
 
 export { start as compare } from './compare/compare.js';
 export { start as conversation } from './conversation/conversation.js';

@@ -197,27 +197,6 @@ class BareWindow:
             raise refusal_of(answer)
         return answer
 
-    def join(self, name: str, data: list[Any]) -> str:
-        """Puts an event into gradio's queue; `outcome` says what became of the one of this id."""
-        body = {"data": data, "fn_index": self.served.events[name], "session_hash": self.session}
-        answer = self.client.post("gradio_api/queue/join", json=body)
-        if answer.status_code != 200:
-            raise refusal_of(answer)
-        return answer.json()["event_id"]
-
-    def outcome(self, event: str) -> None:
-        """Waits for an event in the queue; Refused with its reason if it failed."""
-        began = time.perf_counter()
-        for _, data in server_events(self.client, "gradio_api/queue/data", {"session_hash": self.session}):
-            message = json.loads(data)
-            if message.get("msg") == "process_completed" and message.get("event_id") == event:
-                if not message["success"]:
-                    raise refusal(message["output"])
-                return
-            if message.get("msg") == "unexpected_error":
-                raise refusal(message.get("message"))
-        raise Lost(f"an event of the page has no outcome; {self._where(began)}")
-
     def follow(self, enough: Callable[[], bool] = lambda: False) -> bool:
         """Reads the feed until `enough` or until the server has no more; whether it was enough."""
         if enough():
@@ -258,9 +237,8 @@ class BareWindow:
     def write(self, asked: Asked) -> float:
         """Presses Generate and reads to the end; seconds to the first token."""
         before, began = self.number, time.perf_counter()
-        event = self.join("write", asked.fields(self.served))
+        self.post("write", asked.fields(self.served))
         over = self.follow(lambda: self.ended(before))
-        self.outcome(event)
         if not over and not self.follow(lambda: self.ended(before)):
             raise Lost(f"the feed went quiet before the text had ended; {self._where(began)}")
         self.check_end("done")
