@@ -1,6 +1,7 @@
 """What the Playground's events do, and how every tab's Stop button works.
 
-Events start jobs, whose texts the feed brings; which event calls what is wired in `app.page`.
+Events start jobs, whose texts the feed brings, with the reason where one fails. Which event calls what is wired in
+`app.page`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.components import QUIET, Panel, refusal
+from app.components import EACH_TIME, QUIET, STARTED, refusal, tells
 from app.controls import fill, policy_update, scoring_choices
 from app.conversation import conversation_after
 from app.entrance.said import said_fields, said_number, said_text
@@ -26,16 +27,6 @@ from app.share.home import home_address
 from app.stream.versions import versions_message
 from app.sweep import Sweep, SweepRun
 from engine import EngineError, Role, Settings
-
-EACH_TIME: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
-"""Of events that start a job: a second one is not dropped, it stops the first."""
-
-STARTED = "() => { document.dispatchEvent(new CustomEvent('citer-start')); }"
-"""In the browser: the feed is opened, where it is not open."""
-
-REFUSED = "() => { document.dispatchEvent(new CustomEvent('citer-refused')); }"
-"""In the browser: what was asked for will not come."""
-
 
 GONE = (
     "The server has the texts of this window no more: they had to make room for others, the connection was lost for a "
@@ -164,21 +155,13 @@ class Handlers:
                 session.continue_from(SweepRun(job, row), threshold, acceptance, self.host)
         return versions_message(session)
 
-    def ended(self, request: gr.Request) -> str:
-        """Says why a text could not be written, if it could not; else what the versions are now."""
-        session = self.sessions.get(request.session_hash)
-        raise_error(session.run)
-        return versions_message(session)
-
     def versions(self, request: gr.Request) -> str:
-        """What the versions are now, also where a text failed and `ended` said why: what it had is one of them."""
+        """What the versions are now."""
         return versions_message(self.sessions.get(request.session_hash))
 
     def sweep_ended(self, request: gr.Request) -> None:
-        """Says why a sweep could not be made; where it has no texts, the sliders belong to the last one again."""
-        session = self.sessions.get(request.session_hash)
-        _leave_empty_sweep(session)
-        raise_error(session.jobs.get(SWEEP))
+        """Where a sweep has no texts, the sliders belong to the last text again."""
+        _leave_empty_sweep(self.sessions.get(request.session_hash))
 
     def follow_loading(self, policy: str, threshold: float, acceptance: float, request: gr.Request) -> list[Any]:
         """How far loading is; once the models are loaded, what they can do, and where their router starts.
@@ -233,21 +216,5 @@ def wire_stop(
 
     for start in starts:
         start.success(None, js=STARTED, **QUIET)
-        start.failure(None, js=REFUSED, **QUIET)
-    button.click(stop, queue=False, trigger_mode="multiple", **QUIET)
-
-
-def wire_job(button: gr.Button, sessions: Sessions, kind: str, started: Any, panel: Panel) -> None:
-    """`wire_stop` for a tab whose jobs are of one kind and drawn by one panel; also says why a job failed."""
-
-    def ended(request: gr.Request) -> None:
-        raise_error(sessions.get(request.session_hash).jobs.get(kind))
-
-    panel.ended(ended, **EACH_TIME)
-    wire_stop(button, sessions, lambda session: [session.jobs.get(kind)], [started])
-
-
-def raise_error(job: Job | None) -> None:
-    """Shows a job's error, if it has one."""
-    if job is not None and job.error:
-        raise refusal(job.error)
+        start.failure(None, js=tells("citer-refused"), **QUIET)
+    button.click(stop, **EACH_TIME)

@@ -14,14 +14,14 @@ from gradio.components import Component
 from app import controls
 from app.api import add_api, ready
 from app.compare.tab import ComparisonUpdates, compare_tab
-from app.components import ASSETS, QUIET, SCRIPTS, Panel, drawn
+from app.components import ASSETS, EACH_TIME, QUIET, SCRIPTS, STARTED, Panel, drawn, tells
 from app.conversation import conversation_panel
 from app.entrance.callers import Callers, calling_address
 from app.entrance.gradio_parts import PageBlocks
 from app.entrance.launch import page_app
 from app.entrance.metrics import metrics_route
-from app.fields import FIELDS
-from app.handlers import EACH_TIME, STARTED, Handlers, wire_stop
+from app.fields import DIALS, FIELDS
+from app.handlers import Handlers, wire_stop
 from app.header import header_html
 from app.recorded import Recorded
 from app.running.host import Host
@@ -42,15 +42,7 @@ from engine.guard.guard import Guard
 from engine.guard.limits import Places
 
 MAX_WAITING = 128
-"""Events that wait in gradio's queue. Those that write have places of their own; these take milliseconds."""
-
-_LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
-
-_WENT = "() => { document.dispatchEvent(new CustomEvent('citer-went')); }"
-_UNFOLLOWED = "() => { document.dispatchEvent(new CustomEvent('citer-unfollowed')); }"
-_TELL_DIALS = """(threshold, acceptance, policy) => {
-  document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold, acceptance, policy } }));
-}"""
+"""Events that wait in gradio's queue: windows without a feed, and calls of `/generate`, which have places beside."""
 
 
 def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> gr.Blocks:
@@ -147,45 +139,40 @@ def _playground(
         more = controls.more_card(settings, start)
     by_name: dict[str, Any] = {"prompt": prompt, "turns": conversation, **more}
     fields = [by_name[name] for name in FIELDS]
-    dials = [by_name[name] for name in ("threshold", "acceptance")]
+    dials = [by_name[name] for name in DIALS]
     policy = by_name["policy"]
     handlers = Handlers(host, sessions, settings, fields)
     for begins in (stream.change_text, sweep.sweep, sweep.open_text):
         begins(None, js=STARTED, **QUIET)
     to_versions: dict[str, Any] = {"outputs": versions, **EACH_TIME}
-    # What needs a text that the window has: where the server has it no more, `lib/refused.js` says so with the way out,
-    # and gradio, which tells of what its queue refuses, has none.
-    of_a_text = to_versions | {"queue": False}
     started = [
         generate.click(handlers.write, inputs=fields, **to_versions),
-        slider.commit(handlers.set_dials, inputs=[*dials, policy], outputs=versions, **_LIVE),
-        stream.change_text(handlers.change_text, inputs=by_name["max_new_tokens"], **of_a_text),
+        slider.commit(handlers.set_dials, inputs=[*dials, policy], **to_versions | {"trigger_mode": "always_last"}),
+        stream.change_text(handlers.change_text, inputs=by_name["max_new_tokens"], **to_versions),
         sweep.sweep(handlers.sweep, inputs=fields, **to_versions),
-        sweep.open_text(handlers.open_text, inputs=dials, **of_a_text),
+        sweep.open_text(handlers.open_text, inputs=dials, **to_versions),
     ]
     wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started)
-    stream.ended(handlers.ended, **to_versions).failure(handlers.versions, **to_versions)
+    stream.ended(handlers.versions, **to_versions)
     sweep.ended(handlers.sweep_ended, **EACH_TIME)
-    sweep.scrub(handlers.scrub, **of_a_text)
-    followed = stream.follow_up(handlers.follow_up, outputs=conversation, queue=False, **QUIET)
-    followed.failure(None, js=_UNFOLLOWED, **QUIET)
+    sweep.scrub(handlers.scrub, **to_versions)
+    followed = stream.follow_up(handlers.follow_up, outputs=conversation, **QUIET)
+    followed.failure(None, js=tells("citer-unfollowed"), **QUIET)
     # The history asks for one at a time: the fields follow to the text that is shown last.
-    gone = versions.go_to(
-        handlers.go_to, inputs=prompt, outputs=[versions, *fields], queue=False, trigger_mode="multiple", **QUIET
-    )
+    gone = versions.go_to(handlers.go_to, inputs=prompt, outputs=[versions, *fields], **EACH_TIME)
     gone.success(None, js=STARTED, **QUIET)
     for event in (gone.success, gone.failure):
-        event(None, js=_WENT, **QUIET)
+        event(None, js=tells("citer-went"), **QUIET)
     # In the browser, also where the server moved the dials.
     changes = [control.change for control in (*dials, policy)]
-    gr.on(changes, None, inputs=[*dials, policy], js=_TELL_DIALS, **QUIET)
+    gr.on(changes, None, inputs=[*dials, policy], js=tells("citer-dials", *DIALS, "policy"), **QUIET)
     timer = gr.Timer(0.5, active=False)  # until the fields are restored: what loads must not move them before
     loading = [header, policy, timer, slider, *examples.values()]
 
     def restore(entered: Any) -> None:
-        entered.then(handlers.versions, **of_a_text)
-        restored = wire_share(entered, host, sessions, share, note, stream, fields)
+        entered.then(handlers.versions, **to_versions)
+        restored = wire_share(entered, host, sessions, share, note, fields)
         for event in (restored.then, timer.tick):
-            event(handlers.follow_loading, inputs=[policy, *dials], outputs=loading, queue=False, **QUIET)
+            event(handlers.follow_loading, inputs=[policy, *dials], outputs=loading, **QUIET)
 
     return {"stream": stream, "sweep": sweep}, by_name, restore

@@ -157,7 +157,7 @@ def comparison_message(job: Comparison, start: int, end: int | None = None, note
         and `verdicts` in words.
     """
     over = job.finished.is_set()  # before the events: a comparison that is done by now has all of them
-    state = job.message_state(whole=end is None)
+    state = job.told_state(end is None)
     log = job.log[start:end]
     texts = job.texts.values()
     message: dict[str, Any] = {

@@ -8,11 +8,11 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from app.running.job import Job, State
 from app.running.weight import FILE_BYTES, request_weight
-from engine import Request, Revealed, Setting, TokenEvent, build_request, extend, fold_revealed
+from engine import Request, Setting, TokenEvent, build_request, fold_revealed
 
 
 @dataclass(frozen=True)
@@ -25,25 +25,6 @@ class Change:
     moves: bool = False  # into a row of its own, because its text may become longer than the origin's row has room for
 
 
-@dataclass(frozen=True)
-class SharedPrefix:
-    """How many of a run's first tokens the page has already, from the run of this number."""
-
-    number: int
-    count: int
-
-
-class Written(NamedTuple):
-    """A text so far, to be read as one: its events, and in `cuts` from which indices on tokens were taken back."""
-
-    events: list[TokenEvent]
-    cuts: tuple[int, ...] = ()
-
-    def lasting(self, count: int, cuts: int) -> int:
-        """How many of the first `count` tokens stand as they were when there had been so many cuts."""
-        return min((count, *self.cuts[cuts:]))
-
-
 class Run(Job):
     """One text being written.
 
@@ -51,14 +32,11 @@ class Run(Job):
         router_dials: Names of the dials that nobody chose, so that they become the router's once the pair is loaded.
         change: How it goes on from another run; None once it has begun, or where it starts from the beginning.
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
-        family: The same object for all runs that go on from each other, whose texts begin alike.
         handle: Of the scheduler, while the text is written and as long as its row rests; it has all events once more.
-        written: Its events so far; a run that goes on from another begins with what stays of that one's. The list is
+        events: The text's so far; a run that goes on from another begins with what stays of that one's. The list is
             appended to, and replaced where tokens are taken back.
-        late: Candidates that were revealed after the last token.
         fixed: Whether there is nothing to go on with, as in an opened trace.
         about: What is said of it where it has nothing else to say.
-        brought: Whether gradio has put it on the page, so that the feed need not.
         size: Bytes of the file that it was opened from.
     """
 
@@ -72,14 +50,12 @@ class Run(Job):
         super().__init__(after)
         self.request, self.router_dials, self.change = request, router_dials, change
         self.again = change is not None
-        self.fixed = self.brought = False
+        self.fixed = False
         self.size = 0
         self.about = ""
-        self.family: object = change.origin.family if change else object()
         self._handle: Callable[[], Any] = lambda: None
         self._setting = request.setting
-        self.written = Written([])
-        self.late: list[Revealed] = []
+        self.events: list[TokenEvent] = []
         self.prompt_tokens = 0
         self._asked_weight = request_weight(request)
 
@@ -98,15 +74,6 @@ class Run(Job):
         self._setting = setting
         if self.handle is not None:
             self.handle.setting = setting
-
-    @property
-    def events(self) -> list[TokenEvent]:
-        """The text's so far."""
-        return self.written.events
-
-    @events.setter
-    def events(self, events: list[TokenEvent]) -> None:
-        self.written = Written(events)
 
     @property
     def complete(self) -> bool:
@@ -132,7 +99,7 @@ class Run(Job):
     @property
     def folded(self) -> tuple[TokenEvent, ...]:
         """The events with what was revealed later in its place."""
-        return fold_revealed(self.events)
+        return fold_revealed([*self.events])
 
     @property
     def settings(self) -> Request:
@@ -143,7 +110,7 @@ class Run(Job):
     def show_again(self, after: Job | None) -> None:
         """Comes to the page anew, as it was left; `after` is the newest run of the session."""
         self.again = len({(event.threshold, event.acceptance) for event in self.events}) == 1
-        self.request, self.brought = self.settings, False
+        self.request = self.settings
         self.renumber(after)
 
     @property
@@ -199,14 +166,11 @@ class Run(Job):
     def _take_over(self, events: Sequence[TokenEvent]) -> None:
         """Begins with what stays of the run that this one goes on from."""
         self.change = None  # a newer run need not hold on to an older one
-        self.late = self.handle.revealed
-        if events and self.late:
-            events = [*events[:-1], replace(events[-1], revealed=(*events[-1].revealed, *self.late))]
+        if events and (late := self.handle.revealed):
+            events = [*events[:-1], replace(events[-1], revealed=(*events[-1].revealed, *late))]
         self.events = list(fold_revealed(events))
 
     def _add(self, event: TokenEvent) -> None:
-        events, cuts = self.written
-        if event.index < len(events):
-            events, cuts = [*events], (*cuts, event.index)  # who reads the old ones keeps them whole
-        extend(events, event)
-        self.written = Written(events, cuts)
+        if event.index < len(self.events):
+            self.events = self.events[: event.index]  # who reads the old list has it whole
+        self.events.append(event)

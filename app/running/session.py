@@ -258,8 +258,6 @@ class Session:
         """A window has loaded the page again, and has nothing on it yet."""
         self.name, self.left = name, False
         self.listeners.last_heard = time.monotonic()
-        if self.run is not None:
-            self.run.brought = False
 
     @property
     def weight(self) -> int:
@@ -329,11 +327,8 @@ class Session:
         self.scrubbing = False
 
     def _continued(self, request: Request, change: Change) -> Run:
-        """A run that goes on from another; it is of the family of the one on the page, which has the same prompt."""
-        run = Run(request, self.run, change=change)
-        if self.run is not None:
-            run.family = self.run.family
-        return run
+        """A run that goes on from another."""
+        return Run(request, self.run, change=change)
 
     def _start(self, job: SomeJob, host: Host) -> SomeJob:
         def look() -> None:

@@ -50,7 +50,7 @@ def opened_run(text: str, after: Job | None = None) -> Run:
     _check(trace)
     trace.check_cost()
     run = Run(request, after)
-    run.fixed = run.brought = True
+    run.fixed = True
     run.size = size
     router = f", router {trace.router}" if trace.router else ""
     run.about = f"Opened from a trace: {trace.slm} ⇄ {trace.llm}{router}"

@@ -16,11 +16,11 @@ import gradio as gr
 import plotly
 from gradio.components import Component
 
-from app.components import ASSETS, QUIET, Panel, drawn, to_json
+from app.components import ASSETS, EACH_TIME, QUIET, Panel, drawn, to_json
 from app.controls import fill, knob, policy_update, scoring_choices, scoring_policy
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, draft_limit, fitting, whole
-from app.handlers import EACH_TIME, refusals, wire_job
+from app.handlers import refusals, wire_stop
 from app.running.host import Host
 from app.running.sessions import Sessions
 from app.stream.updates import JobUpdates
@@ -75,10 +75,10 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
                 plotly=f"gradio_api/file={_PLOTLY.as_posix()}",
             )
     started = run.click(handlers.tune, inputs=[text, policy, count, limit, *kept], **EACH_TIME)
-    wire_job(stop, sessions, KIND, started, panel)
-    panel.use(handlers.use, outputs=[*fields.values()], queue=False, **QUIET)
+    wire_stop(stop, sessions, lambda session: [session.jobs.get(KIND)], [started])
+    panel.use(handlers.use, outputs=[*fields.values()], **QUIET)
     timer = gr.Timer(0.5)
-    timer.tick(handlers.follow_loading, inputs=policy, outputs=[policy, timer], queue=False, **QUIET)
+    timer.tick(handlers.follow_loading, inputs=policy, outputs=[policy, timer], **QUIET)
     return panel
 
 

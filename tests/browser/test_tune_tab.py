@@ -181,8 +181,8 @@ def test_hostile_prompts_stay_text_and_what_cannot_be_run_is_refused_and_leaves_
     said = tab.page.inner_text(".tune-said")
     for bad, tokens, part in (("prompt\n=1", TOKENS, "row 2"), (CSV, 0, "max_new_tokens = 0")):
         tab.start(bad, tokens=tokens)
-        tab.page.wait_for_selector(f'.toast-body:has-text("{part}")')
-        tab.page.click(".toast-close")
+        tab.page.wait_for_selector(f'.refused:has-text("{part}")')
+        tab.page.click('.refused button:has-text("Close")')
     tab.start("Ben has $2.\n" + "Ben has $20. " * 600)
     tab.wait("failed")
     tab.shows(".tune-state", "line 2")

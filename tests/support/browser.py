@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
@@ -16,6 +17,8 @@ import pytest
 from app.page import application, build
 from app.recorded import Recorded
 from app.running.host import Host
+from app.running.session import Session
+from app.stream.updates import TextUpdates
 from engine import Settings, load_settings
 from tests.support.served_endpoint import eventually, running
 
@@ -182,6 +185,13 @@ def newest(site: Site) -> Any:
     return max(
         filter(None, (session.run for session in site.sessions._all())), key=lambda run: run.number, default=None
     )
+
+
+def told(run: Any) -> dict[str, Any]:
+    """What a window that has nothing yet is told of a run that has ended."""
+    session = Session()
+    session.show(run)
+    return json.loads(next(TextUpdates(session, Host(lambda *_, **__: None), -1).due()))
 
 
 def move(page: Any, selector: str, value: float) -> None:

@@ -31,7 +31,7 @@ document.addEventListener('keydown', (event) => {
 });
 
 document.addEventListener('click', (event) => {
-  if (event.detail > 1 && event.target.closest?.(STARTS)) event.stopImmediatePropagation();
+  if (event.detail > 1 && event.target.closest?.(`${STARTS}, ${STOPS}`)) event.stopImmediatePropagation();   // Stop comes in its place
 }, true);
 
 const skip = Object.assign(make('a', 'skip-link', 'Skip to the prompt'), { href: '#prompt' });

@@ -45,5 +45,8 @@ const before = read();   // once, before the page keeps anything: the note about
 export const keptFields = () => [before[0], before[1] && 'kept'];
 export const keptTrace = () => before[1];
 
+// Opens the feed for that text.
+export const startKept = () => { if (before[1]) document.dispatchEvent(new CustomEvent('citer-start')); };
+
 // Whether that text came with the link in the address, which need not be opened again.
 export const keptLink = () => location.hash !== '' && before[1] !== '';

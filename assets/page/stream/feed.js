@@ -55,7 +55,6 @@ export const start = ({ element, props, trigger, watch }) => {
     if (props.value) remember(props.value);
     open();
   });
-  document.addEventListener('citer-missed', () => { close(); open(); });
   // As soon as the dials are let go: what that changes is written before gradio has answered.
   document.addEventListener('citer-commit', () => { if (document.querySelector('.stream-text .t')) open(); });
   if (isWriting()) open();   // started before this script was there
