@@ -5,8 +5,6 @@ Files are read without ever being stored. Picking a point and exporting it happe
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +22,7 @@ from app.handlers import refusals, wire_stop
 from app.running.host import Host
 from app.running.sessions import Sessions
 from app.stream.updates import JobUpdates
-from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, PromptTable, parse, read_file, shorten
+from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, PromptTable, parse, shorten
 from app.tune.tuning import MAX_THRESHOLDS, Tuning, text_message, tuning_message
 from engine import POLICIES, InvalidRequest, Settings, build_request
 from engine.grading import RULE
@@ -45,7 +43,6 @@ or JSONL:
 {"prompt": "…", "answer": "…"}"""
 _PREVIEWED = 5
 _FLUSH_SECONDS = 0.5
-_MAX_ENCODED = 4 * MAX_BYTES // 3 + 4  # base64 writes three bytes as four characters
 
 
 def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> Panel:
@@ -182,24 +179,14 @@ def seconds_per_token(host: Host, rows: int) -> float:
 
 
 def read(data: Any) -> dict[str, Any]:
-    """Reads pasted text, or a file that the browser sends as base64, for the preview.
+    """Reads pasted text, or that of a file by its `name`, for the preview.
 
     Returns:
-        `error`, or `count`, `answers`, `kind`, `unused`, the first `rows`, and for a file its `text`.
+        `error`, or `count`, `answers`, `kind`, `unused`, and the first `rows`.
     """
     try:
         given = said_fields(data)
-        if "file" not in given:
-            return _preview(parse(said_text(given, "text")))
-        encoded = said_text(given, "file")
-        if len(encoded) > _MAX_ENCODED:
-            raise InvalidRequest(f"The file is too large: at most {MAX_BYTES:,} bytes are taken. Split it.")
-        try:
-            content = base64.b64decode(encoded, validate=True)
-        except (binascii.Error, ValueError):
-            raise InvalidRequest("The file did not arrive whole. Try again.") from None
-        text, table = read_file(said_text(given, "name"), content)
-        return {**_preview(table), "text": text}
+        return _preview(parse(said_text(given, "text"), said_text(given, "name")))
     except InvalidRequest as error:
         return {"error": str(error)}
 
