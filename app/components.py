@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import plotly
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -32,6 +33,11 @@ EACH_TIME: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
 """Of events of which none may be dropped: a second one stops what the first has started."""
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "page"
+
+_PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+gr.set_static_paths([_PLOTLY])
+PLOTLY = f"gradio_api/file={_PLOTLY.as_posix()}"
+"""Where browsers get Plotly's script, relative to the page."""
 
 _FILES = StaticFiles(directory=ASSETS)
 _ROOT = "gradio_api/citer/page"  # below gradio's own prefix, which proxies and Spaces let through

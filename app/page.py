@@ -14,7 +14,7 @@ from gradio.components import Component
 from app import controls
 from app.api import add_api, ready
 from app.compare.tab import ComparisonUpdates, compare_tab
-from app.components import ASSETS, EACH_TIME, QUIET, SCRIPTS, STARTED, Panel, drawn, tells
+from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, SCRIPTS, STARTED, Panel, drawn, tells
 from app.conversation import conversation_panel
 from app.entrance.callers import Callers, calling_address
 from app.entrance.gradio_parts import PageBlocks
@@ -136,6 +136,7 @@ def _playground(
             found = recorded.message() if recorded else ""
             sweep = Panel("sweep/sweep", "sweep", ("sweep", "scrub", "open_text"), recorded=found)
         slider = drawn("slider/slider", "slider", recorded.slider if recorded else "", events=("commit",))
+        drawn("scores/scores", "scores", plotly=PLOTLY)
         more = controls.more_card(settings, start)
     by_name: dict[str, Any] = {"prompt": prompt, "turns": conversation, **more}
     fields = [by_name[name] for name in FIELDS]

@@ -1,7 +1,6 @@
-"""Every setting in one place: what a user may change with `CITER_*` variables or a `.env` file.
+"""All settings: what a user may change with `CITER_*` variables or a `.env` file.
 
-`python -m engine.settings` prints them as the README's table. Nothing slow is imported, so that a bad value is reported
-at once.
+`python -m engine.settings` prints them as a table. Nothing slow is imported, so that a bad value is reported at once.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ DELIMITER = "__"
 ENV_FILE = ".env"
 DEFAULT_ROWS = 32  # a sweep over both dials has 31 texts: where all have a row, they share their beginning
 
-# NaN passes every comparison with ge/le in some paths and would make "score < threshold" always false: refused by name.
+# NaN would make "score < threshold" always false; it and infinities are refused in every number.
 _Price = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]  # as `engine.events.cost.Prices` takes them
 
 
 def _expanded(path: Path) -> Path:
-    """A .env file is not read by a shell, so nothing else would expand "~"."""
+    """Expands "~", since no shell reads a .env file."""
     if "\0" in str(path):
         raise PydanticCustomError("path", "must be a path, and holds a NUL")  # pyright: ignore[reportArgumentType]
     try:
@@ -51,7 +50,7 @@ _ModelName = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x
 
 
 def _draft_limit(value: Any) -> DraftLimit:
-    """A variable is a text; a union of types would be refused once for each of them."""
+    """Reads "auto" or a number; a union of types would be refused once for each of them."""
     if value == "auto":
         return "auto"
     number = int(value) if isinstance(value, int) or str(value).isdecimal() else 0
@@ -65,7 +64,7 @@ def default_cache_dir() -> Path:
 
     On a Hugging Face Space with storage that lasts, it is there: `/data/citer-playground`.
     """
-    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))  # a relative one is to be ignored, says its specification
+    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))  # its specification says to ignore a relative one
     if xdg.is_absolute():
         return xdg / "citer-playground"
     lasting = Path("/data")
@@ -245,8 +244,8 @@ class Settings(ServedSettings):
 def load_settings(**overrides: Any) -> Settings:
     """Reads the settings from overrides, the environment, `.env` and defaults, in this order of precedence.
 
-    `overrides` are values by field name; a nested model takes a dict, e.g. `price={"slm": 0.2}`. An unknown name or a
-    value out of range is a SettingsError; the message names the variable, one line per fault.
+    `overrides` are values by field name; a nested model takes a dict, e.g. `price={"slm": 0.2}`. A SettingsError has a
+    line for each unknown name and value out of range, with the variable.
     """
     _refuse_unknown_names(list(overrides))
     try:
@@ -266,14 +265,11 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 MODEL_OPTIONS = ("preset", "slm", "llm")
-"""Settings that say which two models; every command that runs models has them as options."""
+"""Settings that name the two models; every command that runs models has them as options."""
 
 
 def add_model_options(add: Callable[..., Any]) -> None:
-    """Adds `MODEL_OPTIONS` to a command line; None where one is not given.
-
-    `add` takes an option and its help, as `argparse.ArgumentParser.add_argument` does.
-    """
+    """Adds `MODEL_OPTIONS` to a command line by `add`, which is `argparse.ArgumentParser.add_argument` or like it."""
     add("--preset", metavar="NAME", help="pair of models: auto, gpu, cpu, tiny, or one of CITER_PAIRS")
     model = "a repo of the Hub, a folder of safetensors, or a GGUF file, instead of the preset's"
     add("--slm", metavar="MODEL", help=f"small model: {model}")
@@ -281,7 +277,7 @@ def add_model_options(add: Callable[..., Any]) -> None:
 
 
 def with_models(settings: Settings, options: Any) -> Settings:
-    """Settings with those of `MODEL_OPTIONS` that a command line was given."""
+    """The settings, with the `MODEL_OPTIONS` that were given on a command line in them."""
     named = {name: value for name in MODEL_OPTIONS if (value := getattr(options, name)) is not None}
     return load_settings(**{**settings.model_dump(), **named}) if named else settings
 
@@ -296,7 +292,7 @@ def markdown_table() -> str:
 def variables(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> list[tuple[str, str, str]]:
     """(variable, default, meaning) of every setting, nested ones spelled out, in the order of the fields."""
     rows: list[tuple[str, str, str]] = []
-    own = model.__annotations__  # in the order of their classes those of a base would come first
+    own = model.__annotations__  # before the fields of a base class
     for name, field in sorted(model.model_fields.items(), key=lambda each: each[0] not in own):
         variable = prefix + name.upper()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -326,7 +322,7 @@ def _refuse_unknown_names(overrides: list[str]) -> None:
 
 
 def _not_json(names: list[str]) -> str:
-    """Which of the variables that hold several settings is none, with a way out."""
+    """The refusal of a variable for several settings that holds no JSON."""
     variables = [PREFIX + name.upper() for name in names]
     given = {name: value for name in variables if (value := os.environ.get(name))}
     told = " or ".join(f"{name} = {shown(value)}" for name, value in given.items()) or " or ".join(variables)

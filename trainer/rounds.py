@@ -21,7 +21,7 @@ from trainer.fit.fit_router import fit
 from trainer.fit.labelled_tokens import held_out_tokens
 from trainer.labels.rollouts import roll_out
 from trainer.questions.question import Question
-from trainer.settings import FitSettings, RolloutSettings
+from trainer.settings import FitSettings, Recipe, RolloutSettings
 from trainer.ship import operating_point
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -30,36 +30,39 @@ SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 def make_rounds(
     pair: Pair,
+    recipe: Recipe,
     questions: Sequence[Question],
     validation: Sequence[Question],
     labels: Path,
     folder: Path,
-    rounds: int,
-    rollouts: RolloutSettings,
     fitting: FitSettings,
     report: Callable[[str], None] = print,
-    description: str = "",
 ) -> Path:
     """Makes rounds in `folder`: `rollouts-k`, `routers/citer-rk` and `validation-k`.
 
     Args:
+        pair: Both models.
+        recipe: How many rounds and rollouts.
         questions: Those of the labels.
         validation: Others, on which the rounds are compared.
-        rounds: How many.
-        rollouts: From the second round on, the threshold is the operating threshold of the round before.
-        description: Of the routers, one line for people.
+        labels: Their folder.
+        folder: Gets the rounds.
+        fitting: How routers are fitted.
+        report: Gets lines of progress.
 
     Returns:
         The router of the round to go on with, see `later_is_as_good`.
     """
+    # A cost weight compares what both models' tokens come to.
+    rollouts = RolloutSettings(budget=recipe.budget, both=fitting.cost_weight > 0, max_new_tokens=recipe.max_new_tokens)
     router: Router | None = None
     chosen: tuple[Path, Array] | None = None
-    for number in range(1, rounds + 1):
+    for number in range(1, recipe.rounds + 1):
         name, tried = f"citer-r{number}", folder / f"validation-{number}"
         rolled_out, out = folder / f"rollouts-{number}", folder / "routers" / name
         roll_out(pair, questions, labels, rolled_out, rollouts, router, report)
         about = {"command": command("trainer"), "round_number": number}
-        router = fit(labels, out, fitting, description, rolled_out, report, **about)
+        router = fit(labels, out, fitting, recipe.description, rolled_out, report, **about)
         own = method(name, {"folder": str(out), "shares": SHARES}, held_out_tokens(labels))
         methods = [method("slm", {}), method("llm", {}), own]
         evaluate(pair, validation, methods, tried, "validation", rollouts.max_new_tokens, report)

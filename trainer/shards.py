@@ -16,8 +16,9 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # typing's own is not for pydantic before Python 3.12
 
 from engine.errors import shown
+from engine.models.files import write_json
 from trainer import TrainerError
-from trainer.json_files import read_json, write_json
+from trainer.json_files import read_json
 from trainer.questions.question import Question
 from trainer.tables import PARQUET, ByQuestion, Value
 from trainer.workers import alone_at, make_all

@@ -30,9 +30,10 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: pa.Schema
     write_table(path, pa.Table.from_pylist(list(rows), columns))
 
 
-def write_table(path: Path, table: pa.Table, **metadata: str) -> None:
-    """Writes a table with checksums; `read_metadata` gives `metadata` back."""
-    pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd", write_page_checksum=True)
+def write_table(path: Path, table: pa.Table, metadata: Mapping[str, str] | None = None, **how: Any) -> None:
+    """Writes a table with checksums; `read_metadata` gives `metadata` back, and `how` is pyarrow's."""
+    table = table.replace_schema_metadata(dict(metadata or {}))
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True, **how)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -47,7 +48,7 @@ def read_table(path: Path, columns: pa.Schema) -> pa.Table:
         table = pq.read_table(path, columns=columns.names, page_checksum_verification=True)
         table = table.select(columns.names).cast(columns)
         table.validate(full=True)
-        if any(column.null_count for column in table.columns):
+        if any(table[field.name].null_count for field in columns if not field.nullable):
             raise ValueError("a value is missing")
         return table
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import plotly
 from gradio.components import Component
 
-from app.components import ASSETS, EACH_TIME, QUIET, Panel, drawn, to_json
+from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, Panel, drawn, to_json
 from app.controls import fill, knob, policy_update, scoring_choices, scoring_policy
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, draft_limit, fitting, whole
@@ -30,7 +28,6 @@ from engine.grading import RULE
 KIND = "tune"
 """Of the tuning among a session's jobs."""
 
-_PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _OF_A_POINT = ("threshold", "acceptance", "policy", "max_new_tokens", "max_draft")
 _THRESHOLDS = 9
 _PLACEHOLDER = """One prompt per line, or CSV with a header:
@@ -58,7 +55,6 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
         number, point = said_number(asked, "row", -1), said_number(asked, "point", -1)
         return text_message(job, number, point) if isinstance(job, Tuning) else None
 
-    gr.set_static_paths([_PLOTLY])
     with gr.Row(elem_id="tune-main", equal_height=False):
         with gr.Column(elem_id="tune-input", scale=0, min_width=320):
             text, policy, count, limit, run, stop = _inputs(host, settings)
@@ -69,7 +65,7 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
                 events=("use",),
                 server_functions=[text_of],
                 rule=RULE,
-                plotly=f"gradio_api/file={_PLOTLY.as_posix()}",
+                plotly=PLOTLY,
             )
     started = run.click(handlers.tune, inputs=[text, policy, count, limit, *kept], **EACH_TIME)
     wire_stop(stop, sessions, lambda session: [session.jobs.get(KIND)], [started])

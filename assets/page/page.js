@@ -20,6 +20,7 @@ export { start as theme } from './header/theme.js';
 export { start as link_note } from './share/link_note.js';
 export { start as share } from './share/share.js';
 export { keep, keptFields, keptText, keptTrace, startKept } from './share/storage.js';
+export { start as scores } from './scores/scores.js';
 export { start as slider } from './slider/slider.js';
 export { start as stream } from './stream/stream.js';
 export { start as sweep } from './sweep/sweep.js';

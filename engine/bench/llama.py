@@ -1,29 +1,21 @@
-"""llama.cpp in a process of its own: `python -m engine.bench.llama FILE CONTEXT THREADS`, free of torch.
-
-Reads lines `[prompt's token ids, tokens]` of JSON and answers each with a line of the new token ids, greedily. Needs
-llama-cpp-python, the optional extra `llama`.
-"""
+"""llama.cpp, for a process of its own without torch. Needs llama-cpp-python, the optional extra `llama`."""
 
 from __future__ import annotations
 
-import json
-import sys
+from functools import cache
+from typing import Any
 
 
-def main() -> None:
-    """Serves until stdin ends."""
+@cache
+def _model(path: str, context: int, threads: int) -> Any:
     from llama_cpp import Llama  # pyright: ignore[reportMissingImports]
 
-    path, context, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    model = Llama(path, n_ctx=context, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False)
-    for line in sys.stdin:
-        prompt, tokens = json.loads(line)
-        model.reset()  # else the last run's keys would be found and the prompt not read
-        drawn = model.generate(prompt, temp=0.0, top_k=1)
-        # In this order: `zip` must not draw one token too many.
-        text = [int(token) for _, token in zip(range(tokens), drawn, strict=False)]
-        print(json.dumps(text), flush=True)
+    return Llama(path, n_ctx=context, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False)
 
 
-if __name__ == "__main__":
-    main()
+def write(path: str, context: int, threads: int, prompt: list[int], tokens: int) -> list[int]:
+    """Writes a text greedily, by the model of a GGUF file; returns the new token ids."""
+    model = _model(path, context, threads)
+    model.reset()  # else the last run's keys would be found and the prompt not read
+    drawn = model.generate(prompt, temp=0.0, top_k=1)
+    return [int(token) for _, token in zip(range(tokens), drawn, strict=False)]  # in this order: not a token too many

@@ -5,25 +5,23 @@ All are greedy, and no writer stops at an end token, so that all texts are equal
 
 from __future__ import annotations
 
-import atexit
 import importlib.util
-import json
 import logging
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from engine.bench import llama
 from engine.bench.subject import Subject
 from engine.decoding import Decoding
-from engine.errors import EngineError
 from engine.events import Role
 from engine.pair import Pair
 from engine.policy import ConfidencePolicy, FixedPolicy, Policy, RouterPolicy, State
@@ -108,31 +106,15 @@ def alone(pair: Pair, role: Role) -> Writer:
     return routed(pair, lambda _: FixedPolicy(role))
 
 
-def llama(path: Path, context: int) -> Writer:
+def by_llama_cpp(path: Path, context: int) -> Writer:
     """llama.cpp on a GGUF file, with as many threads as torch has.
 
     It has a process of its own, which waits while the others run: on processors with AMX its kernels and torch's expect
     the same registers of a thread to be set up their own way, and llama.cpp dies of an illegal instruction.
-
-    Raises:
-        EngineError: The process ended; its messages are on stderr.
     """
-    arguments = [str(path), str(context), str(torch.get_num_threads())]
-    command = [sys.executable, "-m", "engine.bench.llama", *arguments]
-    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    atexit.register(worker.kill)
-    into: Any = worker.stdin
-    out: Any = worker.stdout
-
-    def write_one(prompt: Sequence[int], tokens: int) -> list[int]:
-        try:
-            into.write(json.dumps([list(prompt), tokens]) + "\n")
-            into.flush()
-            return json.loads(out.readline())
-        except (OSError, ValueError) as error:
-            raise EngineError(f"llama.cpp on {path.name} ended with status {worker.wait(10)}") from error
-
-    return lambda prompts, tokens: [write_one(prompt, tokens) for prompt in prompts]
+    about = str(path), context, torch.get_num_threads()
+    worker = ProcessPoolExecutor(1, get_context("spawn"))
+    return lambda prompts, tokens: [worker.submit(llama.write, *about, list(p), tokens).result() for p in prompts]
 
 
 class ForcedShare(Policy):
@@ -235,7 +217,7 @@ WAYS: tuple[Way, ...] = (
     Way("verified-router", "acceptance 1, the router at its threshold", _by_router),
     Way("verified-0", "acceptance 1, threshold 0 (speculative decoding)", _speculative),
     Way("assisted", f"assisted generation, {_OURS}", lambda each: plain(each, Role.LLM, True), first_token=True),
-    *_alone("llama", "llama.cpp, Q4_K_M", lambda subject, role: llama(subject.gguf[role], subject.pair.context)),
+    *_alone("llama", "llama.cpp, Q4_K_M", lambda subject, role: by_llama_cpp(subject.gguf[role], subject.pair.context)),
 )
 
 

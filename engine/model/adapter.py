@@ -154,8 +154,8 @@ def _parts(content: bytes) -> tuple[bytes, bytes]:
     return content[8:end], content[end:]
 
 
-def find_adapter(name: str, routers: Path, own: Path | None) -> Adapter | None:
-    """The adapter that `CITER_ADAPTER` means.
+def find_adapter(name: str, routers: Path, own: Path | None) -> Path | None:
+    """The file of the adapter that `CITER_ADAPTER` means.
 
     Args:
         name: "none"; "auto" for the one beside the pair's router, if there is one; a file; or a folder with such a
@@ -165,15 +165,14 @@ def find_adapter(name: str, routers: Path, own: Path | None) -> Adapter | None:
 
     Raises:
         SettingsError: Nothing has this name.
-        WeightsError: The file is damaged.
     """
     if name == "none":
         return None
     if name == "auto":
-        return Adapter.load(own / FILE) if own is not None and (own / FILE).exists() else None
+        return own / FILE if own is not None and (own / FILE).exists() else None
     for path in (Path(name).expanduser(), Path(name).expanduser() / FILE, routers / name / FILE):
         if path.is_file():
-            return Adapter.load(path)
+            return path
     known = ", ".join(sorted(path.parent.name for path in routers.glob(f"*/{FILE}"))) or "none yet"
     raise SettingsError(
         f"CITER_ADAPTER = {shown(name)}: no such file, no folder with {FILE}, and not among the adapters shipped here "

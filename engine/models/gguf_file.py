@@ -35,6 +35,7 @@ _FIELDS = {
 }
 _IDS = {f"{name}_token_id": f"tokenizer.ggml.{name}_token_id" for name in ("bos", "eos")}
 _IDS["pad_token_id"] = "tokenizer.ggml.padding_token_id"
+_MOST_ITEMS = 2_000_000  # of an array; vocabularies have a few hundred thousand
 _HEAD, _EMBEDDING = "output.weight", "token_embd.weight"
 # The two official Q4_K_M files hold the tied embedding twice, as `token_embd` and, in a better format, as `output`.
 # They differ by 4 % (0.5B: Q5_0, Q8_0) and 7 % (1.5B: Q4_K, Q6_K); two matrices that are not tied differ by over 100 %.
@@ -57,7 +58,7 @@ class GgufFile:
 
         self._title, self._path = title, path
         try:
-            self._reader = gguf.GGUFReader(path)
+            self._reader = _reader(path)
             self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
             _check_apart(self._reader.tensors)
             self.config = config_of(title, self._configuration())
@@ -119,7 +120,8 @@ class GgufFile:
         from transformers import AutoTokenizer
 
         parsed: Any = gguf
-        reader, parsed.GGUFReader = parsed.GGUFReader, lambda *_: self._reader  # else the file is parsed twice more
+        known, self._reader = self._reader or _reader(self._path), None  # hundreds of megabytes for a real vocabulary
+        reader, parsed.GGUFReader = parsed.GGUFReader, lambda *_: known  # else the file is parsed twice more
         try:
             name = self._path.name
             return AutoTokenizer.from_pretrained(self._path.parent, gguf_file=name, trust_remote_code=False)
@@ -136,6 +138,22 @@ class GgufFile:
         if tied:
             return _HEAD if _HEAD in self._tensors else _EMBEDDING
         return self._names.get_name(name, try_suffixes=(".weight", ".bias")) or name
+
+
+def _reader(path: Path) -> Any:
+    """The file's reader, which makes an object of each item: where a length is damaged, of all bytes of the file."""
+    import gguf
+
+    class Reader(gguf.GGUFReader):
+        def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
+            if (
+                raw_type == gguf.GGUFValueType.ARRAY
+                and (length := self._get(orig_offs + 4, np.uint64)[0]) > _MOST_ITEMS
+            ):
+                raise ValueError(f"an array of it has {length:,} items; at most {_MOST_ITEMS:,} are read")
+            return super()._get_field_parts(orig_offs, raw_type)
+
+    return Reader(path)
 
 
 def _check_apart(tensors: list[Any]) -> None:

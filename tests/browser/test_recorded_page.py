@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from app.figures import percent
@@ -35,6 +37,7 @@ def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_
             assert word in about
         line = page.locator(".t.llm").first.evaluate("node => getComputedStyle(node).textDecorationLine")
         assert line == "underline", "colour is not the only cue"
+        page.wait_for_selector(".scores-plot .point")
         page.mouse.move(*along(page, 0.5))
         page.mouse.down()
         shown.requests.clear()
@@ -92,3 +95,52 @@ def test_a_finger_drags_it_until_a_text_of_the_visitors_or_a_link_to_a_prompt_ta
         expect(page.locator("#prompt textarea")).to_have_value("3 + 4")
         page.wait_for_selector(".models")
         expect(page.locator(".t")).to_have_count(0)
+
+
+def test_on_arrival_the_slider_plays_once_from_the_large_model_to_where_it_starts(browser, recorded):
+    with (
+        serve(lambda preset, progress: FakePair(), recorded=recorded) as site,
+        window(browser, site, 1366, 768) as shown,
+    ):
+        page, start = shown.page, str(round(100 * recorded.start / (len(recorded.traces) - 1)))
+        page.add_init_script(
+            """window.places = [];
+            document.addEventListener('citer-place', () => places.push(document.querySelector('#balance').value));"""
+        )
+        page.evaluate("localStorage.removeItem('citer-played')")
+        page.reload()
+        eventually(lambda: page.evaluate("places.length > 1 && places.at(-1)") == start)
+        assert page.evaluate("places[0]") == "100"
+        shown.shows(recorded.traces[recorded.start].events)
+        page.reload()
+        page.wait_for_selector(".t >> nth=10")
+        page.wait_for_selector(".models")
+        assert page.evaluate("places") == [], "not a second time"
+        assert page.input_value(DIAL) == start
+
+
+def test_the_chart_has_a_dot_for_each_token_a_line_that_follows_the_slider_and_opens_cards(browser, tiny_pair):
+    with serve(lambda preset, progress: tiny_pair) as site, window(browser, site, 1366, 1000) as shown:
+        page = shown.page
+        shown.ask(PROMPT)
+        shown.wait_state("done")
+        first, dots, third = newest(site), page.locator(".scores-plot .point"), page.locator(".stream-text .t").nth(3)
+        expect(dots).to_have_count(len(first.events))
+        line = page.locator(".scores-plot .shapelayer path").first
+        before = line.get_attribute("d")
+        page.mouse.move(*along(page, 0.2))
+        page.mouse.down()
+        page.mouse.move(*along(page, 0.8), steps=4)
+        eventually(lambda: line.get_attribute("d") != before)
+        page.keyboard.press("Escape")
+        page.mouse.up()
+        eventually(lambda: newest(site) is not first)
+        shown.wait_state("done")
+        expect(dots).to_have_count(len(newest(site).events))
+        dots.nth(3).hover(force=True)
+        expect(third, "pointed at in the text, too").to_have_class(re.compile("pointed"))
+        page.mouse.down()
+        page.mouse.up()
+        expect(third).to_have_class(re.compile("pinned"))
+        expect(page.locator(".token-card")).to_be_visible()
+        assert shown.errors == []

@@ -28,9 +28,9 @@ from tests.support.fake_labels import quiet
 from tests.support.paths import ROOT
 from trainer import TrainerError
 from trainer.evaluation.rows import Results, load_results
-from trainer.pipeline import Pipeline
+from trainer.pipeline import questions_of
 from trainer.rounds import later_is_as_good
-from trainer.settings import RECIPES, FitSettings
+from trainer.settings import RECIPES
 
 pytestmark = pytest.mark.timeout(7200)  # three whole runs: over a minute on an idle core
 
@@ -193,9 +193,8 @@ def test_questions_that_are_too_few_or_trained_on_are_refused(tmp_path, train, d
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     files = {name: (str(tmp_path / f"{name if dev else 'train'}.jsonl"),) for name in ("train", "dev")}
     recipe = replace(RECIPE, **files, train_questions=30, validation_questions=10)
-    this = Pipeline(recipe, tmp_path / "run", load("tiny"), FitSettings(), quiet)
     with pytest.raises(TrainerError, match=named):
-        this.check_questions()
+        questions_of(recipe, quiet)
 
 
 def test_a_later_round_is_undone_only_where_it_is_significantly_worse():

@@ -21,7 +21,7 @@ from engine import load
 from engine.bench.markdown import table
 from engine.model.adapter import FILE, AdapterCard, save_adapter
 from engine.models import store
-from engine.models.files import sha256_of
+from engine.models.files import sha256_of, write_json
 from engine.models.model_files import ModelFiles, files_of
 from engine.models.sources import Preset, choose_preset
 from engine.provenance import processor, provenance, revision
@@ -29,7 +29,6 @@ from engine.settings import Settings
 from trainer import TrainerError
 from trainer.align.texts import AnsweredTask, LlmText, gather
 from trainer.align.training import Alignment, factors_of, share
-from trainer.json_files import write_json
 from trainer.settings import AlignSettings
 from trainer.workers import alone_at
 

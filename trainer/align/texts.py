@@ -23,7 +23,7 @@ PROMPTS = ROOT / "assets" / "align_prompts.json"
 """General prompts by kind, written for this repository. Evaluations use others."""
 
 HELD_OUT = 10  # every so many texts one is held out, by chance
-_SHARD, _ROWS = 32, 16  # general prompts in a shard, and texts that are written at once
+SHARD = 32  # general prompts in a shard; they are written together
 
 _Prompt = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
 
@@ -87,7 +87,7 @@ def gather(
         Question(f"{kind}/{n}", each, "", "") for kind, prompts in general.items() for n, each in enumerate(prompts)
     ]
     if questions:
-        answer(pair, Role.LLM, questions, folder, max_new_tokens, report, _as_it_is, _SHARD, _ROWS)
+        answer(pair, Role.LLM, questions, folder, max_new_tokens, report, SHARD)
         answers = load_answers(folder, Role.LLM, pair)
         for each in questions:
             kind = each.id.rpartition("/")[0]
@@ -118,7 +118,3 @@ def _of_task(pair: Pair, task: AnsweredTask) -> list[LlmText]:
 
 def _rendered(pair: Pair, text: str) -> list[int]:
     return render(pair.tokenizer, Request(text))
-
-
-def _as_it_is(question: Question) -> str:
-    return question.question

@@ -1,7 +1,7 @@
 """The loop in which an SLM learns its LLM's texts: LoRA by `peft`, AdamW, a cosine schedule, early stopping.
 
-A run that is killed goes on from its last checkpoint, and makes the same steps: what is learned in which step follows
-from the seed. Weights, optimiser and position are one file of safetensors.
+A run that was killed goes on from its last checkpoint and makes the same steps: the seed says what is learned in which
+step. Weights, optimiser and position are one file of safetensors.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ WARMUP = 20  # steps
 SAVED_EVERY, TOLD_EVERY = 300.0, 30.0  # seconds
 
 Agreement = Mapping[str, tuple[int, int]]
-"""By kind, at how many tokens of the LLM's the SLM would have written the same, and of how many."""
+"""By kind the number of the LLM's tokens that the SLM would have written, too, and the number of all."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Position:
     Attributes:
         made_of: A digest of texts, settings and model.
         step: Steps of the optimiser that are done.
-        agreement: Of each evaluation, the first before any step.
+        agreement: At each evaluation, the first before any step.
         best: Number of the evaluation with the best agreement.
         seconds: Spent so far, in all runs.
     """
@@ -65,12 +65,7 @@ class Position:
 
 
 class Alignment:
-    """A model with LoRA, and how far it has learned.
-
-    Attributes:
-        position: Changes with every step.
-        steps: In all, if it does not stop early.
-    """
+    """A model with LoRA, and how far it has learned (`position`) of all `steps`."""
 
     def __init__(
         self,
@@ -82,16 +77,12 @@ class Alignment:
         made_of: str,
         report: Callable[[str], None] = print,
     ) -> None:
-        """Adds LoRA to a dense model without gradients, and goes on from the folder's checkpoint.
+        """Adds LoRA to a dense model of transformers without gradients, and goes on from the folder's checkpoint.
 
         Args:
-            model: Of transformers.
-            vocabulary: Tokens of the tokenizer; logits behind them are left out.
+            vocabulary: Tokens of the tokenizer; the model's further logits are left out.
             texts: Learned, or held out to say when to stop.
-            settings: How.
-            folder: Gets the checkpoint.
-            made_of: Must be the checkpoint's, or that is refused by a TrainerError.
-            report: Told how far it is.
+            made_of: A digest; a checkpoint with another one is refused by a TrainerError.
         """
         self.model, self._vocabulary, self._settings, self._report = model, vocabulary, settings, report
         self._path = folder / CHECKPOINT
@@ -112,12 +103,12 @@ class Alignment:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done, or the agreement has stopped to rise."""
+        """Whether all steps are done, or the agreement has stopped rising."""
         stale = len(self.position.agreement) - 1 - self.position.best
         return self.position.step >= self.steps or stale >= PATIENCE
 
     def run(self, keep: Callable[[], None]) -> None:
-        """Learns to the end; `keep` is called at every evaluation that is the best so far, but for the first."""
+        """Learns to the end; calls `keep` at every evaluation after the first that is the best so far."""
         evaluations = EVALUATIONS * self._settings.epochs
         evaluate_at = {round(self.steps * n / evaluations) for n in range(1, evaluations + 1)}
         position, first = self.position, self.position.step
@@ -176,7 +167,7 @@ class Alignment:
         return (cross_entropy(logits, targets, reduction="none") * weights.to(logits.device)).sum()
 
     def _weight(self, text: LlmText) -> float:
-        """Of one of its tokens. Midway: equal weights of tokens leave short answers no say, of texts long ones."""
+        """The weight of one of its tokens: between equal tokens, where short texts hardly count, and equal texts."""
         return (self._mean / len(text.tokens)) ** 0.5
 
     def _evaluate(self, keep: Callable[[], None]) -> None:
@@ -287,7 +278,7 @@ def predictions(model: Any, texts: Sequence[LlmText], vocabulary: int) -> Tensor
 
 @torch.no_grad()
 def agreement(model: Any, texts: Sequence[LlmText], vocabulary: int) -> Agreement:
-    """How often a model would have written the LLM's token, by kind."""
+    """How often a model would have written the LLM's own token, by kind."""
     model.eval()
     hits, tokens = Counter[str](), Counter[str]()
     for batch in batches(texts, PASS):
@@ -305,6 +296,6 @@ def share(found: Agreement) -> float:
 
 @contextmanager
 def _in_bf16(model: Any) -> Iterator[None]:
-    """LoRA's weights are float32, and its products bf16 where the model's are."""
+    """LoRA's weights are float32; its products are bf16 where the model's are."""
     with torch.autocast(model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16):
         yield

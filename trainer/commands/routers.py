@@ -85,21 +85,22 @@ class Run(FitSettings, OnPair):
 
     def run(self) -> None:
         from engine import load
+        from engine.models.load import slm_adapter
         from engine.models.sources import choose_preset
         from trainer.evaluation.rows import check_task
         from trainer.pipeline import align_first, run
 
         settings = self.settings()
-        if self.align:
-            settings = settings.model_copy(update={"adapter": "none"})
-        pair, aligned = choose_preset(settings).name, "-aligned" if self.align else ""
+        preset = choose_preset(settings)
+        pair, aligned = preset.name, "-aligned" if self.align or slm_adapter(preset, settings) else ""
         names = "train dev train_questions validation_questions dev_questions rounds budget max_new_tokens acceptances"
         changes = {name: value for name in names.split() if (value := getattr(self, name)) is not None}
         recipe, own = recipe_for(pair, self.task, self.data, **changes)
         check_task(recipe.task)  # a file's name may be none: --task gives another
         folder = self.out or Path("runs") / f"{pair}-{recipe.task}{aligned}"
         results = self.results or (folder / "results" if own else RESULTS / f"{pair}{aligned}")
-        adapter = align_first(recipe, settings, folder, AlignSettings()) if self.align else None
-        if adapter is not None:
+        if self.align:
+            adapter = align_first(recipe, settings.model_copy(update={"adapter": "none"}), folder, AlignSettings())
             settings = settings.model_copy(update={"adapter": str(adapter)})
+        adapter = slm_adapter(preset, settings)
         print(run(recipe, load(None, settings), folder, results, self.routers, self.part(FitSettings), adapter))

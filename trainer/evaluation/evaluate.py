@@ -1,8 +1,8 @@
 """Evaluation: every method at every setting on questions that no router saw. Each answer becomes a row.
 
-The answers of a method to a question enter the engine's decode loop together, where texts that are the same so far
-share their passes. An answer is charged what it would cost alone: its bytes and FLOPs follow from its events. Seconds
-are measured on few questions, one text at a time.
+A method's answers to a question enter the engine's decode loop together, where texts that are the same so far share
+their passes. An answer is charged what it would cost alone: its bytes and FLOPs follow from its events. Seconds are
+measured on few questions, one text at a time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from engine.batch.rows import Row as WrittenRow
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
 from engine.grading import agreement, grade
 from engine.pair import Pair
-from engine.provenance import pair_title, provenance
+from engine.provenance import hardware, pair_title, revision
 from engine.setting import Setting
-from trainer import TrainerError
+from trainer import TrainerError, tables
 from trainer.continuous_batch import WantedText, require_costs, write
 from trainer.evaluation.methods import SPECULATIVE, Method, check_fits
-from trainer.evaluation.rows import About, Row, authors_of, read_rows, write_rows
+from trainer.evaluation.rows import SCHEMA, About, Row, authors_of, write_rows
 from trainer.evaluation.speculative import as_published
 from trainer.questions.question import Question, prompt
 from trainer.shards import Shards, identity_of
@@ -33,7 +33,7 @@ AT_ONCE = 16
 """Texts that are written at once."""
 
 SHARD = 16
-"""Questions of a shard: what is interrupted is lost back to the last one."""
+"""Questions of a shard: an interrupted run loses what it did since the last one."""
 
 SECONDS = "seconds"
 """The stage of answers that were written alone."""
@@ -56,13 +56,12 @@ def evaluate(
 
     Args:
         pair: Both models.
-        questions: None that a router was trained on. One without an answer is a general prompt, and its texts are
-            compared with the LLM's own.
+        questions: None that a router was trained on. Texts to general prompts are compared with the LLM's own.
         methods: What answers them.
         folder: Gets `<method>.json` and the shards of each method.
         task: Name of the questions, in results.
         max_new_tokens: An answer that is cut there is graded as it is.
-        report: Told how far it is.
+        report: Gets lines of progress.
 
     Raises:
         TrainerError: The folder holds answers to other questions, or by a method of that name at other settings.
@@ -74,8 +73,7 @@ def evaluate(
         def make(some: Sequence[Question], path: Path, each: Method = each) -> None:
             _write(path, _answers(pair, some, each, max_new_tokens, report), pair)
 
-        made_of = _made_of(pair, [each], task, max_new_tokens)
-        _shards(folder, each.name).run(made_of, questions, make, report)
+        _shards(folder, each.name).run(_made_of(pair, [each], task, max_new_tokens), questions, make, report)
 
 
 def measure_seconds(
@@ -89,9 +87,8 @@ def measure_seconds(
 ) -> None:
     """Answers few questions alone on an idle machine, methods taking turns; their seconds go into `gather`'s rows.
 
-    Args:
-        methods: The LLM alone, which the others are compared with, and what else was evaluated in the same folder.
-            Which one begins differs from question to question.
+    Takes what `evaluate` takes; the methods are the LLM alone, which the others are compared with, and others that
+    were evaluated in the same folder. The method that begins differs from question to question.
 
     Raises:
         TrainerError: The LLM alone is missing, or the folder holds seconds of other questions or settings.
@@ -113,8 +110,7 @@ def measure_seconds(
                 rows.append(replace(_row(pair, question, each, setting, decoding.rows[0]), seconds=seconds))
         _write(path, rows, pair)
 
-    made_of = _made_of(pair, methods, task, max_new_tokens)
-    _shards(folder, SECONDS, 1).run(made_of, questions, make, report)
+    _shards(folder, SECONDS).run(_made_of(pair, methods, task, max_new_tokens), questions, make, report)
 
 
 def gather(folder: Path, out: Path) -> Path:
@@ -126,25 +122,21 @@ def gather(folder: Path, out: Path) -> Path:
     Raises:
         TrainerError: Answers are missing, or two stages are of different questions or models.
     """
-    rows: dict[tuple[str, str, str], Row] = {}
-    stages = sorted(path.stem for path in folder.glob("*.json"))
-    loaded = {stage: _shards(folder, stage).load() for stage in stages if stage != SECONDS}
-    if not loaded:
+    stages = {path.stem: _shards(folder, path.stem).load() for path in sorted(folder.glob("*.json"))}
+    timed, _ = stages.pop(SECONDS, ([], None))
+    if not stages:
         raise TrainerError(f"{folder} holds no answers: run `python -m trainer evaluate` first")
-    first, stated = next(iter(loaded.items()))[0], [made for _, made in loaded.values()]
-    for stage, (_, made) in loaded.items():
+    first, made = next((name, made) for name, (_, made) in stages.items())
+    for stage, (_, other) in stages.items():
         for name in ("data", "pair", "preset", "task", "max_new_tokens"):
-            if made[name] != stated[0][name]:
+            if other[name] != made[name]:
                 raise TrainerError(f"{folder}: {stage} and {first} differ in {name}; give each its own folder")
-    for paths, _ in loaded.values():
-        rows |= {(row.question, row.method, row.setting): row for path in paths for row in read_rows(path)[0]}
-    if SECONDS in stages:
-        for path in _shards(folder, SECONDS, 1).load()[0]:
-            for row in read_rows(path)[0]:
-                if (key := (row.question, row.method, row.setting)) in rows:
-                    rows[key] = replace(rows[key], seconds=row.seconds)
-    made = stated[0]
-    routers = {name: router for each in stated for name, _, router in each["methods"] if router}
+    written = (row for paths, _ in stages.values() for path in paths for row in _read(path))
+    rows = {(row.question, row.method, row.setting): row for row in written}
+    for row in (row for path in timed for row in _read(path)):
+        if (key := (row.question, row.method, row.setting)) in rows:
+            rows[key] = replace(rows[key], seconds=row.seconds)
+    routers = {name: router for _, each in stages.values() for name, _, router in each["methods"] if router}
     about = About(made["pair"], made["preset"], made["task"], made["max_new_tokens"], routers)
     path = out / f"{about.task}.parquet"
     write_rows(path, list(rows.values()), about)
@@ -154,7 +146,7 @@ def gather(folder: Path, out: Path) -> Path:
 def _answers(
     pair: Pair, questions: Sequence[Question], method: Method, max_new_tokens: int, report: Report
 ) -> list[Row]:
-    """The rows of some questions; a general prompt is answered by the LLM alone as well, for comparison."""
+    """The rows of some questions. To a general prompt the LLM alone writes a text as well, for comparison."""
     alone = Method("llm", (Setting("llm", 0.0),))
     groups = []
     for question in questions:
@@ -164,19 +156,18 @@ def _answers(
         [WantedText(_request(question, setting, max_new_tokens), each.policy(setting)) for each, setting in asked]
         for question, asked in zip(questions, groups, strict=True)
     ]
-    written = write(pair, texts, AT_ONCE, report)
     rows = []
-    for question, asked, texts_of_it in zip(questions, groups, written, strict=True):
-        llm = None if question.answer else [event.id for event in texts_of_it[0].events]
-        pairs = list(zip(asked, texts_of_it, strict=True))[0 if llm is None else 1 :]
+    for question, asked, written in zip(questions, groups, write(pair, texts, AT_ONCE, report), strict=True):
+        llm = None if question.answer else [event.id for event in written[0].events]
+        pairs = list(zip(asked, written, strict=True))[0 if llm is None else 1 :]
         rows += [_row(pair, question, each, setting, text, llm) for (each, setting), text in pairs]
     return rows
 
 
 def _request(question: Question, setting: Setting, max_new_tokens: int) -> Request:
-    """What the engine is asked. The policy is given beside it, as a request may not name each of them."""
+    """The engine's request. The policy is passed beside it, since a request may not name each of them."""
     return Request(
-        prompt(question) if question.answer else question.question,
+        prompt(question),
         replace(setting, policy="router"),
         max_new_tokens=max_new_tokens,
         # Random routing depends on the seed, which is the question's own: no two questions share their draws.
@@ -200,12 +191,11 @@ def _row(
     slm = replace(pair.slm_cost, router_bytes=router.bytes if router else 0, router_flops=router.flops if router else 0)
     spent = costs(events, written.prompt_tokens, slm, pair.llm_cost, pair.prices).run
     text = "".join(event.text for event in events)
-    right = float(grade(question, text)) if llm is None else agreement([event.id for event in events], llm)
     return Row(
         question=question.id,
         method=method.name,
         setting=str(setting),
-        right=right,
+        right=float(grade(question, text)) if llm is None else agreement([event.id for event in events], llm),
         bytes=round(spent.bytes),
         flops=spent.flops,
         tokens=len(events),
@@ -220,16 +210,16 @@ def _row(
 
 
 def _write(path: Path, rows: Sequence[Row], pair: Pair) -> None:
-    made = provenance("trainer")
-    note = f"{made['revision']}; {made['hardware']}; {pair.quantisation}"
-    write_rows(path, [replace(row, made=note) for row in rows], About("", "shard", "shard", 0, {}))
+    made = f"{revision()}; {hardware()}; {pair.quantisation}"
+    tables.write_rows(path, ({**asdict(row), "made": made} for row in rows), SCHEMA)
+
+
+def _read(path: Path) -> list[Row]:
+    return [Row(**row) for row in tables.read_rows(path, SCHEMA)]
 
 
 def _made_of(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens: int) -> dict[str, Any]:
-    """What a stage's file says; a stage that was begun with anything else is not gone on with.
-
-    A TrainerError if what a pass of the LLM costs is not known.
-    """
+    """What a stage depends on besides the questions; a TrainerError if the cost of the LLM's passes is unknown."""
     require_costs(pair)
     return {
         "pair": pair_title(pair.slm_name, pair.llm_name, pair.quantisation),
@@ -241,5 +231,5 @@ def _made_of(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens: i
     }
 
 
-def _shards(folder: Path, stage: str, size: int = SHARD) -> Shards:
-    return Shards(folder, stage, size, ".parquet")
+def _shards(folder: Path, stage: str) -> Shards:
+    return Shards(folder, stage, 1 if stage == SECONDS else SHARD)

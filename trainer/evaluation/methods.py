@@ -8,12 +8,11 @@
     shares = [0.1, 0.2, 0.3]        # thresholds that give these LLM shares on labelled tokens
     acceptances = [0, 0.3]
 
-A method without training needs no folder. The settings of one whose name is a policy may name that policy alone.
+A method without training needs no folder. The settings of a method whose name is a policy may name that policy alone.
 """
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +88,7 @@ def read_methods(path: Path, tokens: LabelledTokens | None = None) -> list[Metho
 
     Args:
         path: A TOML file.
-        tokens: Labelled tokens that no router learned from; thresholds for `shares` are read off their scores.
+        tokens: Labelled tokens that no router learned from; thresholds for `shares` follow from their scores.
 
     Raises:
         TrainerError: The file is not as it should be, a setting makes no sense, or `tokens` are needed.
@@ -98,10 +97,9 @@ def read_methods(path: Path, tokens: LabelledTokens | None = None) -> list[Metho
         listed = TypeAdapter(dict[Name, _Listed]).validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise TrainerError(f"{path}: {error.strerror or error}; name a TOML file that lists methods") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrainerError(f"{path}: {error}; see docs/training.md for how methods are listed") from None
-    except ValidationError as error:
-        raise TrainerError(f"{path}: {first_fault(error, whole='')}; see docs/training.md for a list") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
+        reason = first_fault(error, whole="") if isinstance(error, ValidationError) else error
+        raise TrainerError(f"{path}: {reason}; see docs/training.md for how methods are listed") from None
     return [method(name, each, tokens) for name, each in listed.items()]
 
 
@@ -113,22 +111,14 @@ def methods_of(settings: Sequence[str]) -> list[Method]:
     return [method(name, {"settings": own}) for name, own in listed.items()]
 
 
-def write_methods(path: Path, methods: Sequence[Method]) -> None:
-    """Writes what `read_methods` reads, with settings in place of shares."""
-    parts = []
-    for each in methods:
-        folder = f"folder = {json.dumps(str(each.folder))}\n" if each.folder else ""
-        parts.append(f"[{each.name}]\n{folder}settings = {json.dumps([str(setting) for setting in each.settings])}\n")
-    path.write_text("\n".join(parts), encoding="utf-8")
-
-
 def method(name: str, listed: Mapping[str, object], tokens: LabelledTokens | None = None) -> Method:
     """A method as the file lists it; raises as `read_methods`."""
     entry: _Listed = listed  # pyright: ignore[reportAssignmentType]
     folder = Path(entry["folder"]) if "folder" in entry else None
     router = Router.load(folder) if folder else None
-    by_prompt = router is not None and router.card.training.get("method") == "query"
-    policy = "query" if by_prompt else "router" if router else "confidence" if name == SPECULATIVE else name
+    policy = "router" if router else "confidence" if name == SPECULATIVE else name
+    if router and router.card.training.get("method") == "query":
+        policy = "query"
     if policy not in REGISTRY or (REGISTRY[policy].needs_router and router is None):
         raise TrainerError(f"{name!r} is no rule without training: name the folder of its router")
     given = entry.get("settings", SPECULATION if name == SPECULATIVE else None)
@@ -137,8 +127,9 @@ def method(name: str, listed: Mapping[str, object], tokens: LabelledTokens | Non
     elif not REGISTRY[policy].scores:
         settings = [Setting(policy, 0.0)]
     else:
-        shares = entry.get("shares", SHARES)
-        thresholds = list(shares) if policy == "random" else _thresholds(name, router or policy, tokens, shares)
+        thresholds = entry.get("shares", SHARES)
+        if policy != "random":  # whose threshold is the share
+            thresholds = _thresholds(name, router or policy, tokens, thresholds)
         acceptances = entry.get("acceptances", [0.0])
         settings = [Setting(policy, threshold, acceptance) for acceptance in acceptances for threshold in thresholds]
     if not settings or len(set(settings)) < len(settings):
@@ -181,14 +172,15 @@ def _thresholds(
 def scores_of(method: str | Router, tokens: LabelledTokens) -> np.ndarray:
     """The routing scores of a policy of `CERTAINTY` or of a router, from stored features alone: float32 [n].
 
-    A TrainerError for an unknown method, a RouterError for a router of another SLM.
+    Raises:
+        TrainerError: The method is unknown.
+        RouterError: The router is for another SLM.
     """
     if isinstance(method, Router):
-        router, about = method, tokens.about
-        router.fit_to(about["slm"], about["llm"], about["hidden_size"], about["tokenizer"])
-        device = next(router.network.parameters()).device
-        chunks = tokens.chunks(router.card.logit_features)
-        scores = [router.score(features.to(device)).cpu().numpy() for features in chunks]
+        about, device = tokens.about, next(method.network.parameters()).device
+        method.fit_to(about["slm"], about["llm"], about["hidden_size"], about["tokenizer"])
+        chunks = tokens.chunks(method.card.logit_features)
+        scores = [method.score(features.to(device)).cpu().numpy() for features in chunks]
         return np.concatenate([np.zeros(0, dtype=np.float32), *scores])
     if method not in CERTAINTY:
         raise TrainerError(
@@ -203,13 +195,13 @@ def thresholds_for(scores: np.ndarray, shares: Sequence[float]) -> list[float]:
     """Thresholds below which given shares of tokens, in [0, 1], score, so that the LLM would write them.
 
     They are ascending and distinct, each halfway between two scores (just above the last for a share of 1). Where many
-    tokens score the same, a share is met as nearly as can be, and there may be fewer thresholds than shares. A
-    TrainerError for no scores or one that is not finite, or a share outside [0, 1].
+    tokens score the same, a share is met as nearly as can be, and there may be fewer thresholds than shares.
+
+    Raises:
+        TrainerError: There are no scores, or one is not finite.
     """
     if not len(scores) or not np.isfinite(scores).all():
         raise TrainerError(f"no thresholds for {len(scores)} scores, of which {np.isfinite(scores).sum()} are finite")
-    if bad := [share for share in shares if not 0 <= share <= 1]:
-        raise TrainerError(f"LLM share {bad[0]}: give shares between 0 and 1")
     values, counts = np.unique(np.asarray(scores, dtype=np.float64), return_counts=True)
     above = np.nextafter(np.float32(values[-1]), np.float32(np.inf))  # for float32 scores, too, it is another number
     cuts = np.concatenate([values[:1], (values[:-1] + values[1:]) / 2, [above]])

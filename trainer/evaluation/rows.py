@@ -13,7 +13,6 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -21,6 +20,8 @@ from engine.errors import first_fault
 from engine.events import Role, TokenEvent
 from engine.models.files import replacing
 from trainer import TrainerError
+from trainer.json_files import AGAIN
+from trainer.tables import read_metadata, read_table, write_table
 
 Array = NDArray[np.float64]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # part of a file's name
@@ -50,7 +51,7 @@ SCHEMA = pa.schema(
         "made": pa.string(),
     }
 )
-_ABOUT = b"citer"
+_ABOUT = "citer"
 _PAGE = 1 << 24  # bytes: one page a column, so that equal texts are near each other and pack well
 
 
@@ -154,29 +155,20 @@ def write_rows(path: Path, rows: Sequence[Row], about: About) -> None:
     """Writes a file whole or not at all; the same rows are the same bytes."""
     rows = sorted(rows, key=lambda row: (row.question, row.method, row.setting))
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
-    table = table.replace_schema_metadata({_ABOUT: json.dumps(asdict(about), ensure_ascii=False)})
+    metadata = {_ABOUT: json.dumps(asdict(about), ensure_ascii=False)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as new:
-        pq.write_table(
-            table,
-            new,
-            compression="zstd",
-            compression_level=19,
-            data_page_size=_PAGE,
-            dictionary_pagesize_limit=_PAGE,
-            write_page_checksum=True,
-        )
+        write_table(new, table, metadata, compression_level=19, data_page_size=_PAGE, dictionary_pagesize_limit=_PAGE)
 
 
 def read_rows(path: Path) -> tuple[list[Row], About]:
-    """Reads what `write_rows` wrote; a TrainerError names the file that is none."""
-    table = _table(path)
-    return [Row(**row) for row in table.to_pylist()], _about(path, table)
+    """Reads what `write_rows` wrote; a TrainerError names a file that is damaged."""
+    return [Row(**row) for row in read_table(path, SCHEMA).to_pylist()], _about(path)
 
 
 def load_results(path: Path) -> Results:
     """The rows of a file as arrays. A TrainerError unless every setting has answered every question once."""
-    table = _table(path)
+    table = read_table(path, SCHEMA)
     names = list(zip(*(table[name].to_pylist() for name in ("method", "setting")), strict=True))
     settings, questions = list(dict.fromkeys(names)), sorted(set(table["question"].to_pylist()))
     number, place = {each: n for n, each in enumerate(settings)}, {each: n for n, each in enumerate(questions)}
@@ -196,7 +188,7 @@ def load_results(path: Path) -> Results:
     made = dict(zip(names, table["made"].to_pylist(), strict=True))
     columns = {name: column(name) for name in ("right", "bytes", "flops", "tokens", "llm_tokens", "seconds")}
     return Results(
-        _about(path, table),
+        _about(path),
         tuple(questions),
         tuple(MethodSetting(*each) for each in settings),
         **columns,
@@ -214,19 +206,9 @@ def load_all(folder: Path) -> dict[str, Results]:
     return {each.about.task: each for each in found}
 
 
-def _table(path: Path) -> pa.Table:
+def _about(path: Path) -> About:
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        table.validate(full=True)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise TrainerError(f"{path} cannot be read ({str(error).splitlines()[0]}): run evaluate again") from None
-    if not table.schema.equals(SCHEMA):
-        raise TrainerError(f"{path} has other columns than {', '.join(SCHEMA.names)}: run evaluate again")
-    return table
-
-
-def _about(path: Path, table: pa.Table) -> About:
-    try:
-        return TypeAdapter(About).validate_json((table.schema.metadata or {}).get(_ABOUT, b""))
-    except ValidationError as error:
-        raise TrainerError(f"{path}: {first_fault(error, whole='')}; run evaluate again") from None
+        return TypeAdapter(About).validate_json(read_metadata(path).get(_ABOUT, ""))
+    except (ValidationError, OSError, ValueError) as error:
+        reason = first_fault(error, whole="") if isinstance(error, ValidationError) else error
+        raise TrainerError(f"{path} is damaged ({reason}); {AGAIN}") from None

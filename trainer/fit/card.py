@@ -23,17 +23,12 @@ REFERENCES = {"data": "the data set's", "llm": "the LLM's own answers"}
 
 
 def write_card(card: RouterCard, folder: Path, curves: Sequence[Curve] = ()) -> None:
-    """Writes `README.md` into a router's folder; `curves` are those that were measured of it."""
-    write_text(folder / "README.md", render_card(card, curves))
-
-
-def render_card(card: RouterCard, curves: Sequence[Curve] = ()) -> str:
-    """The model card in Markdown, with the Hub's YAML header."""
+    """Writes `README.md` into a router's folder, with the Hub's YAML header; `curves` were measured of the router."""
     unit = "answer" if card.training["method"] == "query" else "next token"
     rows = "\n".join(f"| {name} | {text} |" for name, text in _rows(card).items() if text)
     command = card.training.get("command")
     made = f"\nMade by\n\n```\n{command}\n```\n" if command else ""
-    return f"""---
+    text = f"""---
 license: apache-2.0
 library_name: citer-playground
 tags: [router, token-level-routing, citer]
@@ -50,6 +45,7 @@ Scores how safe it is to let **{card.slm}** write the {unit} instead of
 |---|---|
 {rows}
 {made}{_at_start(card, curves)}"""
+    write_text(folder / "README.md", text)
 
 
 def _rows(card: RouterCard) -> dict[str, str]:

@@ -26,10 +26,8 @@ CHUNK = 8192  # tokens scored at once: 30 MB of float32 for a hidden state of 89
 SAME = ("slm", "llm", "quantisation", "hidden_size", "tokenizer", "reference")
 """What labels must agree on to be learned from together."""
 
-COLUMNS = ["question", "position", "case", "correct", "slm_logprob", "llm_logprob", "stands_for", "logit_features"]
+COLUMNS = ("question", "position", "case", "correct", "slm_logprob", "llm_logprob", "stands_for", "logit_features")
 """Columns of labels that a router is fitted to."""
-
-Actions = Mapping[Role, Rollout]
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,11 @@ class LabelledTokens:
         logit_features: Float32 [n, LOGIT_FEATURES], see `engine.model.logits.logit_features`.
         preference: Float32 [n]: 1 prefers the SLM, 0 the LLM, NaN is undecided.
         weight: Float32 [n]: how many tokens it stands for in training and in metrics; 0 where undecided.
-        stands_for: Float32 [n]: the same, were all tokens decided; see `trainer.labels.labels.label`.
+        stands_for: Float32 [n]: the same if all tokens were decided; see `trainer.labels.labels.label`.
         row: Int64 [n]: where each token's hidden state is in `states`.
-        states: The SLM's hidden states, float16 [rows, d], in parts that stay on the disk until they are looked at.
+        states: The SLM's hidden states, float16 [rows, d], in parts that stay on the disk until they are read.
         about: The labels' settings.
-        rollouts: What was rolled out, for the card: one for each folder of rollouts.
+        rollouts: What was rolled out, for the card: one entry for each folder of rollouts.
     """
 
     question: np.ndarray
@@ -86,8 +84,8 @@ class LabelledTokens:
 
     def split(self, *names: str) -> LabelledTokens:
         """The tokens of the questions in some splits; see `split_of`."""
-        sides = {question: split_of(question) in names for question in set(self.question)}
-        return self.where(np.array([sides[question] for question in self.question], dtype=bool))
+        own = [question for question in set(self.question) if split_of(question) in names]
+        return self.where(np.isin(self.question, own))
 
     def decided(self) -> LabelledTokens:
         """The tokens with a preference."""
@@ -106,25 +104,25 @@ class LabelledTokens:
         return found
 
     def features(self, rows: Any, with_logits: bool) -> torch.Tensor:
-        """The router's input for some rows (indices or a slice): float32 [rows, inputs]."""
+        """The router's input for some tokens (indices or a slice): float32 [rows, inputs]."""
         hidden = self.hidden(rows).float()
         return torch.cat([hidden, torch.from_numpy(self.logit_features[rows])], dim=1) if with_logits else hidden
 
     def chunks(self, with_logits: bool) -> Iterator[torch.Tensor]:
-        """The router's input for all rows, in pieces: all at once may not fit into memory."""
+        """The router's input for all tokens, in pieces, since all at once may not fit into memory."""
         for n in range(0, len(self), CHUNK):
             yield self.features(slice(n, n + CHUNK), with_logits)
 
 
 def load_tokens(labels: Path, rollouts: Path | None = None, cost_weight: float = 0.0) -> LabelledTokens:
-    """The tokens of some labels whose hidden states are stored, those without a preference too.
+    """The tokens of some labels whose hidden states are stored, with and without a preference.
 
-    The shortcut decides (CITER, section 3.2) except where rollouts are given for the tokens it does not settle: those
-    that neither model wrote, and with the LLM's own answers as references also those that only the LLM wrote, which may
-    be harmless paraphrase. Of these only some are rolled out, the same number in each question however many there are.
-    A rolled-out token therefore stands for candidates / rolled-out tokens of its question, so that a small budget does
-    not shift the balance of the preferences; the candidates that were not drawn count nothing. Tokens of references
-    that end in a wrong answer have no preference.
+    The shortcut decides (CITER, section 3.2), except where rollouts are given for the tokens that it does not settle:
+    those that neither model wrote, and on the LLM's own answers also those that only the LLM wrote, which may be
+    harmless paraphrase. The same number of these is rolled out in each question, however many there are. So a
+    rolled-out token stands for candidates / rolled-out tokens of its question, and a small budget does not shift the
+    balance of the preferences; candidates that were not drawn count nothing. Tokens of references that end in a wrong
+    answer have no preference.
 
     Args:
         labels: A folder that `trainer.labels.labels` wrote.
@@ -134,24 +132,19 @@ def load_tokens(labels: Path, rollouts: Path | None = None, cost_weight: float =
     Raises:
         TrainerError: Labels or rollouts are missing or do not belong together; λ needs rollouts of both actions.
     """
-    about = labels_about(labels)
-    tables, states, rows, found = [], [], [], 0
+    about, tables, states = labels_about(labels), [], []
     for path, table in read_labels(labels):
         tables.append(table.filter(pa.array(table.column("stands_for").to_numpy() > 0)))
         states.append(read_states(path, about["hidden_size"]))
         if len(states[-1]) != len(tables[-1]):
             raise TrainerError(f"{path} has {len(states[-1])} hidden states for {len(tables[-1])} tokens; label again")
-        rows.append(np.arange(found, found + len(tables[-1])))
-        found += len(tables[-1])
     table = pa.concat_tables(tables)
     columns: dict[str, Any] = {name: _array(table, name) for name in COLUMNS}
     preference = np.full(len(table), np.nan, dtype=np.float32)
     for case, value in PREFERENCES.items():
         preference[columns["case"] == case] = value
-    weight = columns["stands_for"].copy()
-    tokens = LabelledTokens(
-        **columns, preference=preference, weight=weight, row=np.concatenate(rows), states=states, about=about
-    )
+    weight, row = columns["stands_for"].copy(), np.arange(len(table))
+    tokens = LabelledTokens(**columns, preference=preference, weight=weight, row=row, states=states, about=about)
     if rollouts is not None:
         tokens = _with_rollouts(tokens, labels, rollouts, cost_weight)
     preference[~columns["correct"]] = np.nan
@@ -162,12 +155,8 @@ def load_tokens(labels: Path, rollouts: Path | None = None, cost_weight: float =
 def evened(parts: Sequence[LabelledTokens]) -> list[LabelledTokens]:
     """The same tokens with weights that have the same sum in each part; their sum over all parts stays."""
     totals = [each.weight.sum() for each in parts]
-    mean = np.mean(totals)
-    factors = [1 / total * mean if total else 0.0 for total in totals]
-    return [
-        replace(each, weight=(each.weight * factor).astype(np.float32))
-        for each, factor in zip(parts, factors, strict=True)
-    ]
+    factors = [np.float32(np.mean(totals) / total if total else 0.0) for total in totals]
+    return [replace(each, weight=each.weight * factor) for each, factor in zip(parts, factors, strict=True)]
 
 
 def join(parts: Sequence[LabelledTokens]) -> LabelledTokens:
@@ -202,9 +191,10 @@ def join(parts: Sequence[LabelledTokens]) -> LabelledTokens:
 
 
 def rollouts_by_labels(labels: Sequence[Path], rollouts: Sequence[Path]) -> dict[Path, Path]:
-    """Which folder of rollouts belongs to which of labels; of one of each, `load_tokens` sees whether they do.
+    """Which folder of rollouts belongs to which folder of labels.
 
-    A TrainerError for rollouts of none of these labels, or two of the same.
+    A TrainerError for rollouts of none of these labels, or two of the same. Of one folder each, `load_tokens` checks
+    whether they belong together.
     """
     if len(labels) == len(rollouts) == 1:
         return dict(zip(labels, rollouts, strict=True))
@@ -232,7 +222,7 @@ SPLITS = ("train", "stop", "test")
 def split_of(question: str) -> str:
     """The split of a question id: "train", "stop" (early stopping) or "test" (metrics); 80, 10 and 10 of a hundred.
 
-    Read off a hash, so that it is the same in every run and every round, and all of a question is on one side.
+    It follows from a hash, so it is the same in every run and round, and all of a question is on one side.
     """
     bucket = int(hashlib.sha256(question.encode()).hexdigest(), 16) % 100
     return "train" if bucket < 80 else "stop" if bucket < 90 else "test"
@@ -249,14 +239,14 @@ def check_splits(questions: Iterable[str], way_out: str) -> None:
 
 
 def _same_labels(labels: Mapping[str, Any], rollouts: Mapping[str, Any]) -> bool:
-    """Whether rollouts are of these labels' tokens, or of others' that are the same; each as its file says."""
-    made_from = rollouts.get("labels", labels)  # which was not always noted, and so the answers
-    answers = rollouts.get("answers") or labels.get("answers")
-    return answers == labels.get("answers") and all(labels.get(name) == made_from.get(name) for name in (*SAME, "data"))
+    """Whether rollouts were made from these labels, or from others on the same answers."""
+    made_from = rollouts.get("labels", labels)
+    same_answers = rollouts.get("answers") in (None, labels.get("answers"))
+    return same_answers and all(labels.get(name) == made_from.get(name) for name in (*SAME, "data"))
 
 
 def _array(table: pa.Table, name: str) -> np.ndarray:
-    """A column as an array [tokens] or [tokens, width]; the ids of questions share their strings."""
+    """A column as an array [tokens] or [tokens, width]; equal question ids are one string in memory."""
     column = table.column(name).combine_chunks()
     if isinstance(column, pa.FixedSizeListArray):
         return np.array(column.flatten().to_numpy()).reshape(len(table), -1)
@@ -271,34 +261,28 @@ def _with_rollouts(tokens: LabelledTokens, labels: Path, folder: Path, cost_weig
     rollouts, settings = load_rollouts(folder)
     if not _same_labels(tokens.about, settings):
         raise TrainerError(f"{folder} was rolled out from other labels than {labels}: roll out from these first")
-    by_token = _by_token(folder, rollouts, cost_weight)
+    tried: dict[tuple[str, int], dict[Role, Rollout]] = defaultdict(dict)
+    for rollout in rollouts:
+        tried[rollout.question, rollout.position][rollout.role] = rollout
+    for role in (Role.SLM, Role.LLM) if cost_weight else (Role.SLM,):
+        if missing := sum(role not in actions for actions in tried.values()):
+            raise TrainerError(
+                f"{folder}: {missing} of {len(tried)} tokens were not rolled out with the {role.name}'s token, "
+                f"which a cost weight of {cost_weight:g} needs: roll out both actions into another folder"
+            )
     names = zip(tokens.question.tolist(), tokens.position.tolist(), strict=True)
     row_of = {name: row for row, name in enumerate(names)}
-    if strange := [name for name in by_token if name not in row_of]:
+    if strange := [name for name in tried if name not in row_of]:
         question, position = strange[0]
         raise TrainerError(f"{folder} has position {position} of question {question}, which is not in {labels}")
     cases = [Case.NEITHER] + [Case.ONLY_LLM_RIGHT] * (tokens.about["reference"] == "llm")
     tokens.preference[np.isin(tokens.case, cases)] = np.nan
-    rows, actions, unit = [row_of[name] for name in by_token], list(by_token.values()), settings["llm_bytes"]
-    wanted = [rollout_preference(each[Role.SLM], each.get(Role.LLM), cost_weight, unit) for each in actions]
-    drawn = Counter(question for question, _ in by_token)
-    tokens.preference[rows] = wanted
-    tokens.weight[rows] = [each[Role.SLM].candidates / drawn[question] for (question, _), each in by_token.items()]
+    drawn = Counter(question for question, _ in tried)
+    for name, each in tried.items():
+        slm, row = each[Role.SLM], row_of[name]
+        tokens.preference[row] = rollout_preference(slm, each.get(Role.LLM), cost_weight, settings["llm_bytes"])
+        tokens.weight[row] = slm.candidates / drawn[slm.question]
     told = {name: settings.get(name) for name in ("policy", "threshold", "budget", "seed", "llm_bytes")}
-    right = [each[Role.SLM].correct for each in actions]
-    done = {**told, "tokens": len(rows), "slm_right": round(float(np.mean(right)), 4) if right else None}
+    right = [each[Role.SLM].correct for each in tried.values()]
+    done = {**told, "tokens": len(right), "slm_right": round(float(np.mean(right)), 4) if right else None}
     return replace(tokens, rollouts=(done,))
-
-
-def _by_token(folder: Path, rollouts: Sequence[Rollout], cost_weight: float) -> Mapping[tuple[str, int], Actions]:
-    """The rollouts of each token (question and position), by who wrote it."""
-    by_token: dict[tuple[str, int], dict[Role, Rollout]] = defaultdict(dict)
-    for rollout in rollouts:
-        by_token[rollout.question, rollout.position][rollout.role] = rollout
-    for role in (Role.SLM, Role.LLM) if cost_weight else (Role.SLM,):
-        if missing := sum(role not in actions for actions in by_token.values()):
-            raise TrainerError(
-                f"{folder}: {missing} of {len(by_token)} tokens were not rolled out with the {role.name}'s token, "
-                f"which a cost weight of {cost_weight:g} needs: roll out both actions into another folder"
-            )
-    return by_token

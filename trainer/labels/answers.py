@@ -24,7 +24,7 @@ from trainer.shards import MadeOf, Shards, differing, identity_of
 from trainer.tables import read_rows, schema, write_rows
 
 SHARD = 256  # questions
-ROWS = 128  # written at once: as many as two cores with matrix units are still faster for
+ROWS = 128  # texts written at once: up to so many, two cores with matrix units get faster
 COLUMNS = schema(question=pa.string(), tokens=pa.list_(pa.uint32()), text=pa.string(), finish_reason=pa.string())
 
 
@@ -34,9 +34,9 @@ class _MadeOf(MadeOf):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model wrote to a question, which is named by its id.
+    """What a model wrote to a question (an id).
 
-    `tokens` has the end token where the model ended the text, and `finish_reason` is "eos" then.
+    `tokens` has the end token where the model ended the text; `finish_reason` is "eos" then.
     """
 
     question: str
@@ -52,31 +52,27 @@ def answer(
     folder: Path,
     max_new_tokens: int,
     report: Callable[[str], None] = print,
-    ask: Callable[[Question], str] = prompt,
     shard: int = SHARD,
-    rows: int = ROWS,
 ) -> None:
     """Lets one of the pair's models answer questions greedily, into `folder`; resumes where it stopped.
 
     Args:
         pair: Both models.
         role: Which of them.
-        questions: To be answered.
+        questions: Of any task, or general prompts.
         folder: Gets the answers.
         max_new_tokens: Of an answer.
-        report: Told how far it is.
-        ask: The prompt that a question becomes.
-        shard: Questions that are kept together.
-        rows: Texts that are written at once.
+        report: Gets lines of progress.
+        shard: Questions in a shard.
 
     Raises:
         TrainerError: The folder holds answers to other questions or of another model.
     """
 
     def make(batch: Sequence[Question], path: Path) -> None:
-        requests = [build_request(ask(q), policy=role.value, max_new_tokens=max_new_tokens) for q in batch]
+        requests = [build_request(prompt(q), policy=role.value, max_new_tokens=max_new_tokens) for q in batch]
         whole = role is Role.LLM and isinstance(pair.llm, ServedModel) and pair.llm.dialect.writes
-        written = _whole_answers(pair, requests) if whole else _answers(pair, requests, rows, report)
+        written = _whole_answers(pair, requests) if whole else _answers(pair, requests, report)
         write_rows(path, ({"question": q.id, **each} for q, each in zip(batch, written, strict=True)), COLUMNS)
 
     settings = {
@@ -94,7 +90,8 @@ def load_answers(folder: Path, role: Role, pair: Pair | None = None) -> Mapping[
 
     A TrainerError if some are missing, or they are not of this model of a pair, in whatever number format.
     """
-    found, about = Shards(folder, "answers", SHARD, made_of=_MadeOf).by_question(_read, lambda rows: Answer(**rows[0]))
+    shards = Shards(folder, "answers", SHARD, made_of=_MadeOf)
+    found, about = shards.by_question(lambda path: read_rows(path, COLUMNS), lambda rows: Answer(**rows[0]))
     if about["role"] != role.value:
         raise TrainerError(
             f"{folder} holds answers of the {about['role'].upper()}: name those that `answer --role {role.value}` wrote"
@@ -107,7 +104,7 @@ def load_answers(folder: Path, role: Role, pair: Pair | None = None) -> Mapping[
 
 
 def are_right(answers: Mapping[str, Answer], questions: Sequence[Question]) -> dict[str, bool]:
-    """Whether each answer is right, by the question's id; a TrainerError if its question is not among those given."""
+    """Whether each answer is right, by the question's id; a TrainerError if its question is not given."""
     by_id = {question.id: question for question in questions}
     if missing := [name for name in answers if name not in by_id]:
         raise TrainerError(
@@ -116,16 +113,14 @@ def are_right(answers: Mapping[str, Answer], questions: Sequence[Question]) -> d
     return {name: grade(by_id[name], each.text) for name, each in answers.items()}
 
 
-def _answers(
-    pair: Pair, requests: Sequence[Request], rows: int, report: Callable[[str], None]
-) -> Iterator[dict[str, Any]]:
-    for row in write_each(pair, map(WantedText, requests), rows, report):
+def _answers(pair: Pair, requests: Sequence[Request], report: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    for row in write_each(pair, map(WantedText, requests), ROWS, report):
         text = "".join(event.text for event in row.events)
         yield {"tokens": [event.id for event in row.events], "text": text, "finish_reason": row.finish_reason}
 
 
 def _whole_answers(pair: Pair, requests: Sequence[Request]) -> Iterator[dict[str, Any]]:
-    """By a server that writes a whole answer for one request; all are on their way at once."""
+    """For a server that writes a whole answer for one request; it has all requests at once."""
     assert isinstance(pair.llm, ServedModel)
     most = requests[0].max_new_tokens
     futures = [pair.llm.complete(render(pair.tokenizer, each, pair.context), most) for each in requests]
@@ -137,10 +132,6 @@ def _whole_answers(pair: Pair, requests: Sequence[Request]) -> Iterator[dict[str
             tokens.append(pair.end_id)
         text = str(pair.tokenizer.decode(tokens, skip_special_tokens=True))
         yield {"tokens": tokens, "text": text, "finish_reason": "eos" if tokens[-1] in pair.end_ids else "length"}
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return read_rows(path, COLUMNS)
 
 
 def _model(pair: Pair, role: Role) -> dict[str, str]:

@@ -76,13 +76,6 @@ class Reference(NamedTuple):
     correct: bool
 
 
-class Scored(NamedTuple):
-    """What the LLM says of a token: its log-probability after all before it, and the token that is likeliest there."""
-
-    logprob: float
-    likeliest: int
-
-
 def label(
     pair: Pair,
     questions: Sequence[Question],
@@ -101,9 +94,9 @@ def label(
         answers: The LLM's own answers by question id, to be the references; None takes those of the data set.
         run_llm: With answers, the LLM need not be run: it would write what it wrote. Only the log-probabilities under
             the LLM are then missing (NaN).
-        report: Told how far it is.
-        keep_states: Of the tokens that both models agree on, the share whose hidden states are stored; each then
-            stands for 1 / share. Of all others, and after each prompt, they are stored.
+        report: Gets lines of progress.
+        keep_states: Of the tokens that both models agree on, the share whose hidden states are stored; each of these
+            then stands for 1 / share. The states of all other tokens, and those after each prompt, are stored.
 
     Raises:
         TrainerError: The folder holds labels of other questions, references or models; or an answer is missing.
@@ -128,9 +121,7 @@ def label(
 
     def make(some: Sequence[Question], path: Path) -> None:
         references = [_reference(pair, q, answers) for q in some]
-        by_llm = answers is not None
-        columns, hidden = _columns(pair, some, references, by_llm, settings["run_llm"], keep_states)
-        write_labels(path, columns, hidden)
+        write_labels(path, *_columns(pair, some, references, answers is not None, settings["run_llm"], keep_states))
 
     _shards(folder).run(settings, questions, make, report)
     cases = Counter(case for _, table in read_labels(folder) for case in table.column("case").to_pylist())
@@ -146,7 +137,7 @@ def write_labels(path: Path, columns: Mapping[str, Any], hidden: torch.Tensor) -
     path.mkdir()
     save_file({"hidden": hidden}, path / STATES)
     table = pa.Table.from_pydict(dict(columns), COLUMNS)
-    write_table(path / TOKENS, table, states=sha256_of(path / STATES))
+    write_table(path / TOKENS, table, {"states": sha256_of(path / STATES)})
 
 
 def labels_about(folder: Path) -> dict[str, Any]:
@@ -225,7 +216,8 @@ def _columns(
             tokens, name = references[n].tokens, questions[n].id
             logits = slm.logits(hidden)
             slm_tokens = logits.argmax(-1).tolist()
-            llm_tokens = tokens if by_llm or scored is None else [each.likeliest for each in scored]
+            llm_logprobs, llm_tokens = scored or ([float("nan")] * len(tokens), tokens)
+            llm_tokens = tokens if by_llm else llm_tokens
             cases = shortcut(slm_tokens, llm_tokens, tokens)
             agreed = [small == large for small, large in zip(slm_tokens, llm_tokens, strict=True)]
             stands_for = [_stands_for(name, place, same, keep_states) for place, same in enumerate(agreed)]
@@ -237,7 +229,7 @@ def _columns(
             columns["case"] += map(int, cases)
             columns["correct"] += [references[n].correct] * len(tokens)
             columns["slm_logprob"] += _log_probabilities(logits, tokens)
-            columns["llm_logprob"] += [each.logprob for each in scored] if scored else [float("nan")] * len(tokens)
+            columns["llm_logprob"] += llm_logprobs
             columns["stands_for"] += stands_for
             columns["logit_features"] += logit_features(logits).tolist()
             stored.append(hidden.to(torch.float16).cpu()[torch.tensor(stands_for) > 0])
@@ -252,17 +244,17 @@ def _stands_for(question: str, position: int, agreed: bool, keep_states: float) 
     return 1 / keep_states if drawn < keep_states else 0.0
 
 
-def _of_llm(pair: Pair, texts: Sequence[tuple[list[int], list[int]]]) -> list[list[Scored]]:
-    """What the LLM, here or on a server, says of the tokens of references, each after its prompt."""
+def _of_llm(pair: Pair, texts: Sequence[tuple[list[int], list[int]]]) -> list[tuple[list[float], list[int]]]:
+    """Of each reference, under the LLM here or on a server: its tokens' log-probabilities, and the likeliest tokens."""
     if isinstance(pair.llm, ServedModel):
         asked = [pair.llm.score([*prompt, *tokens], len(prompt)) for prompt, tokens in texts]
-        return [[Scored(logprob, best.ids[0]) for logprob, best in each.result()] for each in asked]
-    found = []
-    for hidden, (_, tokens) in zip(teacher_force(pair.llm, texts), texts, strict=True):
-        logits = pair.llm.logits(hidden)
-        likeliest = logits.argmax(-1).tolist()
-        found.append(list(map(Scored, _log_probabilities(logits, tokens), likeliest)))
-    return found
+        scored = [each.result() for each in asked]
+        return [([logprob for logprob, _ in each], [best.ids[0] for _, best in each]) for each in scored]
+    all_logits = (pair.llm.logits(hidden) for hidden in teacher_force(pair.llm, texts))
+    return [
+        (_log_probabilities(logits, tokens), logits.argmax(-1).tolist())
+        for logits, (_, tokens) in zip(all_logits, texts, strict=True)
+    ]
 
 
 def _log_probabilities(logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:

@@ -38,8 +38,6 @@ from trainer.tables import read_rows, schema, write_rows
 
 SHARD = 60  # questions
 ROWS = 256  # rollouts written at once: more do not make two cores faster
-
-
 COLUMNS = schema(
     question=pa.string(),
     position=pa.int32(),
@@ -56,7 +54,8 @@ class Rollout:
     """What became of one answer.
 
     Attributes:
-        question, position: The token that was chosen, and `role` is who wrote it.
+        question, position: The token that was chosen.
+        role: Who wrote it.
         correct: Whether the finished answer is right.
         bytes: Moved from that token to the end.
         tokens: Written from there on.
@@ -70,10 +69,6 @@ class Rollout:
     bytes: float
     tokens: int
     candidates: int
-
-
-_NO_PART = ("answers", "texts", "run_llm", "keep_states")
-"""What a file of labels says that changes no rollout."""
 
 
 class _MadeOf(MadeOf):
@@ -103,26 +98,31 @@ def roll_out(
 ) -> None:
     """Rolls out undecided tokens of labelled questions into `folder`; resumes where it stopped.
 
-    With references from the data set those are the tokens that neither model wrote; with the LLM's own answers, where
-    the shortcut is always decided but myopic, all tokens where the SLM would have written another.
+    On the data's references, tokens that neither model wrote are undecided. On the LLM's own answers the shortcut
+    is always decided but myopic; there it is all tokens where the SLM would have written another.
 
     Args:
+        pair: Both models.
         questions: Those of the labels.
+        labels: A folder of `trainer.labels.labels`.
+        folder: Gets the rollouts.
+        settings: How.
         router: Finishes the texts, at `settings.threshold`; None lets the SLM finish them alone (the first round).
+        report: Gets lines of progress.
 
     Raises:
-        TrainerError: The labels are incomplete or of other questions; the folder holds rollouts made otherwise; or what
-            a pass of the LLM costs is not known.
+        TrainerError: The labels are incomplete or of other questions; the folder holds rollouts made otherwise; or the
+            cost of the LLM's passes is unknown.
     """
     require_costs(pair)
-    labelled, tokens = labels_about(labels), labelled_tokens_of(labels)
-    texts = texts_of(questions)
-    if texts.keys() != set(labelled["questions"]) or labelled["texts"] != texts:
+    labelled, tokens, texts = labels_about(labels), labelled_tokens_of(labels), texts_of(questions)
+    if labelled["texts"] != texts:
         raise TrainerError(f"{labels} holds labels of other questions than the {len(questions)} given")
+    unimportant = ("answers", "texts", "run_llm", "keep_states")
     about = {
         "policy": router.name if router else "slm",
         "router": fingerprint(router.network) if router else None,
-        "labels": {name: value for name, value in labelled.items() if name not in _NO_PART},
+        "labels": {name: value for name, value in labelled.items() if name not in unimportant},
         **asdict(settings),
         "threshold": settings.threshold if router else None,
         "answers": labelled.get("answers"),
@@ -162,7 +162,7 @@ def rollouts_about(folder: Path) -> dict[str, Any]:
 
 
 def fingerprint(network: RouterNetwork) -> str:
-    """SHA-256 of a network's weights as tensors, wherever they are kept; rollouts and evaluations name routers by it.
+    """SHA-256 of a network's weights as tensors, wherever they are stored; rollouts and evaluations name routers by it.
 
     Operating points name the file `router.safetensors` instead, by `engine.models.files.sha256_of`.
     """
@@ -208,28 +208,25 @@ def _finish(
     report: Callable[[str], None],
 ) -> list[Rollout]:
     """Finishes texts and grades them."""
-    unended = [s for s in starts if s.written[-1] not in pair.end_ids and len(s.written) < settings.max_new_tokens]
-    rows = {}
-    if unended:
-        limit, dial = settings.max_new_tokens, settings.threshold
-        requests = [
-            build_request(prompt(start.question), threshold=dial, max_new_tokens=limit - len(start.written))
-            for start in unended
-        ]
-        prompts = [render(pair.tokenizer, r) + start.written for r, start in zip(requests, unended, strict=True)]
-        texts = [WantedText(request, policy, tokens) for request, tokens in zip(requests, prompts, strict=True)]
-        rows = dict(zip(map(id, unended), write_each(pair, texts, ROWS, report), strict=True))
-    finished = []
-    for start in starts:
-        row = rows.get(id(start))
+    limit, dial = settings.max_new_tokens, settings.threshold
+    texts, numbers = [], {}
+    for number, start in enumerate(starts):
+        if start.written[-1] not in pair.end_ids and len(start.written) < limit:
+            asked = prompt(start.question)
+            request = build_request(asked, threshold=dial, max_new_tokens=limit - len(start.written))
+            numbers[number] = len(texts)
+            texts.append(WantedText(request, policy, render(pair.tokenizer, request) + start.written))
+    rows, finished = write_each(pair, texts, ROWS, report), []
+    for number, start in enumerate(starts):
+        row = rows[numbers[number]] if number in numbers else None
         events = row.events if row else []
         written = [*start.written, *(event.id for event in events)]
-        text = pair.tokenizer.decode(written, skip_special_tokens=True)
+        correct = grade(start.question, str(pair.tokenizer.decode(written, skip_special_tokens=True)))
         spent = costs(events, row.prompt_tokens, pair.slm_cost, pair.llm_cost).run.bytes if row else 0.0
-        # The action itself: both models stand at the token, and one of them writes it.
-        action = (pair.slm_cost if start.role is Role.SLM else pair.llm_cost).forward(1, 0, True, 0, 0).bytes
-        chosen, correct = (start.question.id, start.position, start.role), grade(start.question, str(text))
-        finished.append(Rollout(*chosen, correct, spent + action, 1 + len(events), start.candidates))
+        # The token itself: both models stand before it, and one of them writes it.
+        spent += (pair.slm_cost if start.role is Role.SLM else pair.llm_cost).forward(1, 0, True, 0, 0).bytes
+        chosen = start.question.id, start.position, start.role
+        finished.append(Rollout(*chosen, correct, spent, 1 + len(events), start.candidates))
     return finished
 
 

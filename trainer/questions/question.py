@@ -57,15 +57,18 @@ class Question:
 
 
 def prompt(question: Question) -> str:
-    """What the models are asked: one template for choices, one for numbers and expressions; arithmetic as it is."""
+    """What the models are asked: a template for choices, one for numbers and expressions, and other texts as they are.
+
+    A question without an answer is a general prompt.
+    """
+    if not question.answer or question.family == "arithmetic":
+        return question.question
     if question.family == "choice":
         options = "\n".join(f"{label}. {text}" for label, text in question.choices)
         return (
             f"{question.question}\n{options}\n"
             'Explain in one or two sentences, then finish with "the answer is" and the letter in parentheses.'
         )
-    if question.family == "arithmetic":
-        return question.question
     return f"{question.question}\nReason step by step, and put the final answer within \\boxed{{}}."
 
 

@@ -5,6 +5,7 @@ import { dialAt, finder, listen, make, moveSlider, onSlider, perFrame, releaseSl
 import { counted, percent } from '../lib/format.js';
 import { startCommit } from './commit.js';
 import { choice, costOf, ratioAt, stepAt, unitWords } from './cost.js';
+import { playOnce } from './play.js';
 import { flipsOf, placeOf, stepTo } from './scale.js';
 
 const FEW = 10;   // tokens: the numbers of fewer say nothing
@@ -66,6 +67,17 @@ export const start = ({ element, props, trigger, watch }) => {
     draw();
   };
   const put = (place) => { share.value = place; draw(); };
+  let played = null;   // where it ends, while it plays
+  const play = (place) => {
+    const isPlaying = playOnce(100, place, (at, isOver) => {
+      if (isOver) played = null;
+      outcome.ariaLive = isOver ? null : 'off';   // not every step of it is read out
+      if (share.value === String(at)) return;
+      put(at);
+      document.dispatchEvent(new CustomEvent('citer-place'));
+    });
+    if (isPlaying) played = place;
+  };
 
   share.addEventListener('pointerdown', () => { held = true; });
   for (const end of ['pointerup', 'pointercancel']) listen(element, end, () => { held = false; });
@@ -81,7 +93,7 @@ export const start = ({ element, props, trigger, watch }) => {
   // A number that was typed, or the dial of a text that was brought back.
   const followDial = (threshold) => {
     const at = scale();
-    if (at && !held && at[placeNow()] !== threshold) put(Math.round(placeOf(at, threshold)));
+    if (at && !held && played === null && at[placeNow()] !== threshold) put(Math.round(placeOf(at, threshold)));
   };
   onSlider(element, (threshold) => { if (document.activeElement?.closest?.('#threshold')) followDial(threshold); });
   listen(element, 'citer-dials', ({ detail }) => {
@@ -134,14 +146,17 @@ export const start = ({ element, props, trigger, watch }) => {
     if (!message) return;
     ratios = message.ratios;
     if (!recorded || !choice.ratio) takeRatios();
-    if (message.place !== undefined && !touched) share.value = message.place;
+    if (message.place !== undefined && !touched) {
+      share.value = message.place;
+      play(message.place);
+    }
     const first = !scale() && message.scales;
     scales = message.scales ?? scales;
     if (first) {
       const { threshold: [stood, own], acceptance: [before, accepted] } = message.starts;
       if (dialAt('acceptance') === before && before !== accepted) moveSlider(accepted, 'acceptance');
       if (!touched && !recorded) put(Math.round(placeOf(scale(), dialAt('threshold') === stood ? own : dialAt('threshold'))));
-      if (touched || dialAt('threshold') === stood) moveSlider(scale()[placeNow()]);
+      if (touched || (own !== stood && dialAt('threshold') === stood)) moveSlider(scale()[played ?? placeNow()]);
     }
     drawTicks();
     draw();

@@ -53,6 +53,10 @@ export const startPointer = (text, { element }, show) => {
     else if (event.key === 'Enter' && text.focused >= 0) togglePin();
     else if (event.key === 'Escape' && text.pinned >= 0) { pin(-1); event.preventDefault(); }   // where none is pinned it stops the text
   });
+  listen(element, 'citer-point', ({ detail: { index, pin: on } }) => {   // in the chart of the scores
+    text.mark('pointed', index);
+    if (on) pin(index);
+  });
   element.addEventListener('citer-close', () => { pin(-1); box.focus({ preventScroll: true }); });
   // Anywhere else on the page the card closes.
   listen(element, 'pointerdown', ({ target }) => {

@@ -27,7 +27,6 @@ export class Text {
   awaited = false;       // whether another was asked for, of which there is no token yet
   focused = -1;
   pinned = -1;
-  hovered = -1;
   changed = new Set();   // numbers of tokens that a sweep's text before it had not
   #cut = Infinity;       // where it is cut off before the next token is drawn
 
@@ -41,8 +40,6 @@ export class Text {
   get words() { return this.tokens.map((token) => token[TEXT]).join(''); }
 
   get branchable() { return this.over && !this.message.fixed; }
-
-  get current() { return [this.hovered, this.focused, this.pinned].find((index) => index >= 0) ?? -1; }
 
   isEnd(index) {
     return !this.foreign && this.message?.finish === 'eos' && index === this.tokens.length - 1 && this.tokens[index][TEXT] === '';
@@ -80,7 +77,6 @@ export class Text {
     for (const span of this.spans) span.classList.remove('flip', 'stale');
     if (this.focused >= from) this.focused = -1;
     if (this.pinned >= from) this.pinned = -1;
-    this.hovered = -1;
     this.box.dispatchEvent(new CustomEvent('cut'));
   }
 }

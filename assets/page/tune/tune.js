@@ -4,7 +4,7 @@ import { finder, perFrame, say } from '../lib/dom.js';
 import { counted, wholePercent } from '../lib/format.js';
 import { openTab } from '../lib/tabs.js';
 import { copy } from '../lib/take.js';
-import { startChart } from './chart.js';
+import { startPoints } from './chart.js';
 import { PromptList } from './prompt_list.js';
 
 const [THRESHOLD, QUALITY, LOW, HIGH, SHARE, BYTES] = Array(6).keys();   // of a point
@@ -94,7 +94,7 @@ export const start = (gradio) => {
     drawPick();
   });
 
-  const drawChart = startChart(find('.tune-plot'), props.plotly, (i) => { hand = i; schedule(); });
+  const drawChart = startPoints(find('.tune-plot'), props.plotly, (i) => { hand = i; schedule(); });
 
   openChannel(gradio, (message) => {
     if (message.curves.same !== null) {
