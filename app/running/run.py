@@ -38,6 +38,8 @@ class Run(Job):
         fixed: Whether there is nothing to go on with, as in an opened trace.
         about: What is said of it where it has nothing else to say.
         size: Bytes of the file that it was opened from.
+        version: Its number in the window's history.
+        interrupted: Whether another text was asked for while this one was being written.
     """
 
     def __init__(
@@ -50,7 +52,8 @@ class Run(Job):
         super().__init__(after)
         self.request, self.router_dials, self.change = request, router_dials, change
         self.again = change is not None
-        self.fixed = False
+        self.fixed = self.interrupted = False
+        self.version = -1
         self.size = 0
         self.about = ""
         self._handle: Callable[[], Any] = lambda: None

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from app.fields import ALTERNATIVES
 from app.figures import duration
-from app.running.history import History, Version
+from app.running.history import History
 from app.running.host import Host
 from app.running.job import Job, SomeJob
 from app.running.listeners import Listeners
@@ -112,11 +112,11 @@ class Session:
             request = build_request(run.request, **dials)
             if run.active and run.request == request:
                 return None
-            version, whole = self.history.nearest(run, request.setting)
+            nearest, whole = self.history.nearest(run, request.setting)
             if whole:
-                return None if version is self.history.current else self._show(version, step=True)
-            change = Change(version.run, lambda origin: at_setting(origin.request, origin.folded, request.setting))
-            return self._start(self._put(self._continued(request, change)), host)
+                return None if nearest is self.history.current else self._show(nearest, step=True)
+            change = Change(nearest, lambda origin: at_setting(origin.request, origin.folded, request.setting))
+            return self._start(self._put(Run(request, self.run, change=change)), host)
 
     def scrub(self, job_id: str) -> None:
         """Lets the sliders scrub through the sweep of this id, if it is here and no run is active."""
@@ -137,7 +137,7 @@ class Session:
             before = tuple(forced for forced in run.request.forced if forced.index < index)
             request = replace(run.request, forced=(*before, Forced(index, role, token)))
             change = Change(run, lambda origin: (request, origin.folded[:index]))
-            return self._start(self._put(self._continued(request, change)), host)
+            return self._start(self._put(Run(request, self.run, change=change)), host)
 
     def extend(self, more: int, host: Host) -> Run | None:
         """Goes on from a text that ended at its limit, by at most so many tokens, or from one that was stopped or
@@ -157,21 +157,21 @@ class Session:
                 limit = len(run.events) + more
             request = replace(run.settings, max_new_tokens=limit)
             change = Change(run, lambda _: (request, kept), moves=True)
-            return self._start(self._put(self._continued(request, change)), host)
+            return self._start(self._put(Run(request, self.run, change=change)), host)
 
     def go_to(self, number: int) -> Run | None:
         """Puts a version on the page as it was left; None where it is there already or no longer kept."""
         with self._lock:
-            version = self.history.find(number)
-            if version is None or (version is self.history.current and not self.scrubbing):
+            run = self.history.find(number)
+            if run is None or (run is self.history.current and not self.scrubbing):
                 return None
-            return self._show(version, step=version is not self.history.current)
+            return self._show(run, step=run is not self.history.current)
 
     def can_step(self, by: int) -> bool:
         """Whether there is something to undo (-1) or to redo (1)."""
         current = self.history.current
         if self.scrubbing and by < 0:  # a sweep's texts are there in the place of the current one
-            return current is not None and bool(current.run.events)
+            return current is not None and bool(current.events)
         return self.history.can_step(by)
 
     def step(self, by: int) -> Run | None:
@@ -179,8 +179,8 @@ class Session:
         with self._lock:
             if not self.can_step(by):
                 return None
-            version = self.history.current if self.scrubbing and by < 0 else self.history.step(by)
-            return self._show(version) if version is not None else None
+            run = self.history.current if self.scrubbing and by < 0 else self.history.step(by)
+            return self._show(run) if run is not None else None
 
     def continue_from(self, origin: Run, threshold: float, acceptance: float, host: Host) -> Run:
         """Goes on at other dials from an ended text that is none of its versions, e.g. a sweep's.
@@ -292,12 +292,12 @@ class Session:
         self.history.begin(run, self._beside)
         return run
 
-    def _show(self, version: Version, step: bool = False) -> Run:
+    def _show(self, run: Run, step: bool = False) -> Run:
         """Puts a kept text on the page as it was left, as a step of its own or as one that is undone or redone."""
         self._clear()
         if step:
-            self.history.show(version)
-        run = self._bring_back(version)
+            self.history.show(run)
+        self._bring_back(run)
         self._dials = {"threshold": run.request.setting.threshold, "acceptance": run.request.setting.acceptance}
         self.moved.update(self._dials)
         self.listeners.last_heard = time.monotonic()
@@ -309,26 +309,20 @@ class Session:
         run = self.run
         if run is not None and not (run.active or run.events or self.scrubbing):
             current = self.history.current
-            version = current if current is not None and current.run.events else self.history.step(-1)
-            if version is not None:
-                self._bring_back(version)
+            kept = current if current is not None and current.events else self.history.step(-1)
+            if kept is not None:
+                self._bring_back(kept)
         return self.run
 
-    def _bring_back(self, version: Version) -> Run:
+    def _bring_back(self, run: Run) -> None:
         """Has a kept text be the newest, and come to the page anew."""
-        run = version.run
         run.show_again(self.run)
         self.run = run
-        return run
 
     def _clear(self) -> None:
         self.stop()
         self.stop_job(SWEEP)
         self.scrubbing = False
-
-    def _continued(self, request: Request, change: Change) -> Run:
-        """A run that goes on from another."""
-        return Run(request, self.run, change=change)
 
     def _start(self, job: SomeJob, host: Host) -> SomeJob:
         def look() -> None:
