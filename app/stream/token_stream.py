@@ -39,13 +39,13 @@ def token_message(
         state: Of the run, read before its tokens: a run that has ended by now has all of them.
         change: From what the browser has. The tokens that stay have the run's dials from now on.
         note: What the run waits for, for people.
-        first: Whether the browser is told of this run for the first time.
+        first: Whether these are the run's first tokens for the browser.
         text: All of it; with `prices`, what it costs is told.
         prices: Of a million tokens of each model.
 
     Returns:
         `Job.heading` with `finish`, `policy`, `threshold`, `acceptance`, `fixed`; `more`: whether Continue is offered;
-        `chat`: whether a prompt may follow it; `tokens`; `asked`, where it is the first: prompt, label of the policy,
+        `chat`: whether a prompt may follow it; `tokens`; `asked`, with the first: prompt, label of the policy,
         and how many messages come before; with prices `cost` (see `cost_parts`), and `took`: the seconds that the text
         really took.
     """

@@ -50,6 +50,7 @@ class TextUpdates(PanelUpdates):
         self._over = there is not None and there is session.run
         self._number = seen  # of the run; one that comes back to the page has another
         self._note: str | None = None  # of the last message about it
+        self._begun = False  # whether the window has tokens of it
         self._newest = 0, time.monotonic()  # how many tokens it had last, and since when
         self._cost_due = 0.0
 
@@ -59,7 +60,7 @@ class TextUpdates(PanelUpdates):
         if run is None or self._session.scrubbing:
             return
         if run.number != self._number:
-            self._number, self._over, self._note = run.number, False, None
+            self._number, self._over, self._note, self._begun = run.number, False, None, False
             self._cost_due = 0.0
             dials = run.request.setting
             self._had = [replace(e, threshold=dials.threshold, acceptance=dials.acceptance) for e in self._had]
@@ -74,11 +75,11 @@ class TextUpdates(PanelUpdates):
             return
         costs = over or time.monotonic() >= self._cost_due
         prices = self._session.prices if events and costs else None
-        message = token_message(run, state, change, note, self._note is None, events, prices)
+        message = token_message(run, state, change, note, bool(events) and not self._begun, events, prices)
         if prices is not None:
             self._cost_due = time.monotonic() + FIGURE_SECONDS
         if events:
-            self._had = events
+            self._had, self._begun = events, True
             self._session.shown = run
         self._note, self._over = note, over
         yield message
