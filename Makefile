@@ -7,7 +7,7 @@ NODE = $(shell $(BIN)/python -c "from playwright._impl._driver import compute_dr
 # Where a machine forbids compiled files, each process of a test would compile what it imports anew, for ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test first-visit slow gpu test-servers check format bench bench-page soak soak-short rehearse-space screenshots clean
+.PHONY: demo test first-visit slow gpu test-servers check format bench bench-page soak soak-short soak-attacks rehearse-space screenshots clean
 
 demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
@@ -51,6 +51,9 @@ soak: .venv/.dev  ## visitors and attackers for an hour, kills, and 1,000 damage
 soak-short: .venv/.dev  ## the same in five minutes, printed, or in less with MINUTES=0.5; `make test` damages the files
 	$(BIN)/python -m tools.soak --minutes $(or $(MINUTES),3) --visitors 8 --programs 2 --browsers 1 --attackers 2 \
 		--kills $(if $(MINUTES),0,1) --mutations 0
+
+soak-attacks: .venv/.dev  ## each attack alone for MINUTES (3) beside 20 visitors and 4 programs, into docs/reliability.md; goes on where it was
+	$(BIN)/python -m tools.soak.one_by_one --minutes $(or $(MINUTES),3) --write
 
 rehearse-space: .venv/.dev  ## a free Hugging Face Space on this machine, into docs/deploy.md; ten minutes, needs python3.12 or 3.13
 	$(BIN)/python -m tools.space_rehearsal --write

@@ -36,6 +36,7 @@ from engine import (
     load_settings,
     same_text,
 )
+from engine.batch.text import follow
 from engine.errors import CommandParser, exit_status
 from engine.events.progress import print_progress
 from engine.grading import is_right
@@ -168,17 +169,14 @@ def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
     where the text is another there.
     """
     threshold: float | None = 0.0
-    scheduler, handle, events = engine.Scheduler(pair, 1), None, []
+    scheduler, events = engine.Scheduler(pair, 1), []
     try:
         for left in range(rows - 1, -1, -1):
             acceptance = request.setting.acceptance if threshold != 0 else 0.0
             at = LLM_ONLY if threshold is None else threshold
             setting = replace(request.setting, threshold=at, acceptance=acceptance)
             asked, kept = at_setting(request, events, setting)
-            handle = scheduler.submit(asked, "recorded", after=handle, events=kept)
-            events = [*kept, *handle.batch]
-            if handle.error is not None:
-                raise handle.error
+            events = [*kept, *follow([scheduler.submit(asked, "recorded", events=kept)])]
             yield pair.trace(asked, events)
             if threshold is None:
                 return

@@ -1,4 +1,4 @@
-"""The page's look as far as gradio's theme reaches: colours, system fonts, sizes. The rest is `assets/page/page.css`.
+"""The page's look as far as gradio's theme reaches: colours, system fonts, sizes. The rest is in `assets/page/css`.
 
 Only system fonts: a font from elsewhere would be a request that leaves the machine.
 """

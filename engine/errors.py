@@ -50,10 +50,7 @@ class SettingsError(EngineError):
 
 
 def first_fault(error: ValidationError, whole: str = "the file") -> str:
-    """The first fault that pydantic found, as "where: what", without the value.
-
-    `whole` stands for "where" if the fault is not in a part of the file; an empty one is left out.
-    """
+    """The first fault that pydantic found, as "where: what"; `whole` is "where" for a fault of the whole file."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or whole
     return f"{where}: {first['msg']}" if where else first["msg"]
@@ -96,10 +93,7 @@ def check_whole(name: str, value: int, low: int, high: int, hint: str) -> None:
 
 
 def log_fault(logger: logging.Logger, what: str, error: BaseException) -> None:
-    """Logs that `what` failed, with the error's class and its places in the code, but not its message.
-
-    The message may hold a visitor's text.
-    """
+    """Logs that `what` failed, and where in the code; not the error's message, which may hold a visitor's text."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
     places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
     logger.error("%s: %s at %s", what, type(error).__name__, places or "an unknown place")
@@ -108,12 +102,8 @@ def log_fault(logger: logging.Logger, what: str, error: BaseException) -> None:
 def exit_status(run: Callable[[], int | None], *told: type[Exception]) -> int:
     """Runs a command line; an error that the user can put right is one line on stderr, without a traceback.
 
-    Args:
-        run: Returns its exit status, None for 0.
-        told: Errors besides `EngineError` and `OSError` that are printed so.
-
-    Returns:
-        The exit status: 0; 2 for an error of the user's; 130 if interrupted; 141 if whoever read the output has gone.
+    `told` are errors besides `EngineError` and `OSError` that are printed so. Returns the exit status: that of `run`
+    (None is 0); 2 for an error of the user's; 130 if interrupted; 141 if the reader of the output has gone.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # none, or not a text stream

@@ -6,11 +6,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from engine.batch.text import Text
 from engine.decoding import Decoding
 from engine.errors import EngineError, InvalidRequest
 from engine.events import TokenEvent
@@ -26,7 +28,7 @@ from engine.models.sources import ROUTERS, Preset, choose_preset
 from engine.models.store import FP32, StoredModel
 from engine.operating_points import OperatingPoints
 from engine.policy import POLICIES, REGISTRY, Policy, build_policy
-from engine.request import Request, Sampling, build_request
+from engine.request import Request, Sampling, build_request, same_prompt
 from engine.router import Router
 from engine.served.model import ServedModel
 from engine.served.start import connect
@@ -179,22 +181,40 @@ class Pair:
 
     def check(self, request: Request) -> int:
         """Raises InvalidRequest for what cannot be served, before any model runs; returns the prompt's tokens."""
-        return len(self.prepare(request)[1])
+        return self.texts([request])[0].prompt_tokens
 
-    def prepare(self, request: Request, prompt: Sequence[int] | None = None) -> tuple[Policy, list[int]]:
-        """A request's policy and its prompt as token ids, for `Decoding.add`; raises as `check` does.
+    def texts(
+        self,
+        requests: Sequence[Request],
+        policies: Sequence[Policy | None] | None = None,
+        prompts: Sequence[Sequence[int] | None] | None = None,
+    ) -> list[Text]:
+        """Texts for `Decoding.add`, of which nothing is written yet. Raises as `check` does.
 
-        `prompt`: token ids to go on from, instead of the rendered prompt.
+        Args:
+            requests: One per text.
+            policies: One per text, instead of the one that its request names, or None for that one.
+            prompts: Token ids to go on from, one list per text, or None for its rendered prompt.
         """
-        policy = self._policy(request)
-        self._check_row(request)
-        if prompt is None:
-            prompt = render(self.tokenizer, request, self.context)
-        self._check_prompt(request, prompt)
-        return policy, list(prompt)
+        texts: list[Text] = []
+        rendered: Text | None = None  # the last whose prompt was encoded: texts of one prompt follow each other
+        for request, policy, prompt in zip_longest(requests, policies or (), prompts or ()):
+            policy = policy or self._policy(request)
+            self._check(request)
+            encodes = prompt is None
+            if encodes and rendered is not None and same_prompt(rendered.request, request):
+                prompt, encodes = rendered.tokens, False
+            elif encodes:
+                prompt = render(self.tokenizer, request, self.context)
+            check_ids(prompt, len(self.tokenizer))
+            check_length(len(prompt), self.context, bool(request.turns))
+            limit = min(request.max_new_tokens, self.context - len(prompt))
+            texts.append(Text(request, policy, list(prompt), limit, row=len(texts)))
+            rendered = texts[-1] if encodes else rendered
+        return texts
 
     def open(self, most: int | None = None, prefix_cache: bool = False) -> Decoding:
-        """A batch without texts, for `Decoding.add`; of `most` rows at most, where that is known.
+        """A batch without texts, for `Decoding.add`; of `most` texts at most, where that is known.
 
         `prefix_cache` is for many texts that begin alike: see `engine.batch.prefix_cache`.
         """
@@ -204,41 +224,15 @@ class Pair:
     def start(
         self,
         requests: Sequence[Request],
-        policies: Sequence[Policy] | None = None,
-        prompts: Sequence[Sequence[int]] | None = None,
+        policies: Sequence[Policy | None] | None = None,
+        prompts: Sequence[Sequence[int] | None] | None = None,
     ) -> Decoding:
-        """Prepares a batch of texts; `Decoding.step` writes them.
-
-        Args:
-            requests: One per text; none is an InvalidRequest, as is what `check` refuses.
-            policies: One per text, instead of those the requests name.
-            prompts: Token ids to go on from, one list per text, instead of the rendered prompts.
-        """
+        """A batch of some texts; arguments as for `texts`. No request at all is an InvalidRequest."""
         if not requests:
             raise InvalidRequest("A batch needs at least one request.")
         decoding = self.open()
-        self.add(decoding, requests, policies, prompts)
+        decoding.add(self.texts(requests, policies, prompts))
         return decoding
-
-    def add(
-        self,
-        decoding: Decoding,
-        requests: Sequence[Request],
-        policies: Sequence[Policy | None] | None = None,
-        prompts: Sequence[Sequence[int]] | None = None,
-    ) -> list[int]:
-        """Adds texts to a batch that `open` made, or none where one cannot be served; returns their numbers.
-
-        Arguments as for `start`; a policy that is None is the one that the request names.
-        """
-        named = policies or [None] * len(requests)
-        chosen = [policy or self._policy(request) for policy, request in zip(named, requests, strict=True)]
-        if prompts is None:
-            prompts = [render(self.tokenizer, request, self.context) for request in requests]
-        for request, prompt in zip(requests, prompts, strict=True):
-            self._check_row(request)
-            self._check_prompt(request, prompt)
-        return decoding.add(requests, chosen, prompts)
 
     def stream(
         self,
@@ -262,7 +256,7 @@ class Pair:
         """Writes several texts at once; each is what it would be alone."""
         decoding = self.start(requests)
         decoding.finish()
-        return [self.trace(row.request, row.events, row.prompt_tokens) for row in decoding.rows]
+        return [self.trace(text.request, text.events, text.prompt_tokens) for text in decoding.texts]
 
     def trace(self, request: Request, events: Sequence[TokenEvent], prompt_tokens: int | None = None) -> Trace:
         """The trace of what `stream` yielded for a request, complete or cut short.
@@ -284,11 +278,6 @@ class Pair:
             prices=self.prices,
         )
 
-    def _check_prompt(self, request: Request, prompt: Sequence[int]) -> None:
-        """Raises InvalidRequest for a request's prompt that has no token id, an unknown one, or too many."""
-        check_ids(prompt, len(self.tokenizer))
-        check_length(len(prompt), self.context, bool(request.turns))
-
     def check_acceptance(self, acceptance: float) -> None:
         """Raises InvalidRequest for an acceptance that this LLM cannot serve."""
         check_acceptance(self.llm, acceptance)
@@ -301,7 +290,7 @@ class Pair:
                 "tells probabilities, and the penalty needs logits: set it to 1"
             )
 
-    def _check_row(self, request: Request) -> None:
+    def _check(self, request: Request) -> None:
         self.check_acceptance(request.setting.acceptance)
         self.check_sampling(request.sampling)
         tokens = len(self.tokenizer)

@@ -1,17 +1,17 @@
-"""One scheduler for all who want text: a single thread steps one `Decoding`, whose rows come and go between steps.
+"""One scheduler for all who want text: a single thread steps one `Decoding`, whose texts come and go between steps.
 
 So the weights are read once for all texts that are being written, and every text is token for token what it would be
 alone. It is charged for what it would read alone, too. Before each step:
 
-1. What was cancelled ends, and what the line says gets a row (`engine.batch.line`): interactive texts before batches,
-   and for each owner a fair share. Where no row is free, a batch's text gives its own up, or that of an owner who has
-   two more than the one in line; it goes on later as if it had stayed.
-2. Interactive texts take part in the step, of batches beside them a few: those fill what is left.
+1. What was cancelled ends, and the line says which texts are written now (`engine.batch.line`): interactive ones before
+   batches, and for each owner a fair share. Where no row is free, a batch's text gives its own up, or that of an owner
+   who has two more than the one in line. It goes on later as if it had stayed.
+2. Interactive texts take part in the step, and beside them a few of batches: those fill what is left.
 3. Of a long prompt a piece is read that takes about half a step, so that nobody waits for it, and a few tokens
    of one text that is audited.
 
-A row that fails ends alone. The text of an interactive row that has ended rests: what the caches hold of it serves the
-texts that go on from it or begin alike, until its slot is needed.
+A text that fails ends alone. What the caches hold of an interactive text that has ended stays until its slot is needed.
+It serves texts that go on from it or begin alike.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
-from itertools import zip_longest
+from queue import SimpleQueue
 
 import torch
 
-from engine.batch.handle import Batch, Handle, Order, State
-from engine.batch.held_rows import HeldRows
 from engine.batch.line import Line
+from engine.batch.text import State, Text
 from engine.errors import EngineError, log_fault
 from engine.events import TokenEvent
 from engine.model.memory import memory_bytes
 from engine.pair import Pair
-from engine.request import Request, same_prompt
+from engine.request import Request
 from engine.setting import Setting
 from engine.settings import DEFAULT_ROWS
 
@@ -39,8 +38,16 @@ _MEMORY_SHARE = 0.25  # of the memory, at most, for KV caches
 _ALONE = 512  # tokens of a prompt that are read at once where nobody waits for the step: a stop still works within one
 _READ, _LEAST = 64, 16  # tokens of prompts in a step before steps were measured, and at least
 _NEW = 0.1  # weight of a new figure in a running mean
+_BESIDE = 4  # slots of batches in a step beside interactive texts
+_AUDITED, _AUDITED_BESIDE = 64, 32
+"""Tokens of an audited text that are read in a step, and in one for which others wait. At each of them both models'
+`lm_head` is applied: 32 take the `cpu` pair half a second on two threads of an EPYC, and fewer at once take longer
+in all."""
+
 _SLOW_SECONDS = 5.0  # for a first token, before people are told why
 _OF_LATE = 60.0  # seconds for which a first token's wait is news
+
+Failed = list[tuple[Text, Exception]]
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +56,8 @@ class Scheduler:
     """Writes texts for all owners at once.
 
     Attributes:
-        bound: Rows at most.
-        rows, waiting: Texts that have a row now, and that wait for one.
+        bound: Texts that are written at once, at most.
+        rows, waiting: Texts that are written now, and that wait.
         tokens, steps, texts, failures, seconds: Totals since the start: tokens written (those taken back included),
             steps, texts that ended, those of them that failed, and seconds spent in steps.
     """
@@ -60,8 +67,10 @@ class Scheduler:
         self.bound = fitting_rows(pair, rows)
         self.rows = self.waiting = self.tokens = self.steps = self.texts = self.failures = 0
         self.seconds = 0.0
-        self._pair, self._held = pair, HeldRows(pair, self.bound)
+        self._pair, self._decoding = pair, pair.open(self.bound)
+        self._running: list[Text] = []
         self._line, self._changed, self._closed = Line(), threading.Condition(), False
+        self._gone: set[Hashable] = set()  # owners of whom nothing is to be kept
         self._arrived = 0
         self._mean_step = self._mean_text = self._mean_first = self._first_at = 0.0
         self._thread = threading.Thread(target=self._work, name="citer-scheduler", daemon=True)
@@ -74,30 +83,33 @@ class Scheduler:
         *,
         interactive: bool = True,
         setting: Setting | None = None,
-        after: Handle | None = None,
         events: Sequence[TokenEvent] = (),
         reveal: bool = False,
         write: bool = True,
-        listener: Callable[[Handle], None] | None = None,
+        listener: Callable[[Text], None] | None = None,
         stopped: Callable[[], bool] | None = None,
-    ) -> Handle:
+    ) -> Text:
         """Asks for one text.
 
         Args:
             request: Raises InvalidRequest here, before anything is run, if it cannot be served.
             owner: Anything hashable, the same for all that one visitor or client asks for.
             interactive: Whether somebody watches.
-            setting: Instead of the request's, where it has changed since; `Handle.setting` may be replaced later, too.
-            after: A text that has ended and that this one goes on from. Its caches become this one's.
-            events: What stays of that text, or of one from elsewhere with the same prompt, as for `Decoding.resume`.
-            reveal: Both models read `events` to their end first, for candidates: `Handle.revealed`.
+            setting: Instead of the request's, where it has changed since.
+            events: What stays of a text with the same prompt, to be written on from there.
+            reveal: Both models read `events` to their end first, for candidates: `Text.revealed`.
             write: Whether to write on from there at all.
-            listener, stopped: See `Batch`.
+            listener: Hears from the scheduler's thread of each event and of the end; if it raises, the text is stopped.
+            stopped: Is asked by that thread before each step, so it must be quick. Once it says so, or raises, the text
+                ends.
         """
-        batch = self._batch(listener, stopped)
-        handle = Handle(self._order(request, events, reveal, write), owner, interactive, batch, setting, after)
-        self._put_in_line(batch)
-        return handle
+        (text,) = self._pair.texts([request])
+        if events:
+            text.go_on(request, events)
+        text.setting = setting or request.setting
+        text.unread, text.write = reveal and bool(events), write
+        self._put_in_line([text], owner, interactive, listener, stopped)
+        return text
 
     def submit_all(
         self,
@@ -106,53 +118,53 @@ class Scheduler:
         *,
         prompts: Sequence[Sequence[int] | None] = (),
         interactive: bool = False,
-        listener: Callable[[Handle], None] | None = None,
+        listener: Callable[[Text], None] | None = None,
         stopped: Callable[[], bool] | None = None,
-    ) -> Batch:
+    ) -> list[Text]:
         """Asks for several texts, as for a sweep; if one cannot be served, for none: an InvalidRequest.
 
-        `prompts`: Per text token ids to go on from, or None for the rendered prompt, as are those that are left out.
+        `prompts`: Per text token ids to go on from, or None for the rendered prompt. Others are as for `submit`.
         """
-        batch = self._batch(listener, stopped)
-        orders: list[Order] = []
-        rendered: Order | None = None  # the last whose prompt was encoded: texts of one prompt follow each other
-        for request, ids in zip_longest(requests, prompts):
-            if ids is not None:
-                order = self._order(request, prompt=ids)
-            elif rendered is not None and same_prompt(rendered.request, request):
-                order = self._order(request, prompt=rendered.prompt)
-            else:
-                order = rendered = self._order(request)
-            orders.append(order)
-        for order in orders:
-            Handle(order, owner, interactive, batch)
-        self._put_in_line(batch)
-        return batch
+        texts = self._pair.texts(requests, prompts=prompts or None)
+        self._put_in_line(texts, owner, interactive, listener, stopped)
+        return texts
 
     def leave(self, owner: Hashable) -> None:
-        """An owner is gone: all that is written for it ends within a step, and nothing of it is kept.
-
-        But the caches of a text that was interrupted stay until its slot is used again.
-        """
+        """An owner is gone: all that is written for it ends within a step, and nothing of it is kept."""
         with self._changed:
-            for handle in (*self._line.waiting, *self._held.running, *self._held.resting):
-                if handle.owner == owner:
-                    handle.forgotten = True
-                    handle.cancel()
+            for text in (*self._line.waiting, *self._running):
+                if text.owner == owner:
+                    text.forgotten = True
+                    text.cancel()
+            self._gone.add(owner)
             self._changed.notify()
+
+    def place(self, text: Text) -> int:
+        """A text's place in line: 1 is the next to be written; 0 once it is, or is with the next step."""
+        with self._changed:
+            if text not in self._line.waiting:
+                return 0
+            running = self._running  # of which batches give way to an interactive text
+            free = self.bound - sum(each.interactive or not text.interactive for each in running)
+            return max(0, self._line.ahead(text, running) + 1 - free)
+
+    def estimate(self, text: Text) -> float | None:
+        """In how many seconds a text may begin; None while no text has ended yet to go by."""
+        place = self.place(text)
+        return place * self._mean_text / self.bound if self._mean_text or not place else None
 
     @property
     def text_seconds(self) -> float:
-        """How long a text had its row, in the mean of those that ended last; 0 before the first."""
+        """How long a text was written, in the mean of those that ended last; 0 before the first."""
         return self._mean_text
 
     @property
     def first_seconds(self) -> float:
         """Seconds for which a watched text waits for its first token: the mean of late, or the longest wait now."""
         now = time.monotonic()
-        watched = [each for each in (*self._line.waiting, *self._held.running) if each.interactive and each.order.write]
+        watched = [text for text in (*self._line.waiting, *self._running) if text.interactive and text.write]
         mean = self._mean_first if now - self._first_at < _OF_LATE else 0.0
-        return max([mean, *(now - each.asked for each in watched if not each.stream)])
+        return max([mean, *(now - text.asked for text in watched if not text.begun)])
 
     @property
     def slow(self) -> str:
@@ -169,46 +181,25 @@ class Scheduler:
             self._changed.notify()
         self._thread.join()
 
-    def _order(
+    def _put_in_line(
         self,
-        request: Request,
-        events: Sequence[TokenEvent] = (),
-        reveal: bool = False,
-        write: bool = True,
-        prompt: Sequence[int] | None = None,
-    ) -> Order:
-        policy, ids = self._pair.prepare(request, prompt)
-        return Order(request, policy, ids, tuple(events), reveal and bool(events), write)
-
-    def _batch(self, listener: Callable[[Handle], None] | None, stopped: Callable[[], bool] | None) -> Batch:
-        return Batch(self._wake, self._place, self._estimate, listener, stopped)
-
-    def _put_in_line(self, batch: Batch) -> None:
+        texts: Sequence[Text],
+        owner: Hashable,
+        interactive: bool,
+        listener: Callable[[Text], None] | None,
+        stopped: Callable[[], bool] | None,
+    ) -> None:
+        news: SimpleQueue[TokenEvent | None] = SimpleQueue()
         with self._changed:
             if self._closed:
                 raise EngineError("The models are being shut down, or replaced: ask again once they are back.")
-            for handle in batch.handles:
+            for text in texts:
                 self._arrived += 1
-                handle.arrived = self._arrived
-            self._line.waiting += batch.handles
+                text.owner, text.interactive, text.arrived = owner, interactive, self._arrived
+                text.listener, text.stopped, text.news, text.asked = listener, stopped, news, time.monotonic()
+            self._line.waiting += texts
             self.waiting = len(self._line.waiting)
             self._changed.notify()
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify()
-
-    def _place(self, handle: Handle) -> int:
-        with self._changed:
-            if handle not in self._line.waiting:
-                return 0
-            running = self._held.running  # of which batches give way to an interactive text
-            free = self.bound - sum(each.interactive or not handle.interactive for each in running)
-            return max(0, self._line.ahead(handle, running) + 1 - free)
-
-    def _estimate(self, handle: Handle) -> float | None:
-        place = self._place(handle)
-        return place * self._mean_text / self.bound if self._mean_text or not place else None
 
     # The scheduler's thread
 
@@ -217,7 +208,7 @@ class Scheduler:
             while self._wait():
                 try:
                     self._arrange()
-                    if self._held.running:
+                    if self._running:
                         self._step()
                 except Exception as error:  # no text's own fault: all end, and later ones may still be served
                     log_fault(logger, "the scheduler failed", error)
@@ -226,97 +217,147 @@ class Scheduler:
             with self._changed:
                 self._closed = True
             self._end_all("stopped")
-            self._held = HeldRows(self._pair, self.bound)  # the caches are freed
+            self._decoding = self._pair.open(self.bound)  # the caches are freed
 
     def _end_all(self, state: State, error: Exception | None = None) -> None:
         with self._changed:
-            handles = [*self._held.running, *self._line.waiting]
+            texts = [*self._running, *self._line.waiting]
             self._line.waiting.clear()
-        for handle in handles:
+        for text in texts:
             try:
-                self._end(handle, state, error)
-            except Exception as fault:  # its row could not be freed either: the others' end as well
-                log_fault(logger, "a row was not freed", fault)
+                self._end(text, state, error)
+            except Exception as fault:  # its slot could not be freed either: the others' end as well
+                log_fault(logger, "a slot was not freed", fault)
 
     def _wait(self) -> bool:
         """Waits until there is something to do; whether there is."""
-
-        def due() -> bool:
-            return bool(
-                self._closed or self._line.waiting or self._held.running or any(h.forgotten for h in self._held.resting)
-            )
-
         with self._changed:
-            self._changed.wait_for(due)
+            self._changed.wait_for(lambda: bool(self._closed or self._line.waiting or self._running or self._gone))
             return not self._closed
 
     def _arrange(self) -> None:
-        """Ends what was cancelled, and gives rows to those that are next in line."""
-        for handle in [handle for handle in self._held.resting if handle.forgotten]:
-            self._held.forget(handle)
-        waiting = [handle for handle in [*self._line.waiting] if handle.cancelled]
+        """Ends what was cancelled, and begins those that are next in line."""
         with self._changed:
-            for handle in waiting:
-                self._line.waiting.remove(handle)
-        for handle in [handle for handle in (*waiting, *self._held.running) if handle.cancelled]:
-            self._end(handle, "stopped")
-        new: list[Handle] = []
-        while (handle := self._next()) is not None:
-            new.append(handle)
-        for handle, error in self._held.enter([handle for handle in new if handle in self._held.running]):
-            self._end(handle, "failed", error)
-        for handle in [*self._held.running]:
-            writes = handle.order.write and handle.row is not None and handle.row.unfinished
-            if not (writes or handle.unread):
-                self._end(handle, "done")  # there was nothing to write
-        self.rows, self.waiting = len(self._held.running), len(self._line.waiting)
+            gone, self._gone = self._gone, set()
+        if gone:
+            self._decoding.forget(lambda text: text.owner in gone)
+        waiting = [text for text in [*self._line.waiting] if text.unwanted]
+        with self._changed:
+            for text in waiting:
+                self._line.waiting.remove(text)
+        for text in [*waiting, *(text for text in self._running if text.unwanted)]:
+            self._end(text, "stopped")
+        new: list[Text] = []
+        while (text := self._next()) is not None:
+            new.append(text)
+        for text, error in self._enter([text for text in new if text in self._running]):
+            self._end(text, "failed", error)
+        for text in [*self._running]:
+            if not (text.unread or (text.write and text.finish_reason is None)):
+                self._end(text, "done")  # there was nothing to write
+        self.rows, self.waiting = len(self._running), len(self._line.waiting)
 
-    def _next(self) -> Handle | None:
+    def _next(self) -> Text | None:
         """Takes the next out of the line if there is a row for it, or one that another gives up for it."""
         with self._changed:
-            handle = self._line.first(self._held.running)
-            if handle is None:
+            text = self._line.first(self._running)
+            if text is None:
                 return None
-            if len(self._held.running) >= self.bound:
-                other = self._line.gives_way(handle, self._held.running)
+            if len(self._running) >= self.bound:
+                other = self._line.gives_way(text, self._running)
                 if other is None:
                     return None
-                self._held.leave(other)
+                self._leave(other, keep=other.interactive and not other.forgotten)
                 other.state = "waiting"
                 self._line.waiting.append(other)
-            self._line.serve(handle)
-            handle.state = "running"
-            self._held.running.append(handle)
-            return handle
+            self._line.serve(text)
+            text.state = "running"
+            self._running.append(text)
+            return text
+
+    def _enter(self, texts: Sequence[Text]) -> Failed:
+        """Texts that enter together share what they have in common; where that fails, each enters alone."""
+        if not texts:
+            return []
+        try:
+            self._decoding.add([text for text in texts if not text.unread])
+            for text in texts:
+                text.since = time.monotonic()
+                if text.unread:  # it is read from its first token on, also after it was away
+                    text.revealed = []
+                    self._decoding.add([text], text.prompt_tokens - 1)
+        except Exception as error:
+            if len(texts) == 1:
+                return [(texts[0], error)]
+            return [each for text in texts for each in (self._enter([text]) if text.slot < 0 else [])]
+        return []
+
+    def _leave(self, text: Text, clear: bool = False, keep: bool = False) -> None:
+        """Takes a text's slot away; with `keep` others may go on from what it holds."""
+        if text in self._running:
+            self._running.remove(text)
+        if text.slot >= 0:
+            self._decoding.remove(text, clear, keep)
 
     def _step(self) -> None:
         """One step of those who take part; their events go to who waits for them."""
-        chosen = self._held.chosen()
-        handles = {handle.number: handle for handle in chosen}
+        chosen = self._chosen()
+        unread, writing = [text for text in chosen if text.unread], [text for text in chosen if not text.unread]
         started = time.monotonic()
-        events, failed = self._held.step(chosen, self._reading(chosen))
+        failed = self._reveal(unread[0], _AUDITED_BESIDE if writing else _AUDITED) if unread else []
+        written, more = self._write(writing, self._reading(chosen)) if writing else ([], [])
         seconds = time.monotonic() - started
         self.steps += 1
         self.seconds += seconds
-        # A draft that is refused in the step that drafted it has no event of its own, and no seconds.
-        self.tokens += len(events) + sum(not draft.seconds for event in events for draft in event.taken_back)
         if len(chosen) > 1:
             self._mean_step += (seconds - self._mean_step) * (_NEW if self._mean_step else 1.0)
-        for event in events:
-            handle = handles[event.row]
-            if handle.interactive and not handle.stream:
+        for text in written:
+            event = text.events[-1]
+            # A draft that is refused in the step that drafted it has no event of its own, and no seconds.
+            self.tokens += 1 + sum(not draft.seconds for draft in event.taken_back)
+            if text.interactive and not text.begun:
                 self._first_at = time.monotonic()
-                new = self._first_at - handle.asked
+                new = self._first_at - text.asked
                 self._mean_first += (new - self._mean_first) * (3 * _NEW if self._mean_first else 1.0)
-            handle.tell(event)
+            text.tell(event)
             if event.finish_reason is not None:
-                self._end(handle, "done")
-        for handle, error in failed:
-            self._end(handle, "failed", error)
+                self._end(text, "done")
+        for text, error in failed + more:
+            self._end(text, "failed", error)
 
-    def _reading(self, handles: Sequence[Handle]) -> int:
+    def _chosen(self) -> list[Text]:
+        """Who takes part in a step: interactive texts, and of others beside them those of a few slots."""
+        watched = [text for text in self._running if text.interactive]
+        others = [text for text in self._running if not text.interactive]
+        if watched:
+            few = list(dict.fromkeys(text.slot for text in others))[:_BESIDE]
+            others = [text for text in others if text.slot in few]
+        return watched + others
+
+    def _reveal(self, text: Text, piece: int) -> Failed:
+        """Both models read a piece of a text for its candidates."""
+        try:
+            found, whole = self._decoding.reveal(text, piece)
+        except Exception as error:
+            return [(text, error)]
+        text.revealed += found
+        text.unread = not whole
+        return []
+
+    def _write(self, texts: Sequence[Text], reading: int) -> tuple[list[Text], Failed]:
+        """Steps texts; where that fails, each half of them apart, until one that fails is alone."""
+        try:
+            return self._decoding.step(texts, reading), []
+        except Exception as error:
+            if len(texts) == 1:
+                return [], [(texts[0], error)]
+        middle = len(texts) // 2
+        (one, failed), (other, more) = (self._write(half, reading) for half in (texts[:middle], texts[middle:]))
+        return one + other, failed + more
+
+    def _reading(self, texts: Sequence[Text]) -> int:
         """How many tokens of long texts are read in a step."""
-        slots = len({handle.slot for handle in handles})
+        slots = len({text.slot for text in texts})
         if slots == 1:
             return _ALONE
         most = self._mean_step / 2
@@ -326,19 +367,21 @@ class Scheduler:
         lengths = range(_LEAST, _ALONE + 1, _LEAST)
         return max((n for n in lengths if model.seconds(slots + n) - model.seconds(slots) <= most), default=_LEAST)
 
-    def _end(self, handle: Handle, state: State, error: Exception | None = None) -> None:
-        """A text has ended; its row rests or is free."""
+    def _end(self, text: Text, state: State, error: Exception | None = None) -> None:
+        """A text has ended, and its slot is free."""
         try:
             with self._changed:
-                if handle in self._held.running:
-                    took = time.monotonic() - handle.since
+                if text in self._running:
+                    took = time.monotonic() - text.since
                     self._mean_text += (took - self._mean_text) * (_NEW if self._mean_text else 1.0)
-                self._held.leave(handle, rest=handle.interactive and state != "failed", clear=state == "failed")
-        finally:  # whoever waits for it hears of its end even if its row cannot be freed
+                keep = text.interactive and state != "failed" and not text.forgotten
+                self._leave(text, clear=state == "failed", keep=keep)
+        finally:  # whoever waits for it hears of its end even if its slot cannot be freed
             self.texts += 1
             self.failures += state == "failed"
-            self.rows = len(self._held.running)
-            handle.end(state, error)
+            self.rows = len(self._running)
+            text.state, text.error = state, error
+            text.tell()
 
 
 def fitting_rows(pair: Pair, rows: int) -> int:

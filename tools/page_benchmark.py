@@ -17,7 +17,8 @@ from typing import Any
 
 from app.recorded import load_recorded
 from app.running.run import Run
-from engine import Decoding, Request, TokenEvent, build_request, load_settings
+from engine import Decoding, Request, build_request, load_settings
+from engine.batch.text import Text
 from engine.pair import Pair, load
 from engine.provenance import provenance
 from tests.support.browser import AS_A_PERSON, Site, Window, chromium, paused, serve, window
@@ -111,14 +112,14 @@ class Clocked:
         decoding = self._open(most, prefix_cache)
         step = decoding.step
 
-        def clocked(*args: Any) -> list[TokenEvent]:
-            events = step(*args)
-            if any(decoding.rows[event.row].request is not self._last for event in events):
+        def clocked(*args: Any) -> list[Text]:
+            texts = step(*args)
+            if any(text.request is not self._last for text in texts):
                 self.times = []
-            for event in events:
-                self._last = decoding.rows[event.row].request
+            for text in texts:
+                self._last = text.request
                 self.times.append(time.perf_counter())
-            return events
+            return texts
 
         decoding.step = clocked  # type: ignore[method-assign]
         return decoding

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import httpx
 
 from engine import Pair, Request, Scheduler, build_request, load, load_settings
-from engine.batch.handle import Handle
+from engine.batch.text import Text
 from engine.bench.markdown import code, filled, table
 from engine.provenance import hardware, revision
 from engine.tokenizer import render
@@ -62,8 +62,8 @@ class Clock:
     def __init__(self) -> None:
         self.asked, self.times = time.perf_counter(), []
 
-    def __call__(self, handle: Handle) -> None:
-        if not handle.ended:
+    def __call__(self, text: Text) -> None:
+        if not text.ended:
             self.times.append(time.perf_counter())
 
 
@@ -92,7 +92,7 @@ class Bench:
             words.pop()
         return f"{number} {' '.join(words)}"
 
-    def ask(self, tokens: int, owner: int, length: int | None = None) -> tuple[Handle, Clock]:
+    def ask(self, tokens: int, owner: int, length: int | None = None) -> tuple[Text, Clock]:
         request = build_request(self.prompt(length or self._length), threshold=self.threshold, max_new_tokens=tokens)
         clock = Clock()
         return self.scheduler.submit(request, owner, listener=clock), clock

@@ -1,88 +1,52 @@
 """Continuous batching for work that nobody watches: as texts end, the next ones enter, so that passes stay full.
 
 Answers end at different times. A batch that is written to its end runs nearly alone at last, and then reads all weights
-for a few tokens. Here a text that has ended frees its row at once (Orca: Yu et al., OSDI 2022).
+for a few tokens. Here a text that has ended frees its place at once (Orca: Yu et al., OSDI 2022).
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from engine import Request
-from engine.batch.rows import Row
+from engine.batch.text import Text
 from engine.pair import Pair
-from engine.policy import Policy
-from engine.tokenizer import render
-from trainer import TrainerError
+from trainer import Report, TrainerError
 
 EVERY = 60.0
 """Seconds between two reports of how many texts are written."""
 
 
-@dataclass(frozen=True)
-class WantedText:
-    """A text to be written.
-
-    Attributes:
-        policy: Instead of the one that the request names.
-        prompt: Token ids to go on from, instead of the rendered prompt.
-    """
-
-    request: Request
-    policy: Policy | None = None
-    prompt: Sequence[int] | None = None
-
-
 def write(
     pair: Pair,
-    groups: Sequence[Sequence[WantedText]],
+    groups: Sequence[Sequence[Text]],
     rows: int,
-    report: Callable[[str], None] = lambda line: None,
-) -> list[list[Row]]:
+    report: Report = lambda line: None,
+) -> None:
     """Writes groups of texts; a group enters as one, so that its texts share the passes of what they have in common.
 
     Those that may get longest come first, so that the caches never have to grow.
 
     Args:
-        groups: Each with one text or more.
+        groups: Each with one text or more, of `Pair.texts`.
         rows: At most so many texts are written at once; a larger group alone.
-        report: Told once a minute how many texts are written.
-
-    Returns:
-        The finished rows, in the order of the groups.
     """
-    rendered = [_rendered(pair, group) for group in groups]
-    longest = [
-        max(len(prompt) + text.request.max_new_tokens for text, prompt in zip(group, prompts, strict=True))
-        for group, prompts in zip(groups, rendered, strict=True)
-    ]
-    waiting, decoding = deque(sorted(range(len(groups)), key=lambda n: -longest[n])), pair.open(prefix_cache=True)
-    places: dict[int, tuple[int, int]] = {}  # of the numbers in the batch: group, and text of it
-    finished: dict[tuple[int, int], Row] = {}
-    told, total = time.monotonic(), sum(map(len, groups))
-    while waiting or places:
-        entering: list[tuple[int, int]] = []
-        while waiting and _fits(len(places) + len(entering), len(groups[waiting[0]]), rows):
-            group = waiting.popleft()
-            entering += [(group, text) for text in range(len(groups[group]))]
-        if entering:
-            numbers = pair.add(
-                decoding,
-                [groups[group][text].request for group, text in entering],
-                [groups[group][text].policy for group, text in entering],
-                [rendered[group][text] for group, text in entering],
-            )
-            places |= zip(numbers, entering, strict=True)
+    longest = sorted(groups, key=lambda group: -max(text.prompt_tokens + text.limit for text in group))
+    waiting, decoding = deque(longest), pair.open(prefix_cache=True)
+    told, total, ended = time.monotonic(), sum(map(len, groups)), 0
+    while waiting or decoding.texts:
+        entering: list[Text] = []
+        while waiting and _fits(len(decoding.texts) + len(entering), len(waiting[0]), rows):
+            entering += waiting.popleft()
+        decoding.add(entering)
         decoding.step()
-        for number in [number for number in places if not decoding.rows[number].unfinished]:
-            finished[places.pop(number)] = decoding.remove(number)
+        for text in [text for text in decoding.texts if text.finish_reason is not None]:
+            decoding.remove(text)
+            ended += 1
         if time.monotonic() - told >= EVERY:
-            report(f"{len(finished):,} of {total:,} texts are written")
+            report(f"{ended:,} of {total:,} texts are written")
             told = time.monotonic()
-    return [[finished[n, text] for text in range(len(group))] for n, group in enumerate(groups)]
 
 
 def require_costs(pair: Pair) -> None:
@@ -94,23 +58,10 @@ def require_costs(pair: Pair) -> None:
         )
 
 
-def write_each(
-    pair: Pair, texts: Iterable[WantedText], rows: int, report: Callable[[str], None] = lambda line: None
-) -> list[Row]:
-    """Writes texts of which each enters alone; see `write`."""
-    return [row for (row,) in write(pair, [[text] for text in texts], rows, report)]
-
-
-def _rendered(pair: Pair, group: Sequence[WantedText]) -> list[Sequence[int]]:
-    """Prompts as token ids, each different one rendered once."""
-    known: dict[tuple[str, str | None, bool], Sequence[int]] = {}
-    prompts: list[Sequence[int]] = []
-    for text in group:
-        key = text.request.prompt, text.request.system, text.request.raw
-        if text.prompt is None and key not in known:
-            known[key] = render(pair.tokenizer, text.request, pair.context)
-        prompts.append(known[key] if text.prompt is None else text.prompt)
-    return prompts
+def write_each(pair: Pair, texts: Sequence[Text], rows: int, report: Report = lambda line: None) -> Sequence[Text]:
+    """Writes texts, each of which enters alone, and returns them; see `write`."""
+    write(pair, [[text] for text in texts], rows, report)
+    return texts
 
 
 def _fits(running: int, group: int, rows: int) -> bool:

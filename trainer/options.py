@@ -51,25 +51,22 @@ class Options:
     @classmethod
     def add_to(cls, parser: argparse.ArgumentParser) -> None:
         """Adds an option for each field that `option` made, with its default in the help."""
-        for each in fields(cls):
-            if "help" not in each.metadata:
-                continue
-            kind, several = _plain(_kinds(cls)[each.name])
-            how: dict[str, Any] = {"help": each.metadata["help"], "metavar": each.metadata["metavar"]}
+        for each in (each for each in fields(cls) if "help" in each.metadata):
+            (kind, several), about = _plain(_kinds(cls)[each.name]), each.metadata["help"]
             if each.metadata["positional"]:
-                parser.add_argument(each.name, type=kind, help=how["help"])
+                parser.add_argument(each.name, type=kind, help=about)
                 continue
+            if each.default not in (MISSING, None, "", (), False):
+                about += f" (default: {' '.join(map(str, each.default)) if several else each.default})"
+            how: dict[str, Any] = {"help": about, "required": each.default is MISSING}
+            how["default"] = None if each.default is MISSING else each.default
             if kind is bool:
-                how = {"action": "store_const", "const": not each.default, "help": how["help"]}
-            elif get_origin(kind) is Literal:
-                how |= {"choices": get_args(kind)}
+                how["action"] = "store_true"
             else:
-                how |= {"type": kind} | ({"nargs": "+"} if several else {})
-            if each.default not in (MISSING, None, "", (), False, True):
-                how["help"] += f" (default: {' '.join(map(str, each.default)) if several else each.default})"
-            required = each.default is MISSING
-            default = None if required else each.default
-            parser.add_argument(f"--{each.name.replace('_', '-')}", default=default, required=required, **how)
+                choices = get_args(kind) if get_origin(kind) is Literal else None
+                how |= {"metavar": each.metadata["metavar"], "nargs": "+" if several else None}
+                how |= {"choices": choices} if choices else {"type": kind}
+            parser.add_argument(f"--{each.name.replace('_', '-')}", **how)
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> Self:

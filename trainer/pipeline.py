@@ -6,7 +6,7 @@ on where it stopped, and several processes that run the same command share the w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from engine import Role, load
 from engine.pair import Pair
 from engine.provenance import command
 from engine.settings import Settings
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.align.stage import align
 from trainer.align.texts import AnsweredTask, read_general_prompts
 from trainer.evaluation.evaluate import evaluate, gather
@@ -34,8 +34,6 @@ from trainer.rounds import make_rounds
 from trainer.settings import AlignSettings, FitSettings, Recipe
 from trainer.ship import ship
 from trainer.workers import alone_at
-
-Report = Callable[[str], None]
 
 
 class Questions(NamedTuple):
@@ -96,14 +94,10 @@ def run(
     """Carries out a recipe; what is already there is not made again.
 
     Args:
-        recipe: What to do.
         pair: The models.
-        folder: Gets the stages' files.
         results: Gets the rows of the evaluation, `<task>.parquet`.
         routers: Gets the best router, and the adapter beside it.
-        fitting: How routers are fitted.
         adapter: The file that the pair's SLM was aligned with.
-        report: Gets lines of progress.
 
     Returns:
         The path of the rows.

@@ -7,7 +7,6 @@ such a router again, and lists the files that belong to one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub
@@ -20,9 +19,7 @@ from engine.models.hub import hub_failure, without_bars
 from engine.models.router_folder import LIMITS
 from engine.operating_points import FILE as OPERATING_POINTS
 from engine.router import Router
-from trainer import TrainerError
-
-Report = Callable[[str], None]
+from trainer import Report, TrainerError
 
 _MAKE_ONE = "make one that may write at https://huggingface.co/settings/tokens, then `hf auth login` or set HF_TOKEN"
 _CHANGED = "The repo was changed at the same time: look at what is there now, then run the command again."
@@ -42,11 +39,9 @@ def publish(
     """Says which files of a router's folder would be sent and where to, and with `send` sends them.
 
     Args:
-        folder: With the router.
         repo_id: owner/name; a model repo.
         send: Without it nothing is sent, and no token is looked for.
         private: Make a private repo; refused where a public one is already there.
-        report: Gets the lines.
 
     Returns:
         The commit's URL, or None if nothing was sent.

@@ -6,13 +6,14 @@ rollouts of its own making. Rounds count from 1; the first finishes the texts wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from engine.pair import Pair
 from engine.provenance import command
 from engine.router import Router
+from trainer import Report
 from trainer.evaluation.evaluate import evaluate, gather
 from trainer.evaluation.methods import method
 from trainer.evaluation.rows import MethodSetting, load_results
@@ -36,19 +37,13 @@ def make_rounds(
     labels: Path,
     folder: Path,
     fitting: FitSettings,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> Path:
     """Makes rounds in `folder`: `rollouts-k`, `routers/citer-rk` and `validation-k`.
 
     Args:
-        pair: Both models.
-        recipe: How many rounds and rollouts.
         questions: Those of the labels.
         validation: Others, on which the rounds are compared.
-        labels: Their folder.
-        folder: Gets the rounds.
-        fitting: How routers are fitted.
-        report: Gets lines of progress.
 
     Returns:
         The router of the round to go on with, see `later_is_as_good`.

@@ -76,38 +76,23 @@ class AlignSettings(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Options):
-    """What `python -m trainer run` does.
+    """What `python -m trainer run` does."""
 
-    Attributes:
-        preset: Pair of models.
-        task: Name of the questions, in results and file names.
-        train, dev: Files, or names of benchmarks; if empty the task is one. The dev questions are only evaluated on.
-        train_questions: Answered by the LLM and labelled.
-        query_questions: Of those, answered by the SLM too, which the query router needs.
-        validation_questions: Training questions beyond those, on which rounds are compared.
-        budget: Rollouts per question and round.
-        max_new_tokens: Of an answer.
-        shares: LLM shares at which methods are evaluated; if empty `trainer.evaluation.methods.SHARES`.
-        acceptances: Above 0, at which methods are evaluated, too.
-        router: Name of the folder that the best router is shipped in.
-        description: Of the router, one line for people.
-    """
-
-    preset: str
-    task: str
-    train: Words = ()
-    dev: Words = ()
-    train_questions: Count
-    query_questions: Number
-    validation_questions: Count
+    preset: str  # pair of models
+    task: str  # name of the questions, in results and file names
+    train: Words = ()  # files, or names of benchmarks; if empty the task is one
+    dev: Words = ()  # the same for questions that are only evaluated on
+    train_questions: Count  # answered by the LLM and labelled
+    query_questions: Number  # of those, answered by the SLM, too, which the query router needs
+    validation_questions: Count  # beyond those, to compare rounds on
     dev_questions: Count
     rounds: Count
-    budget: Count
-    max_new_tokens: Count
-    shares: Sequence[Rate] = ()
-    acceptances: Sequence[Rate] = ()
-    router: str
-    description: str
+    budget: Count  # rollouts per question and round
+    max_new_tokens: Count  # of an answer
+    shares: Sequence[Rate] = ()  # LLM shares at which methods are evaluated; if empty `evaluation.methods.SHARES`
+    acceptances: Sequence[Rate] = ()  # above 0, at which methods are evaluated, too
+    router: str  # name of the folder that the best router is shipped in
+    description: str  # of the router, one line for people
 
 
 RECIPES: dict[tuple[str, str], Recipe] = {

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict  # typing's own is not for pydantic befo
 
 from engine.errors import shown
 from engine.models.files import write_json
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.json_files import read_json
 from trainer.questions.question import Question
 from trainer.tables import PARQUET, ByQuestion, Value
@@ -39,21 +39,13 @@ class MadeOf(TypedDict):
 
 @dataclass(frozen=True)
 class Shards:
-    """A folder with the shards of one stage.
-
-    Attributes:
-        folder: Of the shards.
-        stage: What the shards are, e.g. "labels"; in file names and messages.
-        size: Questions in a shard. A folder that was begun with another size keeps that.
-        suffix: Of a shard's name; "" where a shard is a folder.
-        made_of: The type of `<stage>.json`.
-    """
+    """A folder with the shards of one stage."""
 
     folder: Path
-    stage: str
-    size: int
-    suffix: str = PARQUET
-    made_of: type = MadeOf
+    stage: str  # what the shards are, e.g. "labels"; in file names and messages
+    size: int  # questions in a shard; a folder that was begun with another size keeps that
+    suffix: str = PARQUET  # "" where a shard is a folder
+    made_of: type = MadeOf  # type of `<stage>.json`
 
     @property
     def about(self) -> Path:
@@ -69,7 +61,7 @@ class Shards:
         settings: dict[str, Any],
         questions: Sequence[Question],
         make: Callable[[Sequence[Question], Path], None],
-        report: Callable[[str], None] = print,
+        report: Report = print,
     ) -> None:
         """Makes the missing shards, together with other processes that run the same; returns when all are there.
 
@@ -77,9 +69,7 @@ class Shards:
 
         Args:
             settings: What the shards depend on besides the questions.
-            questions: Of all shards, in order.
             make: Writes one shard of some questions to a path.
-            report: Gets lines of progress.
 
         Raises:
             TrainerError: The folder holds shards of other questions or settings.
@@ -103,23 +93,14 @@ class Shards:
             raise
 
     def load(self) -> tuple[list[Path], dict[str, Any]]:
-        """Paths of all shards in order, and the settings they were made with.
-
-        Raises:
-            TrainerError: Shards are missing, or `<stage>.json` is not as it was written.
-        """
+        """Paths of all shards in order, and their settings; a TrainerError if a shard is missing or `about` damaged."""
         paths, settings, _ = self._load()
         return paths, settings
 
     def by_question(
         self, read: Callable[[Path], Iterable[Mapping[str, Any]]], made: Callable[[Sequence[Mapping[str, Any]]], Value]
     ) -> tuple[ByQuestion[Value], dict[str, Any]]:
-        """What the shards hold for each question, read when it is looked up, and the settings; raises as `load`.
-
-        Args:
-            read: The rows of a shard.
-            made: Turns the rows of one question into a value.
-        """
+        """What the shards hold for each question, made of its rows when it is looked up, and the settings."""
         paths, settings, size = self._load()
         return ByQuestion(paths, settings["questions"], size, read, made), settings
 

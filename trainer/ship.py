@@ -23,7 +23,7 @@ from engine.router import WEIGHTS, Router
 from engine.setting import DraftLimit, Setting
 from trainer import TrainerError
 from trainer.evaluation import statistics
-from trainer.evaluation.one_setting import best_for_all, common_settings, is_worse_than_rule
+from trainer.evaluation.one_setting import common_settings, is_worse_than_rule, task_of
 from trainer.evaluation.rows import GENERAL, ROUTER, Results
 from trainer.evaluation.statistics import Array
 from trainer.fit.card import write_card
@@ -41,9 +41,6 @@ def ship(
     What is in `out` is replaced when all files are written, or not at all.
 
     Args:
-        router: The folder of the router that was measured.
-        results: Of all tasks.
-        out: The new folder.
         method: What the router is called in the rows.
         adapter: The file that an aligned SLM was aligned with; it is shipped beside the router.
 
@@ -95,9 +92,9 @@ def check_measured(router: Router, results: Sequence[Results], method: str) -> N
 def operating_point(results: Sequence[Results], method: str = ROUTER) -> Setting:
     """The setting that a router starts at, unless a person chooses otherwise; rollouts are finished there, too.
 
-    The one for which `best_for_all` tasks is best, of the settings that were measured on every task. Right answers
-    decide; general prompts, if there are any, have a say only in the next rule. A setting at which the router is
-    significantly worse than SLM confidence on a task is left out, unless nothing is left.
+    It is `statistics.best`, of the settings that were measured on every task. Right answers decide; general prompts
+    have a say only in the next rule. A setting at which the router is significantly worse than SLM confidence on a task
+    is left out, unless nothing is left.
 
     Raises:
         TrainerError: No setting was measured on all tasks.
@@ -108,8 +105,8 @@ def operating_point(results: Sequence[Results], method: str = ROUTER) -> Setting
     good = [each for each in settings if not any(is_worse_than_rule(task, method, each) for task in results)]
     settings = good or settings
     graded = [each for each in results if each.about.task != GENERAL] or list(results)
-    every = [np.ones(len(each.questions), dtype=bool) for each in graded]
-    return Setting.parse(settings[best_for_all(graded, method, settings, every)])
+    tasks = [task_of(each, method, settings) for each in graded]
+    return Setting.parse(settings[statistics.best(tasks, [np.ones_like(task.first) for task in tasks])])
 
 
 def curves_of(results: Results, method: str) -> list[Curve]:

@@ -72,15 +72,7 @@ class ByQuestion(Mapping[str, Value]):
         read: Callable[[Path], Iterable[Mapping[str, Any]]],
         made: Callable[[Sequence[Mapping[str, Any]]], Value],
     ) -> None:
-        """Takes the shards of some questions.
-
-        Args:
-            paths: The shards in order, each with the next `size` of the questions.
-            questions: Ids.
-            size: Questions in a shard.
-            read: The rows of a shard.
-            made: Turns the rows of one question into a value.
-        """
+        """Takes the shards in order, each with the next `size` of the questions; `made` makes a value of one's rows."""
         self._paths, self._read, self._made = paths, read, made
         self._shard_of = {question: number // size for number, question in enumerate(questions)}
         self._number, self._rows = -1, {}

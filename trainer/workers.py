@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engine.models.files import remove
-from trainer import TrainerError
+from trainer import Report, TrainerError
 
 LOOK = 0.5
 """Seconds between two looks at what other processes are making."""
@@ -26,7 +26,7 @@ def make_all(
     paths: Sequence[Path],
     make: Callable[[int, Path], None],
     what: str,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> None:
     """Makes the missing ones of some files or folders, together with other processes, until all are there.
 
@@ -34,7 +34,6 @@ def make_all(
         paths: In one folder, which exists.
         make: Writes the file of a number (an index of `paths`) to the path that it is given.
         what: What the files are, for people.
-        report: Gets lines of progress.
     """
     started, done, waiting = time.monotonic(), 0, False
     if there := sum(path.exists() for path in paths):
@@ -89,6 +88,7 @@ def _make(path: Path, make: Callable[[Path], None]) -> None:
     partial = path.with_name(f"partial-{socket.gethostname()}-{os.getpid()}-{path.name}")
     try:
         make(partial)
-        partial.rename(path)
+        if not path.exists():  # else another process, without such locks, has made the same
+            partial.rename(path)
     finally:
         remove(partial)

@@ -100,10 +100,10 @@ class Comparison(Job):
 
     def _write(self) -> None:
         texts = [*self.texts.values()]
-        batch = self._submit([text.request for text in texts], interactive=True)
-        for text, handle in zip(texts, batch.handles, strict=True):
-            text.prompt_tokens = len(handle.order.prompt)
-        for event in self._follow(batch):
+        asked = self._submit([text.request for text in texts], interactive=True)
+        for text, written in zip(texts, asked, strict=True):
+            text.prompt_tokens = written.prompt_tokens
+        for event in self._follow(asked):
             text = texts[event.row]
             for lasting in text.lasting(event):
                 self.add(text, lasting)

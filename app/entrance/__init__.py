@@ -1,1 +1,1 @@
-"""What everything that comes from outside passes first: who may ask, how much, and what the log hears of it."""
+"""The page's server: gradio behind the guard, checks of its calls, and the few parts of gradio that are replaced."""

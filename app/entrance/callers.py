@@ -1,11 +1,11 @@
-"""Who is asking, and who still listens: what is known of a client beside what it says itself."""
+"""Who calls gradio, and who still listens for its results."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from urllib.parse import parse_qs
 
 from gradio.context import LocalContext
@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from engine.guard.addresses import address_of
 
 _DATA = "/gradio_api/queue/data"
-_ALIVE = re.compile(r"/gradio_api/heartbeat/([^/]{1,100})")  # open for as long as a page or a Python client is there
-_CALL = re.compile(r"/gradio_api/call/(?:v2/)?[^/]+/(\w{1,100})")
+# A page or a Python client keeps its heartbeat open for as long as it is there.
+_NAMED = re.compile(r"/gradio_api/(?:heartbeat/([^/]{1,100})|call/(?:v2/)?[^/]+/(\w{1,100}))")
 
 
 def calling_address() -> str | None:
@@ -24,21 +24,36 @@ def calling_address() -> str | None:
 
 
 class Callers:
-    """Who waits for gradio's results: the streams that are open, by session hash and by event."""
+    """Counts the open streams on which clients wait for gradio's results, by session hash and by event id."""
 
     def __init__(self) -> None:
-        self.watched = False  # whether requests come through here at all
+        self.watched = False  # false where no application is wrapped: then everybody counts as a listener
         self._open: Counter[str] = Counter()
 
     def hear(self, *names: str | None) -> bool:
-        """Whether a stream is open for any of the names, each a session's hash or an event's id."""
+        """Whether a stream is open for any of the names, which are session hashes or event ids."""
         return not self.watched or any(name in self._open for name in names if name)
 
-    @contextmanager
-    def listening(self, method: str, path: str, query: bytes) -> Iterator[None]:
-        """Counts a request, while it is answered, as somebody who listens, if it is one for results."""
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """Wraps an application, so that its open streams are counted."""
         self.watched = True
-        name = _listens_for(path, query) if method == "GET" else None
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            http = scope["type"] == "http" and scope["method"] == "GET"
+            with self.listening(scope["path"], scope["query_string"]) if http else nullcontext():
+                await app(scope, receive, send)
+
+        return counted
+
+    @contextmanager
+    def listening(self, path: str, query: bytes = b"") -> Iterator[None]:
+        """Counts a GET as a listener while it is answered, if it asks for results."""
+        self.watched = True
+        if path == _DATA:
+            name = next(iter(parse_qs(query.decode("latin-1")).get("session_hash", [])), None)
+        else:
+            named = _NAMED.fullmatch(path)
+            name = named and (named[1] or named[2])
         if name is None:
             yield
             return
@@ -49,25 +64,3 @@ class Callers:
             self._open[name] -= 1
             if not self._open[name]:
                 del self._open[name]
-
-
-class Listened:
-    """An ASGI application around gradio's that tells `Callers` who waits for results."""
-
-    def __init__(self, app: ASGIApp, callers: Callers) -> None:
-        self._app, self._callers = app, callers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything on."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        with self._callers.listening(scope["method"], scope["path"], scope["query_string"]):
-            await self._app(scope, receive, send)
-
-
-def _listens_for(path: str, query: bytes) -> str | None:
-    if path == _DATA:
-        return next(iter(parse_qs(query.decode("latin-1")).get("session_hash", [])), None)
-    called = _CALL.fullmatch(path) or _ALIVE.fullmatch(path)
-    return called[1] if called else None

@@ -1,11 +1,12 @@
-"""What is changed inside gradio, all of it here, because gradio has no setting for it.
+"""All changes inside gradio are here. Each replaces something that gradio has no setting for.
 
-- An event that fails is told in a few words: gradio prints a traceback whose message may hold all that was sent, and
-  answers a direct call that was refused with status 500.
-- A window's state is its changed components alone: gradio writes the configuration of every component anew for each
-  name that comes, which takes 23 ms and 200 kB.
-- Of invented windows only so many are remembered, and never in place of one that somebody listens for.
-- The queue looks for work fifty times a second, not a thousand times, and keeps no statistics.
+- A failed event gets a short message. Gradio prints a traceback, which may hold a visitor's text, and answers a refused
+  direct call with status 500.
+- A window's state has only the components that changed. Gradio writes the configuration of every component for each new
+  session hash, which takes 23 ms and 200 kB.
+- The number of remembered windows is bounded, and those that somebody listens for stay. Unread results are dropped:
+  gradio keeps those of 2,000 windows, and one trace may have megabytes.
+- The queue looks for work fifty times a second instead of a thousand, and keeps no statistics.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from copy import copy
 from typing import Any
 
@@ -28,17 +30,20 @@ from engine.errors import log_fault, shown
 from engine.guard.guard import REFUSED
 
 MAX_WINDOWS = 512
-"""Windows of which anything is kept: a state of four kilobytes, results that were not read."""
+"""The most windows that are remembered. Each has a state of four kilobytes and its unread results."""
+
+UNREAD_SECONDS = 300.0
+"""How long an unread result is kept while nobody listens for it."""
 
 _LOOKS_EVERY = 0.02  # seconds; gradio's thousand looks a second would take 4 % of a core
 _LONGEST = 300  # characters of a fault in gradio's words
-_TOO_FEW = "receive enough input values"  # gradio's words to who calls an endpoint without all its values
+_TOO_FEW = "receive enough input values"  # gradio's words where a call lacks values
 
 logger = logging.getLogger(__name__)
 
 
 class PageBlocks(gr.Blocks):
-    """Blocks whose events fail with an error for the visitor, whatever happened."""
+    """Blocks whose failed events always give the visitor a message."""
 
     async def preprocess_data(self, *args: Any, **options: Any) -> Any:
         """See `gr.Blocks`: what no field can hold is the visitor's fault, not the server's."""
@@ -69,7 +74,7 @@ class PageBlocks(gr.Blocks):
 
 
 class PageState(SessionState):
-    """A window's components. The page has no `gr.State`, which a `SessionState` keeps besides."""
+    """A window's changed components. It has no room for `gr.State`, which this page does not use."""
 
     def __init__(self, blocks: Blocks) -> None:
         self.blocks_config = copy(blocks.default_config)
@@ -87,7 +92,7 @@ class PageState(SessionState):
 
 
 class Windows(OrderedDict[str, Any]):
-    """What gradio keeps by window: at most `MAX_WINDOWS`. The oldest that nobody listens for goes first."""
+    """Values by session hash, at most `MAX_WINDOWS`. The oldest one without a listener goes first."""
 
     def __init__(self, callers: Callers) -> None:
         super().__init__()
@@ -100,13 +105,31 @@ class Windows(OrderedDict[str, Any]):
             others = [other for other in self if other != name]
             del self[next((other for other in others if not self._callers.hear(other)), others[0])]
 
+
+class Results(Windows):
+    """Unread results by session hash. They go after `UNREAD_SECONDS` without a listener; `nothing` makes a stand-in."""
+
+    def __init__(self, callers: Callers, nothing: Callable[[], Any]) -> None:
+        super().__init__(callers)
+        self._nothing = nothing
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._look, name, value)
+
     def __missing__(self, name: str) -> Any:
-        """Where a message goes whose window was forgotten: nowhere."""
-        return asyncio.Queue()
+        return self._nothing()
+
+    def _look(self, name: str, value: Any) -> None:
+        if self.get(name) is value:  # else the window has begun anew
+            if self._callers.hear(name):
+                asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._look, name, value)
+            else:
+                del self[name]
 
 
 class PageStates(StateHolder):
-    """The states of windows, which are `PageState`s."""
+    """Keeps a `PageState` for each window."""
 
     def __init__(self, callers: Callers) -> None:
         super().__init__()
@@ -121,12 +144,12 @@ class PageStates(StateHolder):
 
 
 def bound(demo: gr.Blocks, app: Any, callers: Callers) -> None:
-    """Bounds what gradio's application and queue keep for the windows of a page."""
+    """Puts these parts into gradio's application and queue."""
     app.state_holder = PageStates(callers)
     app.state_holder.set_blocks(demo)
     queue = demo._queue
-    queue.pending_messages_per_session = Windows(callers)  # pyright: ignore[reportAttributeAccessIssue]
-    queue.pending_event_ids_session = Windows(callers)
+    queue.pending_messages_per_session = Results(callers, asyncio.Queue)  # pyright: ignore[reportAttributeAccessIssue]
+    queue.pending_event_ids_session = Results(callers, set)
     queue.sleep_when_free = _LOOKS_EVERY
     queue.progress_update_sleep_when_free = 10 * _LOOKS_EVERY  # for `gr.Progress`, which nothing here uses
     queue.ANALYTICS_MAX_EVENTS = 0

@@ -1,4 +1,4 @@
-"""The page as one ASGI application behind the guard, and the server that it runs in."""
+"""Mounts the page behind the guard, finds an address to listen at, and serves."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount
 
 from app.components import ASSETS, PRELOAD
-from app.entrance.asked import check_request
-from app.entrance.callers import Callers, Listened
+from app.entrance.callers import Callers
+from app.entrance.calls import check_request
 from app.entrance.gradio_parts import bound
 from app.share.home import FAVICON, use_own_preview
 from app.share.open_trace import MAX_BYTES
@@ -33,31 +33,19 @@ from engine.guard.refusals import PREFIX, Refusal
 from engine.guard.server import make_server
 
 MAX_TRACE, MAX_CALL = 8 * MAX_BYTES // 5, 8 * MAX_PROMPTS // 5
-"""Bytes of a request that may bring a trace, and of one that may bring prompts: JSON spells some characters as two."""
+"""The most bytes of a request with a trace, and of one with prompts. JSON spells some characters as two."""
 
 MAX_OTHER = 65_536
 
-CLOSED = tuple(
-    f"/{path}"
-    for path in (
-        "gradio_api/upload",  # the page reads files in the browser
-        "gradio_api/deep_link",
-        "gradio_api/dev/",
-        "gradio_api/process_recording",
-        "gradio_api/proxy=",
-        "gradio_api/run-history/",
-        "gradio_api/stream/",
-        "gradio_api/vibe-",
-        "monitoring",
-        "proxy=",
-    )
-)
-"""Beginnings of gradio's paths that this page does not need."""
+# The page reads files in the browser, so it takes no uploads.
+_CLOSED = ("upload", "deep_link", "dev/", "process_recording", "proxy=", "run-history/", "stream/", "vibe-")
+CLOSED = (*(f"/gradio_api/{path}" for path in _CLOSED), "/monitoring", "/proxy=")
+"""Gradio's paths that begin like these are refused: the page does not need them."""
 
 _TRACES = ("/gradio_api/run/", "/gradio_api/api/")
 _CALLS = ("/gradio_api/queue/join", "/gradio_api/call/", "/gradio_api/component_server")
 _PORTS = range(7860, 7960)
-_OTHER_EVENTS = 40  # of gradio at a time, beside those that wait for a text: a call, or a window without a feed
+_OTHER_EVENTS = 40  # of gradio's queue at a time, beside calls and windows without a feed, which wait for texts
 # Gradio compiles templates and handlers in the browser. A Space shows the page in a frame that this script sizes.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: https://cdnjs.cloudflare.com; "
@@ -91,14 +79,14 @@ def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequ
         ssr_mode=False,
         pwa=False,
         theme=theme(),
-        css_paths=[ASSETS / "page.css", *sorted(ASSETS.glob("*/*.css"))],
+        css_paths=sorted((ASSETS / "css").glob("*.css"), key=lambda path: (path.name != "page.css", path)),
         head=PRELOAD,
     )
     app: Any = next(route.app for route in outer.routes if isinstance(route, Mount))
     demo.app = app
     bound(demo, app, callers)
     names = Names(server.hosts, server.host)
-    return Guard(Listened(outer, callers), names, server.proxies, most_bytes, _answer, CLOSED, _POLICY)
+    return Guard(callers.around(outer), names, server.proxies, most_bytes, _answer, CLOSED, _POLICY)
 
 
 def run(app: Guard, settings: Settings) -> None:
@@ -106,31 +94,31 @@ def run(app: Guard, settings: Settings) -> None:
     with listen(settings) as listening:
         host, port = listening.getsockname()[:2]
         shown_host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-        url = f"http://{shown_host}:{port}"
-        print(f"* Running on local URL:  {url}", flush=True)
+        print(f"* Running on local URL:  http://{shown_host}:{port}", flush=True)
         logger.warning(app.addresses.rule)
         make_server(app).run(sockets=[listening])
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket at the page's address: of the settings, else of gradio's variables, else the next free from 7860 on."""
+    """A socket at the address in the settings, else in gradio's variables, else at the next free port from 7860 on."""
     space, server = on_space(), settings.server
     host = "0.0.0.0" if space else server.host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
     named = 7860 if space else server.port or int(os.environ.get("GRADIO_SERVER_PORT") or 0)
+    fault: Exception | None = None
     for port in [named] if named else _PORTS:
         try:
             kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             return socket.create_server(address[:2], family=kind, backlog=2_048)
         except (OSError, UnicodeError) as error:
             fault = error
-            if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
+            if getattr(error, "errno", None) != errno.EADDRINUSE:
                 break
-    reason = getattr(fault, "strerror", None) or fault
     if getattr(fault, "errno", None) == errno.EADDRINUSE:
         raise OSError(f"port {named or f'{_PORTS.start} to {_PORTS.stop - 1}'} is taken: set CITER_SERVER__PORT")
+    reason = getattr(fault, "strerror", None) or fault
     raise OSError(
-        f"CITER_SERVER__HOST = {shown(host)}: not an address of this machine ({reason}); unset it, or give "
-        "127.0.0.1 (this machine) or 0.0.0.0 (all networks)"
+        f"CITER_SERVER__HOST = {shown(host)}: not an address of this machine ({reason}); unset it, or give 127.0.0.1 "
+        "(this machine) or 0.0.0.0 (all networks)"
     )
 
 
@@ -151,12 +139,12 @@ def _answer(path: str, refusal: Refusal) -> Response:
 
 
 async def _refused(request: Request, error: Any) -> Response:
-    """Where a function of a component refuses what it was given."""
+    """Answers for a component's function that raised an error of the engine."""
     return JSONResponse({"detail": str(error)}, 422)
 
 
 async def _not_understood(request: Request, error: Any) -> Response:
-    """Where a body does not fit, without giving all of it back."""
+    """Answers a body of the wrong form, without repeating its values."""
     first = error.errors()[0]
     where = ".".join(str(part)[:40] for part in first["loc"][:5])
     return JSONResponse({"detail": f"The request was not understood: {where}: {first['type']}"}, 422)

@@ -1,4 +1,4 @@
-"""What the page's scripts say with an event or a call: JSON that anybody can write, so it may be of any kind."""
+"""Reads the JSON that the page's scripts send with an event. Anybody can send such JSON, so each value is checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LARGEST = 2**53 - 1  # a browser's whole numbers
 
 
 def said_fields(data: Any) -> dict[str, Any]:
-    """Its fields; none where nothing came. Raises InvalidRequest where it is no object."""
+    """The fields of an object; none for None. Raises InvalidRequest for anything else."""
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -20,7 +20,7 @@ def said_fields(data: Any) -> dict[str, Any]:
 
 
 def said_number(fields: dict[str, Any], name: str, missing: int = 0) -> int:
-    """A whole number of it, or `missing` where there is none; raises InvalidRequest where it is anything else."""
+    """A field that is a whole number, or `missing` where it is absent. Raises InvalidRequest for anything else."""
     value = fields.get(name)
     if value is None:
         return missing
@@ -29,7 +29,7 @@ def said_number(fields: dict[str, Any], name: str, missing: int = 0) -> int:
 
 
 def said_text(fields: dict[str, Any], name: str) -> str:
-    """A text of it, empty where there is none; raises InvalidRequest where it is anything else."""
+    """A field that is a text; an empty one where it is absent. Raises InvalidRequest for anything else."""
     value = fields.get(name)
     if value is not None and not isinstance(value, str):
         raise InvalidRequest(f"{name} = {shown(value, True)} is no text.")

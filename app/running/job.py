@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from app.running.host import Host
 from engine import EngineError, Request, TokenEvent
+from engine.batch.text import Text, follow
 from engine.errors import log_fault
 from engine.guard.limits import Entrance
 
@@ -51,7 +52,7 @@ class Job:
         self.error: str | None = None
         self.pair: Any = None
         self.host: Host | None = None
-        self._pending: Any = None  # what the scheduler writes for it, or has written last
+        self._pending: Sequence[Text] = ()  # what the scheduler writes for it
         self.notify: Callable[[], None] = lambda: None
         self.look: Callable[[], None] = lambda: None
 
@@ -94,19 +95,18 @@ class Job:
 
     @property
     def place(self) -> tuple[int, float | None]:
-        """Its place in the scheduler's line (see `Handle.place`), and in about how many seconds it may get a row."""
-        batch = self._pending
-        if batch is None:
+        """Its place in the scheduler's line (see `Scheduler.place`), and in about how many seconds it may get a row."""
+        texts = self._pending
+        if not texts:
             return 0, None
-        first = next((handle for handle in batch.handles if not handle.ended), batch.handles[0])
-        return first.place, first.estimate
+        first = next((text for text in texts if not text.ended), texts[0])
+        return self.scheduler.place(first), self.scheduler.estimate(first)
 
     @property
     def paused(self) -> bool:
         """Whether others have its rows in the middle of its texts; it goes on by itself."""
-        batch = self._pending if self.state == "running" else None
-        states = {handle.state for handle in batch.handles if not handle.ended} if batch is not None else set()
-        return states == {"waiting"}
+        texts = self._pending if self.state == "running" else ()
+        return {text.state for text in texts if not text.ended} == {"waiting"}
 
     @property
     def active(self) -> bool:
@@ -154,19 +154,16 @@ class Job:
         assert self.host is not None
         return self.host.scheduler
 
-    def _submit(self, requests: Sequence[Request], interactive: bool = False) -> Any:
-        """Asks for several texts: an `engine.batch.handle.Batch`."""
+    def _submit(self, requests: Sequence[Request], interactive: bool = False) -> list[Text]:
+        """Asks for several texts."""
         return self.scheduler.submit_all(requests, self.owner, interactive=interactive, stopped=self.unwanted)
 
-    def _follow(self, batch: Any) -> Iterator[TokenEvent]:
+    def _follow(self, texts: Sequence[Text]) -> Iterator[TokenEvent]:
         """The events of what was asked for, as they come; raises why one failed."""
-        self._pending = batch
+        self._pending = texts
         try:
-            for event in batch:
+            for event in follow(texts):
                 self.state = "running"
                 yield event
         finally:
-            self._pending = None
-        for handle in batch.handles:
-            if handle.error is not None:
-                raise handle.error
+            self._pending = ()

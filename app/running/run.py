@@ -5,14 +5,13 @@ It goes on at another threshold, or as a branch. The engine decides which tokens
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from app.running.job import Job, State
 from app.running.weight import FILE_BYTES, request_weight
-from engine import Request, Setting, TokenEvent, build_request, fold_revealed
+from engine import Request, Revealed, Setting, TokenEvent, build_request, fold_revealed
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,6 @@ class Change:
     origin: Run
     plan: Callable[[Run], tuple[Request, Sequence[TokenEvent]]]  # what is asked now, and which of its events stay
     reveal_prefix: bool = False  # let both models read what stays, because its candidates were not recorded
-    moves: bool = False  # into a row of its own, because its text may become longer than the origin's row has room for
 
 
 class Run(Job):
@@ -32,7 +30,6 @@ class Run(Job):
         router_dials: Names of the dials that nobody chose, so that they become the router's once the pair is loaded.
         change: How it goes on from another run; None once it has begun, or where it starts from the beginning.
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
-        handle: Of the scheduler, while the text is written and as long as its row rests; it has all events once more.
         events: The text's so far; a run that goes on from another begins with what stays of that one's. The list is
             appended to, and replaced where tokens are taken back.
         fixed: Whether there is nothing to go on with, as in an opened trace.
@@ -56,16 +53,11 @@ class Run(Job):
         self.version = -1
         self.size = 0
         self.about = ""
-        self._handle: Callable[[], Any] = lambda: None
+        self._text: Any = None  # the scheduler's, while it is written
         self._setting = request.setting
         self.events: list[TokenEvent] = []
         self.prompt_tokens = 0
         self._asked_weight = request_weight(request)
-
-    @property
-    def handle(self) -> Any:
-        """The scheduler's; None before it was asked for the text, and when it needs it no more."""
-        return self._handle()
 
     @property
     def setting(self) -> Setting:
@@ -75,8 +67,8 @@ class Run(Job):
     @setting.setter
     def setting(self, setting: Setting) -> None:
         self._setting = setting
-        if self.handle is not None:
-            self.handle.setting = setting
+        if (text := self._text) is not None:
+            text.setting = setting
 
     @property
     def complete(self) -> bool:
@@ -125,26 +117,27 @@ class Run(Job):
         self.setting = replace(self.setting, policy=self.request.setting.policy)
 
     def _write(self) -> None:
-        handle, kept = self._ask()
-        self.prompt_tokens = len(handle.order.prompt)
+        text, kept = self._ask()
+        self.prompt_tokens = text.prompt_tokens
         try:
-            for event in self._follow(handle.batch):
+            for event in self._follow([text]):
                 if self.change is not None:
-                    self._take_over(kept)
+                    self._take_over(kept, text.revealed)
                 self._add(event)
                 self.notify()
         finally:
-            if self.change is not None and handle.row is not None:  # also where it fails before its first token
-                self._take_over(kept)
+            if self.change is not None and text.since:  # also where it fails before its first token
+                self._take_over(kept, text.revealed)
+            self._text = None
 
     def _ask(self) -> tuple[Any, Sequence[TokenEvent]]:
-        """Asks the scheduler for the text: its handle, and what stays of the text that this one goes on from."""
+        """Asks the scheduler for the text; returns it, and what stays of the text that this one goes on from."""
         for name in self.router_dials:
             if getattr(self.setting, name) == getattr(self.request.setting, name):
                 # Asked for while the models loaded: the page's slider is about to move there, a short text is faster.
                 self.request = build_request(self.request, **{name: getattr(self.pair, name)})
                 self.setting = replace(self.setting, **{name: getattr(self.pair, name)})
-        change, kept, after = self.change, [], None
+        change, kept = self.change, []
         if change is not None:
             origin = change.origin
             origin.finished.wait()  # it was stopped, which takes a step
@@ -152,25 +145,23 @@ class Run(Job):
                 origin = origin.change.origin
                 origin.finished.wait()
             self.request, kept = change.plan(origin)
-            after = None if change.moves else origin.handle
-        handle = self.scheduler.submit(
+        text = self.scheduler.submit(
             self.request,
             self.owner,
             setting=self.setting,
-            after=after,
             events=kept,
             reveal=change is not None and change.reveal_prefix,
             stopped=self.unwanted,
         )
-        self._handle = weakref.ref(handle)
-        handle.setting = self.setting  # it may have changed meanwhile
-        return handle, kept
+        self._text = text
+        text.setting = self.setting  # it may have changed meanwhile
+        return text, kept
 
-    def _take_over(self, events: Sequence[TokenEvent]) -> None:
+    def _take_over(self, events: Sequence[TokenEvent], revealed: list[Revealed]) -> None:
         """Begins with what stays of the run that this one goes on from."""
         self.change = None  # a newer run need not hold on to an older one
-        if events and (late := self.handle.revealed):
-            events = [*events[:-1], replace(events[-1], revealed=(*events[-1].revealed, *late))]
+        if events and revealed:
+            events = [*events[:-1], replace(events[-1], revealed=(*events[-1].revealed, *revealed))]
         self.events = list(fold_revealed(events))
 
     def _add(self, event: TokenEvent) -> None:

@@ -156,7 +156,7 @@ class Session:
             if end == "length":
                 limit = len(run.events) + more
             request = replace(run.settings, max_new_tokens=limit)
-            change = Change(run, lambda _: (request, kept), moves=True)
+            change = Change(run, lambda _: (request, kept))
             return self._start(self._put(Run(request, self.run, change=change)), host)
 
     def go_to(self, number: int) -> Run | None:

@@ -130,8 +130,8 @@ class Tuning(Job):
         asked = [request for number in group for request in self._requests(self.rows[number].prompt)]
         points = len(self.thresholds) + 2
         left = dict.fromkeys(group, points)  # texts that have not ended
-        batch = self._submit(asked)
-        for event in self._follow(batch):
+        texts = self._submit(asked)
+        for event in self._follow(texts):
             self.tokens += 1
             self.notify()
             if event.finish_reason is None:
@@ -140,7 +140,7 @@ class Tuning(Job):
             left[number] -= 1
             if left[number] == 0:
                 first = (number - group.start) * points
-                self._keep(number, batch.handles[first : first + points])
+                self._keep(number, texts[first : first + points])
 
     def _requests(self, prompt: str) -> list[Request]:
         asked = replace(self.request, prompt=prompt)
@@ -155,7 +155,7 @@ class Tuning(Job):
     def _keep(self, number: int, texts: Sequence[Any]) -> None:
         reference = [event.id for event in texts[-1].events]
         expected = self.rows[number].expected
-        points = [self._measured(text.events, len(text.order.prompt), reference, expected) for text in texts]
+        points = [self._measured(text.events, text.prompt_tokens, reference, expected) for text in texts]
         self.results.append(PromptResult(number, tuple(points)))
         self._bytes += sum(_LEAST_BYTES + text_bytes(point.text) for point in points)
         self.notify()

@@ -8,7 +8,7 @@ import './lib/stop.js';
 import './lib/tabs.js';
 
 // The page is seen once its parts stand: gradio mounts them one after the other, which would push the first ones down.
-setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there')), 100);
+setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there', CSS.supports('field-sizing: content') ? 'fits' : 'gradio-fits')), 100);
 
 export { dialsThere, tell } from './lib/dom.js';
 

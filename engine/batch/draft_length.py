@@ -24,7 +24,7 @@ from functools import lru_cache
 from itertools import accumulate
 from math import prod
 
-from engine.batch.rows import RowStep
+from engine.batch.step import Step
 from engine.batch.verification import score_bin
 from engine.events.cost import ModelCost
 
@@ -39,22 +39,22 @@ them the expectation is the score. The LLM of the `cpu` pair kept two fifths eve
 the less the acceptance (docs/experiments.md, finding 9)."""
 
 
-def due(step: RowStep, slm: ModelCost, llm: ModelCost) -> bool:
+def due(step: Step, slm: ModelCost, llm: ModelCost) -> bool:
     """Whether the LLM looks, now that the SLM has drafted another token: always before a draft ends a text."""
-    row = step.row
-    scores = [event.score for event in row.provisional] + ([step.score] if step.judged else [])
+    text = step.text
+    scores = [event.score for event in text.provisional] + ([step.score] if step.judged else [])
     if not scores:
         return False
-    if row.finish_reason is not None:
+    if text.finish_reason is not None:
         return True
-    limit = row.setting.max_draft
+    limit = step.setting.max_draft
     if limit != "auto":
         return len(scores) >= limit
     if len(scores) >= LONGEST:
         return True
-    kept = prod(_chance(row.kept, score) for score in scores)
-    following = _expected(_UNKNOWN, *(sum(counts[n] for counts in row.kept.values()) for n in (0, 1)))
-    called = _expected(0.0, row.called, row.position)
+    kept = prod(_chance(text.kept, score) for score in scores)
+    following = _expected(_UNKNOWN, *(sum(counts[n] for counts in text.kept.values()) for n in (0, 1)))
+    called = _expected(0.0, text.called, text.position)
     looks = _looks(slm, llm)
     settled = list(accumulate(following**n for n in range(LONGEST)))  # of drafts of 1, 2, … tokens
     rate = min(cost / tokens for cost, tokens in zip(looks, settled, strict=True))

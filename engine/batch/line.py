@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
-from engine.batch.handle import Handle
+from engine.batch.text import Text
 
 _OWNERS = 1000  # that are remembered, those served last
 
@@ -18,59 +18,59 @@ class Line:
     """
 
     def __init__(self) -> None:
-        self.waiting: list[Handle] = []
+        self.waiting: list[Text] = []
         self._served: dict[Hashable, int] = {}
         self._count = 0
 
-    def serve(self, handle: Handle) -> None:
+    def serve(self, text: Text) -> None:
         """Takes a text that gets a row out of the line."""
-        self.waiting.remove(handle)
+        self.waiting.remove(text)
         self._count += 1
-        self._served.pop(handle.owner, None)
-        self._served[handle.owner] = self._count
+        self._served.pop(text.owner, None)
+        self._served[text.owner] = self._count
         if len(self._served) > _OWNERS:
             del self._served[next(iter(self._served))]
 
-    def first(self, running: Sequence[Handle]) -> Handle | None:
+    def first(self, running: Sequence[Text]) -> Text | None:
         """The next to get a row."""
         held = _held(running)
-        return min(self.waiting, key=lambda handle: self._rank(handle, held), default=None)
+        return min(self.waiting, key=lambda text: self._rank(text, held), default=None)
 
-    def ahead(self, handle: Handle, running: Sequence[Handle]) -> int:
+    def ahead(self, text: Text, running: Sequence[Text]) -> int:
         """How many get a row before a text that waits, were they served now."""
         held = _held(running)
         before: Counter[Hashable] = Counter()  # of each owner, those that have come before the one looked at
-        ranks: list[tuple[tuple[bool, int, int, int], Handle]] = []
+        ranks: list[tuple[tuple[bool, int, int, int], Text]] = []
         for each in sorted(self.waiting, key=lambda each: (not each.interactive, each.arrived)):
             key = (each.owner, each.interactive)
             kind, rows, served, arrived = self._rank(each, held)
             ranks.append(((kind, rows + before[key], served, arrived), each))
             before[key] += 1
         order = [each for _, each in sorted(ranks, key=lambda rank: rank[0])]
-        return order.index(handle) if handle in order else 0
+        return order.index(text) if text in order else 0
 
-    def gives_way(self, to: Handle, running: Sequence[Handle]) -> Handle | None:
+    def gives_way(self, to: Text, running: Sequence[Text]) -> Text | None:
         """Whose row goes to a text that waits, if any: a batch's to an interactive one, else one of too many."""
-        batches = [handle for handle in running if not handle.interactive]
+        batches = [text for text in running if not text.interactive]
         if to.interactive and batches:
             return _newest_of_most(batches)
-        alike = [handle for handle in running if handle.interactive == to.interactive]
+        alike = [text for text in running if text.interactive == to.interactive]
         if not alike:
             return None
-        held, victim = Counter(handle.owner for handle in alike), _newest_of_most(alike)
+        held, victim = Counter(text.owner for text in alike), _newest_of_most(alike)
         return victim if held[victim.owner] - held[to.owner] >= 2 else None  # else it would come back at once
 
-    def _rank(self, handle: Handle, held: Counter[tuple[Hashable, bool]]) -> tuple[bool, int, int, int]:
-        rows = held[handle.owner, handle.interactive]
-        return not handle.interactive, rows, self._served.get(handle.owner, 0), handle.arrived
+    def _rank(self, text: Text, held: Counter[tuple[Hashable, bool]]) -> tuple[bool, int, int, int]:
+        rows = held[text.owner, text.interactive]
+        return not text.interactive, rows, self._served.get(text.owner, 0), text.arrived
 
 
-def _held(running: Sequence[Handle]) -> Counter[tuple[Hashable, bool]]:
+def _held(running: Sequence[Text]) -> Counter[tuple[Hashable, bool]]:
     """How many rows each owner has, of either kind."""
-    return Counter((handle.owner, handle.interactive) for handle in running)
+    return Counter((text.owner, text.interactive) for text in running)
 
 
-def _newest_of_most(handles: Sequence[Handle]) -> Handle:
+def _newest_of_most(texts: Sequence[Text]) -> Text:
     """Of the owner with the most rows, the text that came last: it has the least to read again."""
-    held = Counter(handle.owner for handle in handles)
-    return max(handles, key=lambda handle: (held[handle.owner], handle.arrived))
+    held = Counter(text.owner for text in texts)
+    return max(texts, key=lambda text: (held[text.owner], text.arrived))

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from engine.batch.prefix_cache import PrefixCache
 from engine.batch.reveal import reveal
-from engine.batch.rows import RowStep, Slot, going, side_by_side
+from engine.batch.step import Slot, Step, going, side_by_side
 from engine.batch.verification import note_choices
 from engine.events import Role
 from engine.model.any_model import AnyCache, AnyModel
@@ -55,20 +55,20 @@ class Reader:
         """In this step each model may read so many tokens of texts of which it has more than `SHORT` to read."""
         self._left = None if tokens is None else dict.fromkeys(Role, tokens)
 
-    def read_for_policies(self, steps: Sequence[RowStep]) -> None:
+    def read_for_policies(self, steps: Sequence[Step]) -> None:
         """What policies look at, once per slot however many rows share it."""
-        reading = [step for step in steps if step.row.policy.reads(step.row.position)]
+        reading = [step for step in steps if step.text.policy.reads(step.text.position)]
         self.read(Role.SLM, [step.slot for step in reading])
         for step in going(reading):
-            if step.row.policy.by_prompt:
-                step.row.prompt_hidden = step.slot.hidden[Role.SLM]
-        certain = [step.slot for step in steps if step.row.policy.needs_logits]
-        compared = [step.slot for step in steps if step.row.policy.sees_llm]
+            if step.text.policy.by_prompt:
+                step.text.prompt_hidden = step.slot.hidden[Role.SLM]
+        certain = [step.slot for step in steps if step.text.policy.needs_logits]
+        compared = [step.slot for step in steps if step.text.policy.sees_llm]
         self.predict(Role.SLM, certain + compared)
         self.predict(Role.LLM, compared)
         new = list(dict.fromkeys(slot for slot in certain if slot.certainty is None and not slot.put_off))
         if new:
-            entropy = any(step.row.policy.needs_entropy for step in steps if step.row.policy.needs_logits)
+            entropy = any(step.text.policy.needs_entropy for step in steps if step.text.policy.needs_logits)
             found = certainties(side_by_side([slot.logits[Role.SLM] for slot in new]), entropy)
             for slot, own in zip(new, found, strict=True):
                 slot.certainty = own
@@ -185,7 +185,7 @@ class Reader:
         for slot in sorted(slots, key=lambda slot: lengths[slot.number] - len(slot.tokens)):
             start = lengths[slot.number]
             end = min(len(slot.tokens) - 1, start + room)  # the last is read for its hidden state, once it is asked for
-            asks = not (slot.judges or slot.put_off) and any(step.row.read[role] for step in slot.steps)
+            asks = not (slot.judges or slot.put_off) and any(step.text.read[role] for step in slot.steps)
             if asks and start < end and len(slot.tokens) - start > _BEHIND:
                 early[slot] = slot.tokens[start:end]
                 room -= end - start
@@ -243,4 +243,4 @@ def _plain(role: Role, slot: Slot) -> int:
     """How many of a slot's tokens are read for the next ones only: candidates or verdicts are wanted of the others."""
     if slot.wants_alternatives:
         return slot.prompt_tokens - 1
-    return min(step.row.cached(role) if step.judges else len(slot.tokens) - 1 for step in slot.steps)
+    return min(step.text.cached(role) if step.judges else len(slot.tokens) - 1 for step in slot.steps)

@@ -11,32 +11,32 @@ import math
 import torch
 from tokenizers import Tokenizer
 
-from engine.batch.rows import Slot
+from engine.batch.step import Slot
 from engine.events import Alternative, Revealed, Role
 from engine.model.logits import ENTROPY, LOG_SUM_EXP, certainties, top_k
 from engine.tokenizer import token_text
 
 
 def reveal(tokenizer: Tokenizer, role: Role, slot: Slot, index: int, logits: torch.Tensor) -> None:
-    """Notes what a model would write at some positions, in those of the slot's rows that ask for it.
+    """Notes what a model would write at some positions, for those of the slot's texts that ask for it.
 
     Args:
         index: The first of the positions in the generated text.
         logits: The model's there, float32 [positions, vocabulary].
     """
-    steps = [step for step in slot.steps if step.row.request.alternatives]
+    steps = [step for step in slot.steps if step.text.request.alternatives]
     certain = certainties(logits)
     if role is Role.SLM:
         slot.certainty = certain[-1]
-    top, indices = top_k(logits, max(step.row.request.alternatives for step in steps))
+    top, indices = top_k(logits, max(step.text.request.alternatives for step in steps))
     probabilities = (top - top.new_tensor([[each.features[LOG_SUM_EXP]] for each in certain])).exp().tolist()
     bits = [each.features[ENTROPY] / math.log(2) for each in certain]
     per_position = zip(probabilities, indices.tolist(), bits, strict=True)
     for place, (values, ids, entropy) in enumerate(per_position, index):
         candidates = tuple(Alternative(i, token_text(tokenizer, i), p) for i, p in zip(ids, values, strict=True))
         for step in steps:
-            wanted = candidates[: step.row.request.alternatives]
-            if place == step.row.position:
+            wanted = candidates[: step.text.request.alternatives]
+            if place == step.text.position:
                 step.alternatives[role], step.entropy[role] = wanted, entropy
-            elif place < step.row.position:  # a row whose draft was just taken back has no token there
+            elif place < step.text.position:  # a text whose draft was just taken back has no token there
                 step.revealed.append(Revealed(place, role, wanted, entropy))

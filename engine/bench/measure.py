@@ -33,10 +33,10 @@ class Plan:
         first: Lengths of prompts whose time to the first token is measured, in tokens.
     """
 
-    prompt: int = 100
-    tokens: int = 200
-    rounds: int = 3
-    first: tuple[int, ...] = (50, 500, 2000)
+    prompt: int
+    tokens: int
+    rounds: int
+    first: tuple[int, ...]
 
     @property
     def longest(self) -> int:
@@ -109,7 +109,7 @@ def _measure(subject: Subject, way: Way, write: Writer, plan: Plan, into: Timing
 
     def timed(prompts: Sequence[Sequence[int]], tokens: int) -> float:
         texts: list[list[int]] = []
-        seconds = seconds_of(lambda: texts.extend(write(prompts, tokens)), subject.pair.slm.device)
+        seconds = seconds_of(lambda: texts.extend(write(prompts, tokens)), subject.device)
         assert [len(text) for text in texts] == [tokens] * len(prompts), way.name
         return seconds
 

@@ -65,11 +65,11 @@ class Subject:
 
 
 def prompt_of(tokenizer: PreTrainedTokenizerBase, length: int, number: int = 0) -> list[int]:
-    """A prompt of exactly `length` token ids: several questions in one message, whose last is cut in the middle.
+    """A prompt of exactly `length` token ids: questions in one message, the last of them cut in the middle.
 
-    Real questions, because a speculative decoder's speed depends on how well the SLM guesses the LLM; many, so that the
-    answer is longer than what is measured. Prompts of different numbers begin with different questions. The tokenizer's
-    chat template is used where it has one and there is room for it.
+    They are real, because a speculative decoder's speed depends on how well the SLM guesses the LLM, and many, so that
+    the answer is long. `number` says with which question it begins. It has the tokenizer's chat template, if there is
+    room for it.
     """
     questions: list[str] = json.loads(PROMPTS.read_text(encoding="utf-8"))
     first = number % len(questions)

@@ -94,9 +94,9 @@ def routed(pair: Pair, policies: Callable[[int], Policy], threshold: float = 0.5
         decoding = Decoding(pair.slm, pair.llm, backend(pair.tokenizer), frozenset(), pair.context)
         about = {"threshold": threshold, "acceptance": acceptance, "max_new_tokens": tokens}
         requests = [build_request("-", seed=number, **about) for number in range(len(prompts))]
-        decoding.add(requests, [policies(tokens)] * len(prompts), prompts)
+        decoding.add(pair.texts(requests, [policies(tokens)] * len(prompts), prompts))
         decoding.finish()
-        return [[event.id for event in row.events] for row in decoding.rows]
+        return [[event.id for event in text.events] for text in decoding.texts]
 
     return write
 
@@ -121,9 +121,8 @@ class ForcedShare(Policy):
     """Scores that are evenly spread over the text, in an order that the seed shuffles.
 
     In a text of `length` tokens, threshold t gives the LLM exactly t · length tokens (rounded), so that speeds are
-    compared at the same share. The router's network is run on every hidden state and its score thrown away: this is
-    what routing costs, without what this pair's router happens to think. The first token is the LLM's at every share
-    above 0, so that the time to the first token is the longest there is: both models have read the prompt.
+    compared at the same share. The router's network runs on every hidden state, since that is part of the cost, and its
+    score is thrown away. The first token is the LLM's at every share above 0, so that both models read the prompt.
     """
 
     runs_router = True
@@ -164,9 +163,8 @@ class Way:
     """One way to write.
 
     Attributes:
-        name: For `--only` and the JSON.
-        title: For the table.
-        writer: Makes it ready; loads what is not loaded yet.
+        name, title: For `--only` and the JSON, and for the table.
+        writer: Makes it ready; loads its models if need be.
         batch: Texts written at once.
         first_token: Whether the time to the first token is measured. It is the same for every share above 0.
     """

@@ -1,1 +1,1 @@
-"""A pair for other programs: the routes that OpenAI's clients know, and a server for them."""
+"""The routes that OpenAI's clients know, and a server for them without the page."""

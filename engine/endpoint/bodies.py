@@ -1,6 +1,6 @@
-"""What programs may ask: the fields of a body with their kinds and limits, and the texts that a body asks for.
+"""The bodies of requests: their fields with types and limits, and the engine's requests that a body stands for.
 
-What the engine limits for every caller (sampling, stop strings, dials, lengths) the engine itself checks.
+The engine itself checks what it limits for every caller: sampling, stop strings, dials, lengths.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from engine.request import MAX_STOP_CHARACTERS, MAX_STOPS, MAX_TURNS, Request, S
 from engine.setting import Setting
 from engine.settings import Settings
 
-if TYPE_CHECKING:  # torch comes with it, and a page that is starting does not wait for torch
+if TYPE_CHECKING:  # it imports torch, for which the page does not wait when it starts
     from engine.pair import Pair
 
 MAX_TEXTS = 32
@@ -31,7 +31,7 @@ MAX_CANDIDATES = 20
 """Candidates per token, at most, of `top_logprobs` and of a completion's `logprobs`."""
 
 _SEEDS = 2**63
-_BY_IDS = "(token ids)"  # a `Request` must have a prompt in words; nobody reads this one
+_BY_IDS = "(token ids)"  # stands in for the prompt in words that a `Request` must have
 _WITHOUT_EFFECT = frozenset(
     ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
 )
@@ -52,11 +52,11 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 Texts = tuple[tuple[Request, list[int] | None], ...]
 Prompts = list[tuple[dict[str, Any], list[int] | None]]
-"""Per prompt the fields of a `Request`, and its token ids where it was given as such."""
+"""For each prompt some fields of a `Request`, and the prompt's token ids where it came as ids."""
 
 
 def _checked(check: Callable[[Any], object]) -> AfterValidator:
-    """Has the engine check a value; the engine's words are the refusal."""
+    """A validator that has the engine check a value. The engine's message becomes the refusal."""
 
     def apply(value: Any) -> Any:
         try:
@@ -159,11 +159,11 @@ class ChatBody(_Body):
 
     @property
     def candidates(self) -> int | None:
-        """Candidates to tell per token; None where no probabilities are asked for."""
+        """How many candidates the reply lists for each token; None without probabilities."""
         return self.top_logprobs if self.logprobs else None
 
     def prompts(self) -> Prompts:
-        """The conversation; raises InvalidRequest for what the engine does not take."""
+        """One prompt, the conversation. Raises InvalidRequest where the last message is not the user's."""
         *turns, last = [message.turn() for message in self.messages]
         if last.role != "user":
             raise InvalidRequest("messages must end with one whose role is user: that is what is answered.")
@@ -172,7 +172,7 @@ class ChatBody(_Body):
 
 
 class CompletionBody(_Body):
-    """A body of `/v1/completions`. With `return_tokens_as_token_ids` candidates go by "token_id:7", not by texts."""
+    """A body of `/v1/completions`. With `return_tokens_as_token_ids` candidates are named "token_id:7"."""
 
     chat: ClassVar = False
 
@@ -182,7 +182,7 @@ class CompletionBody(_Body):
 
     @property
     def candidates(self) -> int | None:
-        """Candidates to tell per token; None where no probabilities are asked for."""
+        """How many candidates the reply lists for each token; None without probabilities."""
         return self.logprobs
 
     def prompts(self) -> Prompts:
@@ -197,13 +197,13 @@ class TokenizeBody(BaseModel):
     prompt: Annotated[str, _checked(lambda text: check_text("prompt", text, 1_000))] = ""
 
 
-class Asked(NamedTuple):
-    """A request that is in order.
+class Checked(NamedTuple):
+    """A body that passed all checks.
 
     Attributes:
-        body: What was sent.
+        body: Its fields.
         setting: What the texts are written at.
-        texts: Per choice of the reply its request and, where the prompt came as such, its token ids.
+        texts: For each choice of the reply the engine's request, and the prompt's token ids where it came as ids.
     """
 
     body: ChatBody | CompletionBody
@@ -212,7 +212,7 @@ class Asked(NamedTuple):
 
 
 def parsed(raw: bytes) -> dict[str, Any]:
-    """A body as the JSON object that it must be; fields that are null are left out. Raises Refusal."""
+    """Parses a body, which must be a JSON object. Fields that are null are left out. Raises Refusal."""
     try:
         said = json.loads(raw)
     except (ValueError, RecursionError):
@@ -222,8 +222,8 @@ def parsed(raw: bytes) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Asked:
-    """A request for a chat or for completions; raises Refusal, before any prompt is encoded."""
+def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Checked:
+    """Reads and checks a body for a chat or for completions. Raises Refusal before any prompt is encoded."""
     said = {name: value for name, value in parsed(raw).items() if name not in _WITHOUT_EFFECT}
     for name in _NEUTRAL.keys() & said.keys():
         if (value := said.pop(name)) not in _NEUTRAL[name]:
@@ -237,23 +237,25 @@ def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Asked:
     if body.stream_options and not body.stream:
         raise Refusal(400, "stream_options is for stream = true.", "stream_options")
     setting = chosen_setting(body.model, body.citer, pair, settings)
-    return Asked(body, setting, _texts(body, setting, pair, settings))
+    return Checked(body, setting, _texts(body, setting, pair, settings))
 
 
 def _texts(body: ChatBody | CompletionBody, setting: Setting, pair: Pair, settings: Settings) -> Texts:
-    """All texts that a body asks for, at seeds that follow each other; raises Refusal."""
+    """The requests for all choices, with consecutive seeds for the choices of a prompt. Raises Refusal."""
     sampling = Sampling(body.temperature, body.top_p, body.top_k, body.repetition_penalty)
     with blamed("repetition_penalty"):
         pair.check_sampling(sampling)
     seed = body.seed
-    if seed is None:  # who samples without a seed expects another text each time
+    if seed is None:  # sampling without a seed gives another text each time
         seed = secrets.randbelow(_SEEDS) if sampling.temperature else 0
     options: dict[str, Any] = {
         "setting": setting,
         "sampling": sampling,
         "max_new_tokens": body.max_completion_tokens or body.max_tokens or settings.max_new_tokens,
         "stop": tuple(body.stop),
-        "alternatives": 0 if body.candidates is None else max(1, body.candidates),  # the token's own comes with them
+        "alternatives": 0
+        if body.candidates is None
+        else max(1, body.candidates),  # the engine records the token's own probability with them
     }
     with blamed("messages" if body.chat else "prompt"):
         prompts = [(Request(**prompt, **options), ids) for prompt, ids in body.prompts()]

@@ -1,4 +1,4 @@
-"""What a reply says of each text: its words, who wrote each token, and how likely its author found it."""
+"""One choice of a reply: its text, the author of each token, and the probabilities."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.batch.text import Text
 from engine.endpoint.bodies import ChatBody, CompletionBody
 from engine.events import Alternative, Role, TokenEvent
 from engine.events.settled import SettledEvents
 from engine.tokenizer import backend, token_text
 
-if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
-    from engine.batch.handle import Handle
+if TYPE_CHECKING:  # it imports torch, for which the page does not wait when it starts
     from engine.pair import Pair
 
 _REASONS = {"eos": "stop", "stop": "stop", "length": "length"}
@@ -20,27 +20,27 @@ _LEAST = -9999.0  # stands for the logarithm of a probability too small for a nu
 
 
 class Choice:
-    """One choice of a reply as its text grows; what the LLM may still take back is not told.
+    """One choice of a reply as its text grows. Tokens that the LLM may still take back are held back.
 
     Attributes:
-        handle: The scheduler's.
-        text: Takes its events.
-        begun, over: Whether something of it was told, and all of it.
+        text: The scheduler's.
+        settled: Collects its events.
+        begun, over: Whether a first piece was made, and the last.
     """
 
-    def __init__(self, index: int, handle: Handle, body: ChatBody | CompletionBody, pair: Pair) -> None:
-        self.handle, self.text = handle, SettledEvents()
+    def __init__(self, index: int, text: Text, body: ChatBody | CompletionBody, pair: Pair) -> None:
+        self.text, self.settled = text, SettledEvents()
         self.begun = self.over = False
         self._index, self._body, self._pair = index, body, pair
-        self._characters = 0  # told so far
+        self._characters = 0  # in all pieces so far
 
     def piece(self, events: Sequence[TokenEvent], key: str = "delta", **first: Any) -> dict[str, Any]:
-        """The next tokens as a reply has them.
+        """The next tokens in the form of a reply.
 
         Args:
-            events: Of the text, settled.
-            key: "delta" for a part of a chat, "message" for all of it; completions have neither.
-            first: What a message has besides its content.
+            events: Settled events of the text.
+            key: "delta" for a part of a chat, "message" for a whole one. Completions have neither.
+            first: Fields of the message beside its content.
         """
         text, last = "".join(event.text for event in events), events[-1].finish_reason if events else None
         piece = {
@@ -57,7 +57,7 @@ class Choice:
         return piece
 
     def _logprobs(self, events: Sequence[TokenEvent]) -> dict[str, Any]:
-        """In the shape of a chat, or in that of a completion."""
+        """The probabilities in a chat's form or in a completion's."""
         if self._body.chat:
             content = [
                 {
@@ -79,7 +79,7 @@ class Choice:
         }
 
     def _top(self, event: TokenEvent) -> dict[str, float]:
-        """The author's candidates, and the token itself where it is not among them."""
+        """Log-probabilities of the author's candidates, and of the token itself where it is not among them."""
         by_id = self._body.return_tokens_as_token_ids
         listed = {
             f"token_id:{each.id}" if by_id else each.text: _log(each.probability) for each in self._candidates(event)
@@ -88,17 +88,17 @@ class Choice:
         return listed if own in listed else {**listed, own: _log(event.probability)}
 
     def _candidates(self, event: TokenEvent) -> Sequence[Alternative]:
-        """The author's, as many as were asked for."""
+        """The author's candidates, at most as many as the body wants."""
         own = event.slm_alternatives if event.role is Role.SLM else event.llm_alternatives
         return own[: self._body.candidates]
 
     def _word(self, event: TokenEvent) -> str:
-        """The token by itself; the text that it completed may be another."""
+        """The token's own text. `event.text` may differ where a character needs several tokens."""
         return token_text(backend(self._pair.tokenizer), event.id)
 
 
 def _author(event: TokenEvent) -> dict[str, Any]:
-    """Who wrote a token and why; `ratio` and `taken_back` as `TokenEvent` has them."""
+    """The author of a token and the reason. `ratio` and `taken_back` are those of `TokenEvent`."""
     told = {"id": event.id, "text": event.text, "by": event.role.value, "score": event.score, "ratio": event.ratio}
     if event.taken_back:
         told["taken_back"] = [_author(draft) for draft in event.taken_back]
@@ -106,7 +106,7 @@ def _author(event: TokenEvent) -> dict[str, Any]:
 
 
 def _token(text: str, probability: float | None) -> dict[str, Any]:
-    """A token that is a part of a character has no bytes that its text would show."""
+    """A token in a chat's form. A token that is a part of a character has no bytes of its own."""
     parts = None if "\N{REPLACEMENT CHARACTER}" in text else list(text.encode())
     return {"token": text, "logprob": _log(probability), "bytes": parts}
 

@@ -1,4 +1,4 @@
-"""The name of a model, as a program gives it, is a setting of the pair: `cpu:0.4@0.1`, `cpu:llm`."""
+"""The name of a model is a setting of the pair: `cpu:0.4@0.1`, `cpu:llm`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.guard.refusals import Refusal, blamed
 from engine.setting import DEFAULT_THRESHOLD, Setting
 from engine.settings import Settings
 
-if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
+if TYPE_CHECKING:  # they import torch, for which the page does not wait when it starts
     from engine.pair import Pair
 
 _NUMBER = r"[0-9]{1,3}(?:\.[0-9]{1,12})?"
@@ -21,7 +21,7 @@ _DIALS = re.compile(rf"(?P<threshold>{_NUMBER})(?:@(?P<acceptance>{_NUMBER}))?")
 
 
 class Citer(BaseModel):
-    """A request's own field `citer`: parts of a setting, which the engine checks; null leaves a part to the name."""
+    """The field `citer` of a body: parts of a setting. Null leaves a part to the model's name."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,12 +32,12 @@ class Citer(BaseModel):
 
 
 def model_names(pair: Pair) -> list[str]:
-    """Those that a list shows; the dials may have any value."""
+    """The names in the list of models. Those with dials are too many to list."""
     return [pair.preset, f"{pair.preset}:slm", f"{pair.preset}:llm"]
 
 
 def named_setting(name: str, pair: Pair, settings: Settings) -> Setting:
-    """The setting that a model's name stands for; a Refusal with status 404 says which names there are."""
+    """The setting that a model's name stands for. Raises a Refusal with status 404 that lists the names."""
     if name == pair.preset:
         return _of_policy(pair.default_policy(settings.policy), pair, settings)
     preset, colon, dials = name.rpartition(":")
@@ -58,9 +58,9 @@ def named_setting(name: str, pair: Pair, settings: Settings) -> Setting:
 
 
 def chosen_setting(name: str, citer: Citer, pair: Pair, settings: Settings) -> Setting:
-    """The setting of a model's name and of the field `citer`, which wins; raises Refusal.
+    """The setting of a model's name, changed by the field `citer`. Raises Refusal.
 
-    Another policy than the name's has dials of its own, but for those that the name states.
+    Where `citer` names another policy, dials that neither states are that policy's own.
     """
     setting = named_setting(name, pair, settings)
     policy = citer.policy
@@ -84,7 +84,7 @@ def _of_policy(policy: str, pair: Pair, settings: Settings) -> Setting:
 
 
 def _stated(dials: str) -> dict[str, float]:
-    """Dials as a name has them, by their fields; none where they are no numbers."""
+    """The dials in a name by their fields in `Setting`; none where they are no numbers."""
     given = _DIALS.fullmatch(dials)
     found = given.groupdict() if given else {}
     return {dial: float(value) for dial, value in found.items() if value is not None}

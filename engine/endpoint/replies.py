@@ -1,4 +1,4 @@
-"""A request's texts while the scheduler writes them, and the reply: at once, or piece by piece as they come."""
+"""The reply to one request: whole, or in pieces while the scheduler writes the texts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Hashable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from engine.endpoint.bodies import Asked
+from engine.endpoint.bodies import Checked
 from engine.endpoint.choices import Choice
 from engine.errors import EngineError, ServerError, log_fault
 from engine.events import TokenEvent, llm_passes, llm_share, taken_back
@@ -20,30 +20,29 @@ from engine.events.cost import Costs, costs
 from engine.guard.limits import Entrance
 from engine.guard.refusals import Refusal, blamed
 
-if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
+if TYPE_CHECKING:  # they import torch, for which the page does not wait when it starts
     from engine.pair import Pair
     from engine.scheduler import Scheduler
 
 QUIET_SECONDS = 10.0
-"""After so long without an event a stream says that it is there: its status waits for that, and proxies give up on what
-is silent for a minute."""
+"""After so long without an event a stream sends its status or a comment. Proxies close what is silent for a minute."""
 
 _KINDS = {True: ("chatcmpl", "chat.completion", "chat.completion.chunk"), False: ("cmpl",) + 2 * ("text_completion",)}
-_AWAY_SECONDS = 30  # in which a server that ends may be there again
+_AWAY_SECONDS = 30  # until a server that ends may be back
 
 logger = logging.getLogger(__name__)
 
 Piece = dict[str, Any] | str
-"""A part of a reply; words where none came for `QUIET_SECONDS`."""
+"""A piece of a reply, or words for a comment after `QUIET_SECONDS` without one."""
 
 
 class Reply:
-    """What one request gets, and the place that it has among the jobs of programs until `close`."""
+    """The reply to one request. It holds a place among the jobs of programs until `close`."""
 
     entrance: Entrance = "api"
     active = True
 
-    def __init__(self, asked: Asked, pair: Pair) -> None:
+    def __init__(self, asked: Checked, pair: Pair) -> None:
         self.cancel = threading.Event()
         self._asked, self._pair = asked, pair
         prefix, self._whole, self._part = _KINDS[asked.body.chat]
@@ -54,46 +53,45 @@ class Reply:
         self._news, self._loop = asyncio.Event(), asyncio.get_running_loop()
 
     def submit(self, scheduler: Scheduler, owner: Hashable) -> None:
-        """Asks for the texts; encoding the prompts takes a while. Raises Refusal where they cannot be served."""
+        """Asks the scheduler for the texts, which encodes the prompts. Raises Refusal where they cannot be served."""
         self._scheduler = scheduler
         requests, prompts = zip(*self._asked.texts, strict=True)
         interactive = len(requests) == 1
         try:
             with blamed("messages" if self._asked.body.chat else "prompt"):
-                self._batch = scheduler.submit_all(
+                texts = scheduler.submit_all(
                     requests, owner, prompts=prompts, interactive=interactive, listener=self._wake
                 )
         except Refusal:
             raise
         except EngineError as error:
             raise Refusal(503, str(error), after=_AWAY_SECONDS) from None
-        handles = enumerate(self._batch.handles)
-        self._choices = [Choice(index, handle, self._asked.body, self._pair) for index, handle in handles]
+        self._choices = [Choice(index, text, self._asked.body, self._pair) for index, text in enumerate(texts)]
 
     def close(self) -> None:
-        """Frees the place, and ends within a step what is being written."""
+        """Frees the place. Texts that are being written end within a step."""
         self.cancel.set()
-        if self._choices:
-            self._batch.cancel()
+        for choice in self._choices:
+            choice.text.cancel()
 
     async def whole(self) -> dict[str, Any]:
         """The whole reply, once all texts have ended; raises Refusal where one fails."""
         async for event in self._events():
             if event is not None:
-                self._choices[event.row].text.add(event)
-        told = [each.piece(each.text.events, "message", role="assistant", refusal=None) for each in self._choices]
+                self._choices[event.row].settled.add(event)
+        told = [each.piece(each.settled.events, "message", role="assistant", refusal=None) for each in self._choices]
         reply = {**self._head, "object": self._whole, "model": self._asked.body.model, "choices": told}
         return {**reply, "usage": self._usage(), "citer": self._about()}
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
-        """Parts of the reply, each as soon as it can no longer be taken back; raises Refusal where a text fails."""
+        """Pieces of the reply, each as soon as it cannot be taken back any more. Raises Refusal where a text fails."""
         async for event in self._events():
             if event is None:
                 yield f"waiting {self._scheduler.slow}".rstrip()
-            elif settled := self._choices[event.row].text.add(event):
+            elif settled := self._choices[event.row].settled.add(event):
                 yield self._told(self._choices[event.row], settled)
-        for choice in self._choices:  # where the LLM's server is gone, nobody reads the last drafts
-            if rest := choice.text.rest():
+        for choice in self._choices:  # where the LLM's server is gone, the last drafts stay unread
+            if rest := choice.settled.rest():
                 yield self._told(choice, rest)
         if self._usage_wanted:
             yield self._chunk([], usage=self._usage())
@@ -109,23 +107,25 @@ class Reply:
         return {**self._head, "object": self._part, "model": self._asked.body.model, "choices": choices, **about}
 
     def _wake(self, _: object) -> None:
-        """From the scheduler's thread."""
+        """Called in the scheduler's thread."""
         self._loop.call_soon_threadsafe(self._news.set)
 
     async def _events(self) -> AsyncGenerator[TokenEvent | None, None]:
-        """The events of all texts as they come, None where none comes for long; in the end raises why one failed."""
-        stream, count = self._batch.stream, 0
+        """Events of all texts, and None after `QUIET_SECONDS` without one. In the end raises why a text failed."""
+        left = len(self._choices)
         while True:
             self._news.clear()
-            ended, fault = all(choice.handle.ended for choice in self._choices), self._fault()  # before what is there
-            for event in stream[count:]:
-                count += 1
-                yield event
+            fault, news = self._fault(), self._choices[0].text.news  # the fault first: a text may fail meanwhile
+            while not news.empty():
+                if (event := news.get()) is None:
+                    left -= 1
+                else:
+                    yield event
+            if fault is None and not left:
+                fault = self._fault()
             if fault is not None:
                 raise fault
-            if count < len(stream):
-                continue
-            if ended:
+            if not left:
                 return
             try:
                 await asyncio.wait_for(self._news.wait(), QUIET_SECONDS)
@@ -133,9 +133,9 @@ class Reply:
                 yield None
 
     def _fault(self) -> Refusal | None:
-        """Why one of the texts has failed or was given up, if one has."""
+        """Why a text has failed or was given up; None if none has."""
         for choice in self._choices:
-            error = choice.handle.error
+            error = choice.text.error
             if isinstance(error, ServerError):
                 return Refusal(503, str(error), after=_AWAY_SECONDS)
             if isinstance(error, EngineError):
@@ -143,24 +143,24 @@ class Reply:
             if error is not None:
                 log_fault(logger, "a text of the endpoint failed", error)
                 return Refusal(500, "The models stopped with an internal error; the server's log says where.")
-            if choice.handle.state == "stopped":
+            if choice.text.state == "stopped":
                 said = "The server is shutting down: the text was not finished."
                 return Refusal(503, said, after=_AWAY_SECONDS)
         return None
 
     def _usage(self) -> dict[str, int]:
-        read = sum(len(choice.handle.order.prompt) for choice in self._choices[:: self._asked.body.n])
-        written = sum(len(choice.text.events) for choice in self._choices)
+        read = sum(choice.text.prompt_tokens for choice in self._choices[:: self._asked.body.n])
+        written = sum(len(choice.settled.events) for choice in self._choices)
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
     def _about(self) -> dict[str, Any]:
-        """The setting, and what all texts of the reply came to."""
+        """The setting, and share, passes and cost of all texts of the reply."""
         pair, setting = self._pair, self._asked.setting
-        events = [event for choice in self._choices for event in choice.text.events]
+        events = [event for choice in self._choices for event in choice.settled.events]
         total = Costs.nothing()
         for choice in self._choices:
-            prompt = len(choice.handle.order.prompt)
-            total += costs(choice.text.events, prompt, pair.slm_cost, pair.llm_cost, pair.prices)
+            prompt = choice.text.prompt_tokens
+            total += costs(choice.settled.events, prompt, pair.slm_cost, pair.llm_cost, pair.prices)
         return {
             "pair": pair.preset,
             "slm": pair.slm_name,
@@ -176,7 +176,7 @@ class Reply:
 
 
 async def server_sent(first: Piece, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[str, None]:
-    """Parts of a reply as server-sent events, the first one given; what fails on the way is the last."""
+    """Pieces as server-sent events, with `first` before the others. A failure is the last event."""
     try:
         yield _event(first)
         async for piece in pieces:

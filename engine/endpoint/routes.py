@@ -32,23 +32,23 @@ from engine.guard.refusals import PREFIX, Refusal, refusal_of
 from engine.settings import Settings
 from engine.tokenizer import spelled
 
-if TYPE_CHECKING:  # with them comes torch, for which a page that is starting does not wait
+if TYPE_CHECKING:  # they import torch, for which the page does not wait when it starts
     from engine.pair import Pair
     from engine.scheduler import Scheduler
 
-_TEXT_SECONDS = 5.0  # how long a text takes, before one has ended
+_TEXT_SECONDS = 5.0  # taken for a text's time until one has ended
 
 Result = TypeVar("Result")
 Models = Callable[[], tuple["Pair", "Scheduler"]]
 
 
 class Endpoint:
-    """What programs may ask.
+    """The routes below `/v1`.
 
     Args:
-        models: Gives the pair and what writes its texts; raises Refusal while there are none.
-        settings: Defaults of the fields, and the key.
-        places: How many requests there may be at once.
+        models: Returns the pair and its scheduler; raises Refusal until they are loaded.
+        settings: Has the fields' defaults, and the key.
+        places: Bounds the number of requests at once.
     """
 
     def __init__(self, models: Models, settings: Settings, places: Places) -> None:
@@ -57,7 +57,7 @@ class Endpoint:
 
     @property
     def mount(self) -> Mount:
-        """All of its routes."""
+        """All routes, for an application."""
         routes = [
             Route("/chat/completions", partial(self._write, chat=True), methods=["POST"]),
             Route("/completions", partial(self._write, chat=False), methods=["POST"]),
@@ -69,7 +69,7 @@ class Endpoint:
         return Mount(PREFIX.rstrip("/"), app=Starlette(routes=routes, exception_handlers=handlers))
 
     def _admit(self, request: Request) -> tuple[Pair, Scheduler]:
-        """The models; raises Refusal for a request without the key, or while there are none."""
+        """The pair and its scheduler. Raises Refusal for a request without the key, or until they are loaded."""
         check_key(request.headers, self._settings.api_key)
         return self._models()
 
@@ -82,7 +82,7 @@ class Endpoint:
         return JSONResponse(self._model(request.path_params["model"], pair))
 
     async def _tokenize(self, request: Request) -> Response:
-        """The ids of a short text, in vLLM's form: a program that sends ids can compare them with its own."""
+        """The ids of a short text, as vLLM gives them. A program that sends ids can compare tokenizers by it."""
         pair, _ = self._admit(request)
         try:
             body = TokenizeBody.model_validate(parsed(await _json(request)), strict=True)
@@ -106,7 +106,7 @@ class Endpoint:
             if not asked.body.stream:
                 return JSONResponse(await _unless_gone(request, reply.whole()))
             pieces = reply.pieces()
-            first = await _unless_gone(request, anext(pieces, ""))  # what fails until then has a status of its own
+            first = await _unless_gone(request, anext(pieces, ""))  # a failure before it gets its own status
             streaming = True
             return EventStream(server_sent(first, pieces), reply.close)
         except Busy as busy:
@@ -118,7 +118,7 @@ class Endpoint:
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events; `close` is called however they end."""
+    """A response of server-sent events. It calls `close` at its end, also where the client has gone."""
 
     def __init__(self, events: AsyncGenerator[str, None], close: Callable[[], object] = lambda: None) -> None:
         headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}  # proxies: pass on at once
@@ -131,11 +131,11 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._close()
-            await self._events.aclose()  # it may stand at a part that nobody took
+            await self._events.aclose()  # it may wait at a part that nobody took
 
 
 async def _unless_gone(request: Request, work: Awaitable[Result]) -> Result:
-    """The result of some work; raises ClientDisconnect, and stops it, once the client has gone."""
+    """The result of some work. Stops the work and raises ClientDisconnect once the client has gone."""
 
     async def disconnected() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -154,7 +154,7 @@ async def _unless_gone(request: Request, work: Awaitable[Result]) -> Result:
 
 
 async def _json(request: Request) -> bytes:
-    """A request's body, which the guard has bounded; raises Refusal where it is not sent as JSON."""
+    """A request's body, which the guard has read. Raises Refusal where its type is not JSON."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refusal(415, "The body must be JSON: send the header Content-Type: application/json.")
     return await request.body()
@@ -171,4 +171,4 @@ async def _no_route(request: Request, error: Any) -> Response:
 
 
 async def _gone(_: Request, error: Any) -> Response:
-    return Response(status_code=499)  # nobody reads it: the client has left
+    return Response(status_code=499)  # the client has left, and nobody reads it

@@ -51,7 +51,7 @@ def _main(arguments: Sequence[str] | None) -> None:
     settings = load_settings()
     options = _parser(settings).parse_args(arguments)
     settings = with_models(settings, options)
-    # The port is taken before anything is loaded, so that one that is taken is told at once.
+    # The port is opened before anything is loaded, so that a port in use is an error at once.
     kind = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     with socket.create_server((options.host, options.port), family=kind) as listening:
         pair = load(None, settings, print_progress if sys.stderr.isatty() else None)

@@ -1,1 +1,1 @@
-"""What every request to a server of this project passes first, and the server that it runs in."""
+"""The guard that every request passes first, and the server. The page and `engine serve` share both."""

@@ -1,4 +1,4 @@
-"""The client's address, as far as the connection and the proxies in front of this server tell it."""
+"""Finds a client's address from the connection and from the headers of proxies in front of this server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 ADDRESS = "citer.address"
-"""Where the guard leaves the client's address in a request's scope, for all that answers behind it."""
+"""The key under which the guard puts the client's address into a request's scope."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,26 +37,15 @@ class Addresses:
     """
 
     def __init__(self, proxies: int | None) -> None:
-        self._proxies = proxies
-        self._by_space = proxies is None and on_space()
+        self._proxies, self._by_space = proxies, proxies is None and on_space()
         self._told: set[bool] = set()
-
-    @property
-    def proxied(self) -> bool:
-        """Whether what proxies say in headers is believed."""
-        return bool(self._proxies) or self._by_space
-
-    @property
-    def rule(self) -> str:
-        """Where addresses come from, for the log at the start."""
-        if self._by_space:
-            return "client addresses: the last public one in X-Forwarded-For (this is a Space)"
-        if self._proxies:
-            return f"client addresses: entry {self._proxies} from the end of X-Forwarded-For (CITER_SERVER__PROXIES)"
-        return "client addresses: the connection's; X-Forwarded-… headers are dropped"
+        self.proxied = bool(proxies) or self._by_space  # whether X-Forwarded-… headers are believed
+        of_header = "last public one" if self._by_space else f"entry {proxies} from the end"
+        source = f"the {of_header} in X-Forwarded-For" if self.proxied else "the connection's; X-Forwarded-… is dropped"
+        self.rule = f"client addresses: {source}"  # for the log at the start
 
     def of(self, scope: Scope) -> str | None:
-        """The address of a request's client, of IPv6 its network; None where it is not known."""
+        """The address of a request's client, for IPv6 its /64 network. None where it is not known."""
         peer = _parsed(scope["client"][0]) if scope.get("client") else None
         # A proxy may add a line of its own below the client's.
         lines = Headers(scope=scope).getlist("x-forwarded-for")
@@ -77,14 +66,15 @@ class Addresses:
         return None if peer is None or peer.is_loopback or on_space() else peer
 
     def _finding(self, known: bool, entries: list[_Address | None]) -> str:
-        """What the first request of its kind has shown; no address is logged."""
+        """What the first request with an address, or the first without one, has shown. No address is logged."""
         kinds = ", ".join("no address" if e is None else "public" if e.is_global else "private" for e in entries[:8])
-        seen = f"a request's X-Forwarded-For has {len(entries)} entries ({kinds or 'none'})"
         if not self.proxied:
-            return f"{seen}, and CITER_SERVER__PROXIES names no proxy: all who come through one share its limits"
-        if known:
-            return f"{seen}: its client has an address, and limits of its own"
-        return f"{seen}: its client has no address, and shares one limit with all such: is CITER_SERVER__PROXIES right?"
+            said = "CITER_SERVER__PROXIES names no proxy, so all who come through one share its limits"
+        elif known:
+            said = "its client has an address, and limits of its own"
+        else:
+            said = "its client has no address, and shares one limit with all such: is CITER_SERVER__PROXIES right?"
+        return f"a request's X-Forwarded-For has {len(entries)} entries ({kinds}): {said}"
 
 
 _Address = IPv4Address | IPv6Address
@@ -99,7 +89,7 @@ def _parsed(text: str) -> _Address | None:
 
 
 def _spelled(address: _Address) -> str:
-    """The address in its one spelling; of IPv6 the network, since one client has all addresses of a network."""
+    """The usual spelling of an address. For IPv6 it is that of the /64 network, all of which one client may use."""
     if address.version == 4 or address.is_loopback:
         return str(address)
     return str(ip_address(int(address) >> 64 << 64))

@@ -1,4 +1,4 @@
-"""Answers that are the same for everybody, compressed once and kept: a page's HTML, its scripts and its styles."""
+"""Keeps compressed answers that are the same for everybody: the page's HTML, its scripts and its styles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOR_GOOD = "public, max-age=31536000, immutable"
 """The `Cache-Control` of a file whose address changes with its content (RFC 8246)."""
 
 MAX_BYTES, MAX_ANSWER = 64_000_000, 8_000_000
-"""Of all that is kept, and of one answer."""
+"""The most bytes of all kept answers, and of one."""
 
 _WHOLE = ("/", "/config", "/gradio_api/info")  # gradio makes these anew for each request: some 16 ms
 _STATIC = re.compile(
@@ -28,7 +28,7 @@ Key = tuple[str, ...]
 
 
 def key_of(scope: Scope) -> Key | None:
-    """Which answer a request asks for, by path and encoding; None where it is none of those that are kept."""
+    """The key of the answer that a request asks for. None for an answer that is not kept."""
     path, headers = scope["path"], Headers(scope=scope)
     whole = path in _WHOLE and b"deep_link" not in scope["query_string"]
     if scope["method"] != "GET" or not (whole or _STATIC.fullmatch(path)) or any(map(headers.get, _CONDITIONS)):
@@ -57,7 +57,7 @@ class Cached:
         return self._answers[key]
 
     def keeping(self, key: Key | None, scope: Scope, send: Send) -> Send:
-        """`send` for an answer that is kept if it is whole; asks for it in the key's encoding."""
+        """A `send` that also keeps the answer if it comes whole. Changes the request to the key's encoding."""
         if key is None:
             return send
         headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]

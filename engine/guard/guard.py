@@ -1,6 +1,6 @@
-"""What every request passes first, to the page and to `/v1` alike: whose page it takes this for, how often, how much.
+"""The guard in front of the page and of `/v1`. It checks the server's name, the sender's rate, and the body's size.
 
-The body is read here, whole and in time, before anything else runs, so a request that stops half-way holds no place.
+It reads the whole body before anything else runs, so a request that stops half-way holds no place.
 """
 
 from __future__ import annotations
@@ -24,29 +24,28 @@ from engine.guard.names import Names
 from engine.guard.refusals import Refusal
 
 MOST_BYTES = 2_000_000
-"""Of a body for `/v1`: a prompt of a million characters, most of which JSON spells as one byte."""
+"""The most bytes of a body for `/v1`: room for a prompt of a million characters."""
 
 MAX_OUTSIDE = 400_000
-"""Bytes of a body outside its strings. Parsed, each takes twenty times as much memory; honest bodies have few."""
+"""The most bytes of a body outside its strings. Parsed, each takes twenty times its size; honest bodies have few."""
 
 MAX_TOGETHER = 96_000_000
-"""Bytes of all bodies that are being read or answered; one address may bring half of it."""
+"""The most bytes of all bodies that are being read or answered. One address may bring half of them."""
 
 LITTLE = 65_536
-"""Bytes that a request may bring whatever others bring."""
+"""A body of so many bytes is always taken, whatever others send."""
 
 BODY_SECONDS = 10.0
-"""How long a body may take to come."""
+"""The longest time in which a body may arrive."""
 
 MOST_DISCARDED = 64_000_000
-"""Bytes of a body that is too large which are still read, so that its client hears why: one that is still sending when
-its connection is closed hears nothing."""
+"""So many bytes of a refused body are read and discarded: a client that is still sending does not read the refusal."""
 
 MAX_QUERY = 16_000
-"""Bytes of an address's query: the longest link that browsers and proxies take."""
+"""The most bytes of a URL's query: the longest link that browsers and proxies take."""
 
 REFUSED = "citer.refused"
-"""Set in a scope by whoever refuses a request deep inside gradio, which would answer it with 500."""
+"""The key of a mark in a scope: a handler inside gradio has refused the request, which gradio answers with 500."""
 
 _FORWARDED = (b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded")
 _NEVER = (b"x-gradio-server",)  # gradio would take it for its own address
@@ -60,11 +59,11 @@ class Guard:
 
     Args:
         app: What answers.
-        names: By which it may be asked.
+        names: The names under which it may be asked.
         proxies: See `Addresses`.
-        most_bytes: How many bytes a request to a path may bring.
-        answer: A refusal for a path, in the shape that its callers expect.
-        closed: Beginnings of paths that are not served.
+        most_bytes: Returns the most bytes of a body for a path.
+        answer: Turns a refusal for a path into the response that its callers expect.
+        closed: Paths that begin like these are not served.
         policy: The `Content-Security-Policy`, but for who may show a page in a frame.
     """
 
@@ -117,7 +116,7 @@ class Guard:
             self._held += Counter()  # drops what is 0
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send, body: bytearray) -> None:
-        """Raises Refusal, or has the application answer; `body` is what is held in memory for the request."""
+        """Has the application answer, or raises Refusal. `body` takes the bytes that are held for the request."""
         key = key_of(scope)
         self._admit(scope, self._cached.cost(key))
         if kept := self._cached.get(key):
@@ -139,7 +138,7 @@ class Guard:
         await self.app(scope, again, self._cached.keeping(key, scope, send))
 
     def _admit(self, scope: Scope, cost: float) -> None:
-        """Raises Refusal for what is not for this server, or asked too often."""
+        """Raises Refusal for a foreign name, a closed path, a long query, or too many requests."""
         self.names.check(Headers(scope=scope))
         address = scope[ADDRESS]
         if wait := self.rate.take(address, cost):
@@ -151,7 +150,7 @@ class Guard:
             raise Refusal(414, f"The address is too long: at most {MAX_QUERY:,} bytes may follow its question mark.")
 
     async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
-        """Reads a body; of one that is refused the rest is discarded, and only then Refusal raised."""
+        """Reads a body. Raises Refusal for one that is too large, after its rest was read and discarded."""
         address, most = scope[ADDRESS], self._most_bytes(scope["path"])
         size, more, refusal = 0, True, None
         while more and size <= MOST_DISCARDED:
@@ -163,12 +162,10 @@ class Guard:
             if refusal is None:
                 body += part
                 self._held[address] += len(part)
-                room = self._held.total() <= MAX_TOGETHER
-                room &= address is None or self._held[address] <= MAX_TOGETHER // 2
                 if size > most:
                     said = f"The request is too large: at most {most:,} bytes are taken."
                     refusal = Refusal(413, said, close=True)
-                elif size > LITTLE and not room:
+                elif size > LITTLE and not self._room(address):
                     refusal = Refusal(503, f"Others are sending too much to take this as well. {LATER}", close=True)
             if refusal is not None:
                 self._held[address] -= len(body)
@@ -176,8 +173,12 @@ class Guard:
         if refusal is not None:
             raise refusal
 
+    def _room(self, address: str | None) -> bool:
+        mine = 0 if address is None else self._held[address]
+        return self._held.total() <= MAX_TOGETHER and mine <= MAX_TOGETHER // 2
+
     def _believed(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """Headers without what only a proxy may say, where there is none, and without foreign names."""
+        """The headers that are passed on: without those of proxies where there are none, and without foreign names."""
         dropped = _NEVER if self.addresses.proxied else (*_NEVER, *_FORWARDED)
         kept = [(name, value) for name, value in headers if name not in dropped]
         foreign = [value for name, value in kept if name == b"x-forwarded-host"]

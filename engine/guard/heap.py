@@ -17,9 +17,9 @@ _ARENA_MAX = -8  # <malloc.h>
 def give_back_freed_memory() -> None:
     """Gives freed memory back once a minute, in a thread of its own. Call it before there are other threads.
 
-    glibc keeps what requests of 20 MB leave between small blocks, in up to eight arenas per core, and there it adds up
-    for an hour. A lower size from which blocks are mapped by themselves would help as well, but makes reading prompts a
-    fifth slower (docs/experiments.md, finding 13). Does nothing with another C library, or on another system.
+    glibc keeps freed memory in up to eight arenas per core, and after large requests it grows for an hour. A smaller
+    `M_MMAP_THRESHOLD` would help as well, but makes reading prompts a fifth slower (docs/experiments.md, finding 13).
+    Does nothing with another C library or on another system.
     """
     if sys.platform != "linux":
         return

@@ -11,26 +11,24 @@ from typing import Any, Literal
 from engine.errors import EngineError
 
 PER_SECOND, AT_ONCE = 40.0, 800.0
-"""Requests that an address may send: so many a second, and so many more after a pause. A page is 250 small files."""
+"""The requests of one address: so many a second, and so many at once after a pause. A page has 250 small files."""
 
 ALL_PER_SECOND, ALL_AT_ONCE = 400.0, 4_000.0
-"""The same of all clients whose address is not known, together."""
+"""The same for all clients without a known address together."""
 
-_ADDRESSES = 10_000  # whose buckets are kept; the least recently used is full again by then
+_ADDRESSES = 10_000  # with a bucket; the least recently used one is full again by then
 Entrance = Literal["page", "api"]
 LATER = "Come back in a minute."
 
 
 class Rate:
-    """A token bucket for each address, and one for all clients without an address.
-
-    Attributes:
-        clock: Seconds that never go back; tests set it.
-    """
+    """A token bucket for each address, and one for all clients without an address."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._buckets: OrderedDict[str | None, tuple[float, float]] = OrderedDict()  # what is left, and when
+        self._buckets: OrderedDict[str | None, tuple[float, float]] = (
+            OrderedDict()
+        )  # tokens left, and when they were counted
 
     def take(self, address: str | None, cost: float = 1.0) -> float:
         """Takes `cost` out of a client's bucket; returns 0, or the seconds after which there is enough."""
@@ -51,7 +49,7 @@ class Busy(EngineError):
 
 
 class Places:
-    """Jobs that wait or work: the page's and programs' each at most `each`, and of one client address `share`."""
+    """Bounds jobs that wait or work: `each` of the page and `each` of programs, and `share` of them for one address."""
 
     def __init__(self, each: int, share: int) -> None:
         self._each, self._share = each, share

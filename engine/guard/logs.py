@@ -1,4 +1,4 @@
-"""The log of a server: a line that repeats is written once a minute and counted."""
+"""A server's log, which counts repeated lines instead of writing them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any
 
 
 class Once(logging.Filter):
-    """Lets a log line through once a minute, and then with how often it came meanwhile."""
+    """Passes a log line once a minute, with the number of times that it was held back."""
 
     def __init__(self, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._seconds, self._clock = seconds, clock
-        self._seen: OrderedDict[tuple[Any, ...], tuple[float, int]] = OrderedDict()  # when written, how often since
+        self._seen: OrderedDict[tuple[Any, ...], tuple[float, int]] = (
+            OrderedDict()
+        )  # when it was written, how often it came since
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See `logging.Filter`."""

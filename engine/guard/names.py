@@ -1,7 +1,7 @@
-"""By which names a server may be asked, by which sites' pages, and with which key.
+"""Checks the name under which a server is asked, the site whose page asks, and the key.
 
-A foreign site can point a name of its own at this machine and have a visitor's browser ask here. So no name is answered
-that nobody allowed, and no page from elsewhere.
+A foreign site can point a name of its own at this machine and have a visitor's browser ask here. So requests under
+other names than the allowed ones are refused, and those from other sites' pages.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Names:
             ip_address(name)
         except ValueError:
             return _matches(name, self._hosts)
-        return True  # a foreign site can point a name at this machine, and no address
+        return True  # no foreign site can point an address at this machine
 
 
 def _name(host: str) -> str:

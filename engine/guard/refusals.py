@@ -1,4 +1,4 @@
-"""What a client is told that is refused; for programs in the shape and with the status that OpenAI's clients expect."""
+"""Refusals of requests, with the status and in the form that OpenAI's clients expect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from engine.errors import EngineError, InvalidRequest, PromptTooLong, shown
 
 PREFIX = "/v1/"
-"""How the paths of the endpoint begin."""
+"""The endpoint's paths begin with it."""
 
 _KINDS = {
     401: ("authentication_error", "invalid_api_key"),
@@ -56,7 +56,7 @@ class Refusal(EngineError):
             self.headers["WWW-Authenticate"] = "Bearer"
 
     def response(self) -> Response:
-        """The answer, as programs expect it."""
+        """The response for a program."""
         return JSONResponse(self.body, self.status, self.headers)
 
 
@@ -66,16 +66,16 @@ def blamed(param: str) -> Iterator[None]:
     try:
         yield
     except InvalidRequest as error:
-        code = "context_length_exceeded" if isinstance(error, PromptTooLong) else None  # by which clients know it
+        code = "context_length_exceeded" if isinstance(error, PromptTooLong) else None  # clients look for this code
         raise Refusal(400, str(error), param, code) from None
 
 
 def refusal_of(error: ValidationError) -> Refusal:
-    """The first thing that pydantic found wrong with a body, with the name and the value of the field."""
+    """A refusal for the first fault that pydantic found in a body, with the field's name and value."""
     fault = error.errors(include_url=False)[0]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).removeprefix(".")
     name, said = shown(where), fault["msg"].replace("Input should be", "must be").replace("should have", "must have")
-    if fault["type"] == "engine":  # whose words name both
+    if fault["type"] == "engine":  # its message names both
         return Refusal(400, said, name)
     if fault["type"] == "missing":
         return Refusal(400, f"{name} is missing.", name)

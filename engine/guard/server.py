@@ -1,8 +1,8 @@
 """The server that the page and `engine serve` run in: uvicorn, with connections that end in time.
 
-uvicorn waits for ever for a client that connects and says nothing, or half a request; beyond its limit of connections
-it refuses the newest, and beyond the process's descriptors it stops. There is no setting for it, so its protocol is
-extended here, the one that parses with httptools: pure Python takes seconds for a request in chunks of one byte.
+uvicorn waits for ever for a client that sends nothing or half a request. Beyond its limit of connections it refuses the
+newest; without free descriptors it stops. No setting changes that, so its protocol is extended here. It is the protocol
+that parses with httptools: pure Python takes seconds for a request in chunks of one byte.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 10.0
-"""For the head of a request, from the connection's beginning or the request's first byte."""
+"""The longest time for the head of a request, from the connection's start or the request's first byte."""
 
 STALL_SECONDS = 60.0
-"""For which a client may leave unread what was sent."""
+"""The longest time for which a client may read nothing of what is sent."""
 
 MOST_CONNECTIONS = 4_096
 MOST_HEAD = 65_536
-"""Bytes of a request's head."""
+"""The most bytes of a request's head."""
 
 MOST_CHUNKS = 16_384
-"""Chunks of a body that comes in chunks; honest clients send some kilobytes in each."""
+"""The most chunks of a chunked body. Honest clients send some kilobytes in each."""
 
-_FAREWELL_SECONDS = 3  # for texts that are being sent when the server is to end
-_RESERVED = 512  # descriptors for files, models and servers that are asked
+_FAREWELL_SECONDS = 3  # for streams that are open when the server ends
+_RESERVED = 512  # descriptors for files, models and connections to other servers
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 53\r\nConnection: close\r\n\r\n"
 _FULL += b"All connections are in use. Come back in some seconds"
 
@@ -69,7 +69,7 @@ def raise_descriptors() -> int:
 
 
 class Connection(HttpToolsProtocol):
-    """One connection. Those without a request are in `idle`, the oldest first, and go when it gets tight."""
+    """One connection. `idle` has those without a request, the oldest first; they are closed to make room for others."""
 
     idle: OrderedDict[Connection, None]
     most: int
@@ -113,7 +113,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """See `HttpToolsProtocol`: from here on the guard's times hold."""
+        """See `HttpToolsProtocol`. From here on the guard's time limits hold."""
         self._busy()
         self._in_head, self._chunks = False, 0
         super().on_headers_complete()

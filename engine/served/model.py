@@ -76,10 +76,9 @@ class ServedModel:
         Args:
             connection, dialect: Where it is, and how it is asked.
             name, model: The model's names, for people and for the server.
-            vocabulary: Length of the tokenizer.
+            vocabulary, context: Tokens of the tokenizer, and of a text at most, if the server says so.
             top: How many of the likeliest tokens to ask for.
-            device: Where the SLM runs, and the answers are wanted.
-            context: Tokens that the server takes of a text, if it says so.
+            device: For the answers, the SLM's.
             cost: Bytes and FLOPs of a pass, if they are known.
             goes_on: Whether texts are written on by the SLM alone while the server is gone; else they fail.
         """
@@ -91,7 +90,7 @@ class ServedModel:
 
     @property
     def gone(self) -> bool:
-        """Whether the server is gone, and texts are to be written on without it."""
+        """Whether texts are to be written on without the server."""
         return self._goes_on and self.connection.gone
 
     @property
@@ -123,9 +122,7 @@ class ServedModel:
             for row, chunk, count in zip(rows, chunks, wanted, strict=True)
             if count
         }
-        futures = {
-            row: cache.pending(row, question) or self._ask(cache, row, question) for row, question in asked.items()
-        }
+        futures = {row: cache.ask(row, question, self._send) for row, question in asked.items()}
         wait(futures.values(), _WAIT_SECONDS)
         answers: dict[int, torch.Tensor | None] = {row: self._answer(cache, row, each) for row, each in futures.items()}
         read: list[torch.Tensor | None] = []
@@ -144,18 +141,17 @@ class ServedModel:
         return logits.scatter_(-1, ids.long(), logprobs.float())
 
     def complete(self, prompt: Sequence[int], max_tokens: int) -> Future[list[int]]:
-        """Lets the server write a whole greedy text, for the trainer's references.
+        """Lets the server write a whole greedy text, for the trainer's references; any number may be asked for at once.
 
         Args:
             prompt: Token ids, at least one.
             max_tokens: Tokens to write, at most.
 
         Returns:
-            The ids that were written, with the end token if the server tells it. Any number of texts may be asked for
-            at once. The future raises a ServerError.
+            The ids that were written, with the end token if the server tells it.
 
         Raises:
-            ServerError: The server is of a kind that is not asked for whole texts.
+            ServerError: The server is of a kind that is not asked for whole texts. The future raises it for others.
         """
         # Without a penalty of 1 the model's own generation settings would hold.
         body = {"max_tokens": max_tokens, "repetition_penalty": 1.0, "return_token_ids": True}
@@ -170,11 +166,10 @@ class ServedModel:
             top: How many of the likeliest tokens are wanted at each.
 
         Returns:
-            For each token from `start` on its natural log-probability after those before it, also where it is not
-            among the likeliest, and the likeliest there. The future raises a ServerError.
+            For each token from `start` on its natural log-probability, likely or not, and the likeliest there.
 
         Raises:
-            ServerError: The server is of a kind that does not score texts.
+            ServerError: As `complete`.
         """
         question = Inquiry(tokens, len(tokens) - start, top, self._model, self.vocabulary)
 
@@ -208,7 +203,7 @@ class ServedModel:
             for length in _TIMED:
                 start += [1 + (7 * turn + n) % (self.vocabulary - 1) for n in range(length)]
                 started = time.perf_counter()
-                self._send(start, 1).result()
+                self._send((tuple(start), 1)).result()
                 times[length].append(time.perf_counter() - started)
         one, some = (median(times[length]) for length in _TIMED)
         self.cost = replace(
@@ -219,14 +214,10 @@ class ServedModel:
             head_table=((1, 0.0),),
         )
 
-    def _ask(self, cache: TextCache, row: int, asked: Asked) -> Future[list[Likely]]:
-        if self.gone:  # and yet it is to write here
+    def _send(self, asked: Asked) -> Future[list[Likely]]:
+        if self.gone:
             raise self.connection.given_up()
-        future = self._send(*asked)
-        cache.wait_for(row, asked, future)
-        return future
-
-    def _send(self, tokens: Sequence[int], looks: int) -> Future[list[Likely]]:
+        tokens, looks = asked
         question = Inquiry(tokens, looks, self.top, self._model, self.vocabulary)
         return self._asked(self.dialect.path, self.dialect.body(question), partial(self.dialect.answer, question))
 

@@ -64,14 +64,11 @@ class ServedSettings(BaseSettings):
         description="How many of the LLM's likeliest tokens the server tells: sampling draws from these. 0 is 20 of "
         "vLLM, which needs `--max-logprobs` for more, and 50 of SGLang and llama.cpp.",
     )
-    llm_timeout: float = Field(
-        30.0, gt=0, le=3600, allow_inf_nan=False, description="Seconds that one reply of the server may take."
-    )
+    llm_timeout: float = Field(30.0, gt=0, le=3600, description="Seconds that one reply of the server may take.")
     llm_patience: float = Field(
         60.0,
         ge=0,
         le=86_400,
-        allow_inf_nan=False,
         description="Seconds that a text waits for a server that fails or is busy; then `CITER_LLM_GONE` holds.",
     )
     llm_gone: Literal["stop", "slm"] = Field(

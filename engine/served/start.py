@@ -171,9 +171,9 @@ def probe_strings(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     asked with ids, so what matters is that the same text has the same ids.
     """
     ids = range(0, len(tokenizer), max(1, len(tokenizer) // 180))
-    strings = [*map(str, tokenizer.all_special_tokens[:20]), *_PROBES, *(tokenizer.decode([id]) for id in ids)]
-    whole = (unicodedata.normalize("NFC", text) for text in strings if text and "\ufffd" not in text)
-    return list(dict.fromkeys(whole))
+    known = (text for id in ids if (text := tokenizer.decode([id])).isprintable() and "\ufffd" not in text)
+    strings = [*map(str, tokenizer.all_special_tokens[:20]), *_PROBES, *filter(None, known)]
+    return list(dict.fromkeys(unicodedata.normalize("NFC", text) for text in strings))
 
 
 def _ids(reply: Any) -> list[int]:

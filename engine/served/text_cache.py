@@ -1,11 +1,8 @@
-"""The texts that a server reads, and which question about each is on its way.
-
-The server has the keys and values; a row here is only its text, so that rolling back and copying cost nothing.
-"""
+"""The texts that a server reads, and the question about each that is on its way. The server has the keys and values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -14,11 +11,7 @@ Asked = tuple[tuple[int, ...], int]
 
 
 class TextCache:
-    """The texts of a number of rows, which may grow; used as `engine.model.kv_cache.RaggedCache` is.
-
-    Attributes:
-        lengths: Tokens per row that the server was asked about, or will read with the next question.
-    """
+    """The texts of some rows, with the interface of `engine.model.any_model.AnyCache`."""
 
     def __init__(self, rows: int, capacity: int) -> None:
         self.lengths = [0] * rows
@@ -60,22 +53,19 @@ class TextCache:
         return [*self._texts[row][: self.lengths[row]], *chunk]
 
     def add(self, row: int, chunk: Sequence[int]) -> None:
-        """The row's text has grown."""
+        """Appends tokens to a row's text."""
         self._texts[row] = self.text(row, chunk)
         self.lengths[row] = len(self._texts[row])
 
-    def pending(self, row: int, asked: Asked) -> Future[Any] | None:
-        """The answer that this question will have, if it is on its way; another question of the row is given up."""
-        known, future = self._pending.get(row, (asked, None))
-        if future is not None and known != asked:
+    def ask(self, row: int, asked: Asked, send: Callable[[Asked], Future[Any]]) -> Future[Any]:
+        """The answer to a question about a row, sent unless it is on its way; another about the row is given up."""
+        known, future = self._pending.get(row, (None, None))
+        if future is None or known != asked:
             self.leave(row)
-            return None
+            future = send(asked)
+            self._pending[row] = asked, future
         return future
 
-    def wait_for(self, row: int, asked: Asked, future: Future[Any]) -> None:
-        """A question is on its way."""
-        self._pending[row] = asked, future
-
     def settle(self, row: int) -> None:
-        """The row's question was answered, or its answer is wanted no more."""
+        """Forgets the row's question, which was answered or is of no use any more."""
         self._pending.pop(row, None)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app import api
-from app.entrance import asked
+from app.entrance import calls, gradio_parts
 from app.entrance.callers import Callers
 from app.entrance.gradio_parts import MAX_WINDOWS, PageStates
 from app.running import session as sessions
@@ -94,12 +94,6 @@ def post(client: httpx.Client, site: Site, name: str, session: str, data: list[A
 
 
 # ---- what is said, and what is kept from the log ----
-
-
-def test_the_page_gives_back_a_few_words_of_what_no_field_holds(client: httpx.Client, site: Site):
-    values = filled(event_of(site, "write"), policy=SECRET * 100_000)
-    answer = post(client, site, "write", "large-policy", values)
-    assert answer.status_code == 422 and len(answer.text) < 3_000
 
 
 def test_nothing_that_was_sent_reaches_the_log(client: httpx.Client, site: Site, capfd, caplog, monkeypatch):
@@ -206,11 +200,28 @@ def test_what_waits_in_line_for_nobody_leaves_it(site: Site, client, pair, monke
 def test_a_listener_is_never_dropped_for_newcomers(site: Site):
     states = PageStates(callers := Callers())
     states.set_blocks(site.page)
-    with callers.listening("GET", "/gradio_api/heartbeat/visitor", b""):
+    with callers.listening("/gradio_api/heartbeat/visitor"):
         own = states["visitor"]
         for n in range(2 * MAX_WINDOWS):
             states[f"invented-{n}"]
         assert states["visitor"] is own and len(states.session_data) == MAX_WINDOWS
+
+
+def test_a_result_is_dropped_after_a_while_unless_somebody_waits_for_it(client, site, monkeypatch):
+    monkeypatch.setattr(gradio_parts, "UNREAD_SECONDS", 0.05)
+    queue, unread = site.page._queue, call(client)
+    eventually(lambda: unread not in {**queue.pending_messages_per_session, **queue.pending_event_ids_session})
+    assert client.get(f"call/generate/{unread}").status_code == 404
+
+    async def looked() -> list[str]:
+        results = gradio_parts.Results(callers := Callers(), set)
+        results["unread"], results["waited-for"] = set(), set()
+        with callers.listening("/gradio_api/heartbeat/waited-for"):
+            for name in [*results]:
+                results._look(name, results[name])
+            return [*results]
+
+    assert asyncio.run(looked()) == ["waited-for"]
 
 
 def test_a_window_has_a_share_of_the_queue(client, site, monkeypatch):
@@ -221,7 +232,7 @@ def test_a_window_has_a_share_of_the_queue(client, site, monkeypatch):
             await asyncio.sleep(0.01)
 
     monkeypatch.setattr(gr.Blocks, "process_api", wait)
-    monkeypatch.setattr(asked, "PER_WINDOW", 3)
+    monkeypatch.setattr(calls, "PER_WINDOW", 3)
     body = {"data": [], "fn_index": event_of(site, "whole")._id, "session_hash": "one"}
     answers = [client.post("queue/join", json=body) for _ in range(5)]
     released.set()

@@ -50,15 +50,6 @@ FOREIGN = "evil.example", "localhost.evil.example", "", "a.example:7860", "127.0
 OTHERS = "http://127.0.0.1:1", "http://localhost:3000", "http://[", NO, "null"
 
 
-def came(peer: str, *forwarded: str) -> dict[str, Any]:
-    """The scope of a request with these lines of X-Forwarded-For."""
-    return {"type": "http", "client": (peer, 7), "headers": [(b"x-forwarded-for", line.encode()) for line in forwarded]}
-
-
-def address(proxies: int | None, peer: str, *forwarded: str) -> str | None:
-    return Addresses(proxies).of(came(peer, *forwarded))
-
-
 @pytest.mark.parametrize(
     ("hosts", "host", "origins", "answered"),
     [
@@ -79,7 +70,6 @@ def address(proxies: int | None, peer: str, *forwarded: str) -> str | None:
 def test_who_may_ask_is_who_came_by_a_name_of_this_page_and_from_it(hosts, host, origins, answered, monkeypatch):
     if hosts == "space":
         monkeypatch.setenv("SPACE_ID", "me/citer")
-        assert address(0, "10.20.30.40") is None, "that is its proxy's"
         assert "frame-ancestors 'self' https://huggingface.co" in client().get("/").headers["content-security-policy"]
     for origin in origins:
         answer = client(hosts).get("/config", headers={"host": host, **({"origin": origin} if origin else {})})
@@ -97,29 +87,21 @@ def test_who_may_ask_is_who_came_by_a_name_of_this_page_and_from_it(hosts, host,
         ("127.0.0.1", ["no address"], 1, None),
         ("2001:db8:1:2:3:4:5:6", [], 0, "2001:db8:1:2::"),
         ("::ffff:203.0.113.5", [], 0, "203.0.113.5"),
+        ("10.16.3.80", ["198.51.100.9"], "space", None),  # of documents: nobody's
+        ("10.16.3.80", ["1.1.1.1, 8.8.8.8, 10.1.2.3"], "space", "8.8.8.8"),
+        ("8.8.4.4", ["8.8.8.8"], "space", None),
     ],
 )
-def test_an_address_is_the_connections_or_what_the_proxies_of_a_setting_say(peer, forwarded, proxies, found):
-    assert address(proxies, peer, *forwarded) == found
-
-
-@pytest.mark.parametrize(
-    ("peer", "forwarded", "found"),
-    [
-        ("10.16.3.80", ["198.51.100.9"], None),  # of documents: nobody's
-        ("10.16.3.80", ["1.1.1.1, 8.8.8.8, 10.1.2.3"], "8.8.8.8"),
-        ("10.16.3.80", [], None),
-        ("8.8.4.4", ["8.8.8.8"], None),
-    ],
-)
-def test_on_a_space_an_address_is_the_last_public_one_that_its_proxies_name(
-    peer, forwarded, found, monkeypatch, caplog
-):
-    monkeypatch.setenv("SPACE_ID", "me/citer")
-    addresses = Addresses(None)
-    assert [addresses.of(came(peer, *forwarded)) for _ in range(2)] == [found, found]
-    (said,) = [record.getMessage() for record in caplog.records]
-    assert ("shares one limit" in said) is (found is None) and peer not in said
+def test_who_asks_is_the_connection_or_what_proxies_say_and_the_log_tells_once(peer, forwarded, proxies, found, caplog):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SPACE_ID", "me/citer" if proxies == "space" else "")
+        addresses = Addresses(None if proxies == "space" else proxies)
+        headers = [(b"x-forwarded-for", line.encode()) for line in forwarded]
+        asked = {"type": "http", "client": (peer, 7), "headers": headers}
+        assert [addresses.of(asked) for _ in range(2)] == [found, found]
+    said = "".join(record.getMessage() for record in caplog.records)
+    assert said.count("entries") == bool(forwarded) and peer not in said
+    assert not proxies or ("no address, and shares" in said) is (found is None)
 
 
 def test_forwarded_headers_are_believed_of_proxies_alone():

@@ -156,7 +156,7 @@ def test_of_windows_that_rest_who_has_the_most_gives_way_and_then_the_oldest(win
     asking: list[str | None] = [None]
     callers = Callers()
     all_kept = Sessions(4, address=lambda: asking[0], open_now=callers.hear)
-    with callers.listening("GET", "/gradio_api/heartbeat/!1", b""):
+    with callers.listening("/gradio_api/heartbeat/!1"):
         for name in windows.split():
             asking[0] = name[0].strip("?") or None
             all_kept.get(name).begin_job("compare", Stub(), HOST).finished.set()

@@ -9,7 +9,7 @@ import pytest
 
 import engine
 from app.compare.comparison import difference
-from engine.batch.handle import Handle
+from engine.batch.text import Text
 from engine.events.cost import modelled_seconds
 from engine.scheduler import Scheduler
 from tests.support.browser import Site, Window, eventually, expect, move, window
@@ -178,8 +178,9 @@ def test_stop_and_another_comparison_and_a_closed_tab_each_end_the_one_before(br
 
 
 def test_hostile_text_stays_text_and_what_is_refused_leaves_it_marked_as_old(shown: Window, monkeypatch):
-    tell = Handle.tell
-    monkeypatch.setattr(Handle, "tell", lambda handle, event: tell(handle, replace(event, text=f"{HOSTILE}\x1b")))
+    tell = Text.tell
+    hostile = {"text": f"{HOSTILE}\x1b"}
+    monkeypatch.setattr(Text, "tell", lambda text, event=None: tell(text, event and replace(event, **hostile)))
     compare(shown, f"{PROMPT} {HOSTILE}")
     before, old = words(shown, "llm"), shown.page.locator(".compare-old")
     assert before[0] == f"{HOSTILE}␛"

@@ -83,7 +83,7 @@ def test_every_way_writes_what_it_should(tiny_pair, random_pair, prompt):
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
 def test_the_llm_writes_the_share_that_a_row_names(tiny_pair, prompt, share):
     request = build_request("-", threshold=share, max_new_tokens=20)
-    (row,) = (decoding := tiny_pair.start([request], [ForcedShare(router_of(tiny_pair), 20)], [prompt])).rows
+    (row,) = (decoding := tiny_pair.start([request], [ForcedShare(router_of(tiny_pair), 20)], [prompt])).texts
     decoding.finish()
     assert sum(event.role is Role.LLM for event in row.events) == 20 * share
 

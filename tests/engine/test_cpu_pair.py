@@ -27,7 +27,7 @@ def test_both_ends_of_the_dial_write_what_generate_writes(cpu_pair, role, prompt
     request = build_request(prompt, threshold=threshold, policy="confidence", max_new_tokens=80)
     ours = ids(cpu_pair.generate(request).events)
     model: Any = Subject(load_settings(preset="cpu")).plain[role]
-    start = torch.tensor([cpu_pair.prepare(request)[1]])
+    start = torch.tensor([cpu_pair.texts([request])[0].tokens])
     theirs = model.generate(
         start, attention_mask=torch.ones_like(start), max_new_tokens=80, do_sample=False, repetition_penalty=1.0,
         eos_token_id=sorted(cpu_pair.end_ids), pad_token_id=0,

@@ -25,7 +25,7 @@ def test_both_ends_of_the_dial_write_what_generate_writes(random_pair, prompt, t
     """With the padded vocabulary out of reach."""
     trace = random_pair.generate(request(prompt, threshold=threshold))
     model = (random_pair.slm if role is Role.SLM else random_pair.llm).model
-    start = torch.tensor([random_pair.prepare(trace.request)[1]])
+    start = torch.tensor([random_pair.texts([trace.request])[0].tokens])
     padding = list(range(len(random_pair.tokenizer), model.config.vocab_size))
     options = {"do_sample": False, "suppress_tokens": padding, "eos_token_id": sorted(random_pair.end_ids)}
     mask = torch.ones_like(start)
@@ -94,7 +94,7 @@ def test_a_batch_without_a_request_and_a_policy_without_its_router_are_refused(r
 def traces(pair, requests, policies=None):
     decoding = pair.start(requests, policies)
     decoding.finish()
-    return [pair.trace(row.request, row.events) for row in decoding.rows]
+    return [pair.trace(text.request, text.events) for text in decoding.texts]
 
 
 def reading(pair, requests):

@@ -27,17 +27,17 @@ SLM = model(0.2, 0.2)
 def drafted(
     *scores: float | None, limit: Any = "auto", counts: Any = None, finish: str | None = None, called: int = 0
 ) -> Any:
-    """A row's step after the SLM has drafted a token per score, the last of them in this step."""
+    """A text's step after the SLM has drafted a token per score, the last of them in this step."""
     earlier, last = scores[:-1], scores[-1:]
-    row = SimpleNamespace(
+    text = SimpleNamespace(
         provisional=[SimpleNamespace(index=SETTLED + n, score=score) for n, score in enumerate(earlier)],
         position=SETTLED + len(earlier),
         finish_reason=finish,
-        setting=SimpleNamespace(max_draft=limit),
         kept=counts or {},
         called=called,
     )
-    return SimpleNamespace(row=row, score=last[0] if last else None, judged=bool(last))
+    setting = SimpleNamespace(max_draft=limit)
+    return SimpleNamespace(text=text, setting=setting, score=last[0] if last else None, judged=bool(last))
 
 
 def waits(score: float | None, llm: ModelCost, **options: Any) -> int:

@@ -45,12 +45,12 @@ def test_rows_that_come_and_go_are_the_defined_texts_at_every_dial(random_pair, 
     pair, reference = pair_on(device, slm, llm), SlowReference(random_pair)
     waiting, decoding, ended = requests(policy=policy, sampling=sampling, alternatives=2), pair.open(6), 0
     while waiting or decoding.active:
-        while waiting and sum(row.unfinished for row in decoding.rows) < 6:
-            pair.add(decoding, [waiting.pop()])
-        for event in decoding.step(reading=(None, 16)[ended % 2]):
-            if event.finish_reason:
-                row = decoding.remove(event.row)
-                reference.check(row.request, row.events, rounding=1e-3)
+        while waiting and len(decoding.texts) < 6:
+            decoding.add(pair.texts([waiting.pop()]))
+        for text in decoding.step(reading=(None, 16)[ended % 2]):
+            if text.finish_reason:
+                decoding.remove(text)
+                reference.check(text.request, text.events, rounding=1e-3)
                 ended += 1
     assert ended == len(DIALS)
 
@@ -61,7 +61,7 @@ def check_dials(pair: Pair, trace: Trace) -> None:
     assert first_flip(trace.events, request.setting) is None
     if request.setting.acceptance == 1 or request.setting.threshold > 1:
         llm = pair.generate(build_request(request, threshold=1.01, acceptance=0.0))
-        start = torch.tensor([pair.prepare(request)[1]], device=pair.slm.device)
+        start = torch.tensor([pair.texts([request])[0].tokens], device=pair.slm.device)
         assert_same_up_to_a_tie(pair.models[1].model, start, ids(trace.events), ids(llm.events))
 
 
@@ -76,7 +76,7 @@ def test_nf4_writes_by_its_dials_alone_and_in_rows(device):
         check_dials(pair, trace)
         check_dials(pair, alone)
         if request.setting.threshold == 0 and request.setting.acceptance == 0:
-            start = torch.tensor([pair.prepare(request)[1]], device=device)
+            start = torch.tensor([pair.texts([request])[0].tokens], device=device)
             assert_same_up_to_a_tie(pair.slm.model, start, ids(trace.events), ids(alone.events))
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from engine import Forced, Request, Role, Sampling, Setting, TokenEvent, at_setting, extend, fold_revealed
-from engine.batch.rows import Row
+from engine.batch.text import Text
 from engine.pair import Pair
 from engine.request import build_request
 from engine.tokenizer import TextStream, backend
@@ -76,7 +76,7 @@ requests = st.builds(
 class Written:
     """A text as its listener knows it."""
 
-    row: Row
+    text: Text
     heard: list[TokenEvent] = field(default_factory=list)  # folded
     moved: bool = False  # dials were moved, or it was gone on from: it costs what no text alone costs
 
@@ -88,25 +88,25 @@ class Texts(RuleBasedStateMachine):
         super().__init__()
         self.pair, self.reference = kin()
         self.decoding = self.pair.open()
-        self.texts: dict[int, Written] = {}  # by row
+        self.texts: dict[Text, Written] = {}
         self.away: list[Written] = []
 
-    def any(self, data: st.DataObject) -> tuple[int, Written]:
-        number = data.draw(st.sampled_from(sorted(self.texts)))
-        return number, self.texts[number]
+    def any(self, data: st.DataObject) -> Written:
+        return [*self.texts.values()][data.draw(st.integers(0, len(self.texts) - 1))]
 
     @precondition(lambda self: len(self.texts) < MOST)
     @rule(some=st.lists(requests, min_size=1, max_size=2), twin=twins)
     def join(self, some: list[Request], twin: dict[str, Any] | None) -> None:
         some = [*some, build_request(some[0], **twin)] if twin else some
-        prepared = [self.pair.prepare(each) for each in some]
-        numbers = self.decoding.add(some, [policy for policy, _ in prepared], [prompt for _, prompt in prepared])
-        self.texts |= {number: Written(self.decoding.rows[number]) for number in numbers}
+        new = self.pair.texts(some)
+        self.decoding.add(new)
+        self.texts |= {text: Written(text) for text in new}
 
     @precondition(lambda self: self.texts)
     @rule(data=st.data(), steps=st.integers(1, 6), reading=readings)
     def write(self, data: st.DataObject, steps: int, reading: int | None) -> None:
-        taking_part = data.draw(st.lists(st.sampled_from(sorted(self.texts)), unique=True, min_size=1))
+        which = data.draw(st.lists(st.integers(0, len(self.texts) - 1), unique=True, min_size=1))
+        taking_part = [[*self.texts][n] for n in which]
         for _ in range(steps):
             self.step(taking_part, reading)
 
@@ -120,117 +120,116 @@ class Texts(RuleBasedStateMachine):
     @rule(reading=readings)
     def fail(self, reading: int | None) -> None:
         """A step that fails after tokens were drawn changes no text."""
-        before = [(list(text.row.tokens), facts(text.row.events)) for text in self.texts.values()]
+        before = [(list(text.tokens), facts(text.events)) for text in self.texts]
         part, self.decoding._part = self.decoding._part, lambda slot: {}[slot]
         with suppress(KeyError):  # none where all are put off
             self.decoding.step(reading=reading)
         self.decoding._part = part
-        assert [(list(text.row.tokens), facts(text.row.events)) for text in self.texts.values()] == before
+        assert [(list(text.tokens), facts(text.events)) for text in self.texts] == before
 
     @precondition(lambda self: self.texts)
     @rule(data=st.data(), threshold=thresholds, acceptance=acceptances, draft=drafts)
     def turn(self, data: st.DataObject, threshold: float, acceptance: float, draft: Any) -> None:
         """Dials hold for the next token that is drafted."""
-        _, text = self.any(data)
-        if text.row.unfinished:
-            text.row.setting, text.moved = Setting(text.row.setting.policy, threshold, acceptance, draft), True
+        written = self.any(data)
+        if written.text.finish_reason is None:
+            written.text.setting = Setting(written.text.setting.policy, threshold, acceptance, draft)
+            written.moved = True
 
     @precondition(lambda self: self.texts)
     @rule(data=st.data(), threshold=thresholds, acceptance=acceptances)
     def replay(self, data: st.DataObject, threshold: float, acceptance: float) -> None:
         """A text goes on from the first decision that other dials flip."""
-        number, text = self.any(data)
-        setting = replace(text.row.request.setting, threshold=threshold, acceptance=acceptance)
-        self.resume(number, *at_setting(text.row.request, text.row.events, setting))
+        written = self.any(data)
+        setting = replace(written.text.request.setting, threshold=threshold, acceptance=acceptance)
+        self.resume(written, *at_setting(written.text.request, written.text.events, setting))
 
     @precondition(lambda self: self.texts)
     @rule(data=st.data(), role=st.sampled_from(Role), token=st.sampled_from((None, 98)))
     def branch(self, data: st.DataObject, role: Role, token: int | None) -> None:
         """A text goes on from another token."""
-        number, text = self.any(data)
-        events = fold_revealed(text.row.events)
+        written = self.any(data)
+        events = fold_revealed(written.text.events)
         if events and not any(event.provisional for event in events):
             at = data.draw(st.integers(0, len(events) - 1))
-            before = tuple(forced for forced in text.row.request.forced if forced.index < at)
-            request = replace(text.row.request, forced=(*before, Forced(at, role, token)))
-            self.resume(number, replace(request, setting=text.row.setting), events[:at])
+            before = tuple(forced for forced in written.text.request.forced if forced.index < at)
+            request = replace(written.text.request, forced=(*before, Forced(at, role, token)))
+            self.resume(written, replace(request, setting=written.text.setting), events[:at])
 
     @precondition(lambda self: self.texts)
     @rule(data=st.data(), reading=readings)
     def reveal(self, data: st.DataObject, reading: int | None) -> None:
         """Both models read on for candidates alone."""
-        number, text = self.any(data)
-        if text.row.events and text.row.request.alternatives:
-            found, _ = self.decoding.reveal(number, reading)
-            last = text.row.events[-1]
-            text.row.events[-1] = text.heard[-1] = replace(last, revealed=(*last.revealed, *found))
-            text.moved = True
+        written = self.any(data)
+        if written.text.events and written.text.request.alternatives:
+            found, _ = self.decoding.reveal(written.text, reading)
+            last = written.text.events[-1]
+            written.text.events[-1] = written.heard[-1] = replace(last, revealed=(*last.revealed, *found))
+            written.moved = True
 
     @precondition(lambda self: self.texts)
     @rule(data=st.data(), keep=st.booleans(), clear=st.booleans())
     def stop(self, data: st.DataObject, keep: bool, clear: bool) -> None:
-        number, text = self.any(data)
-        self.decoding.remove(number, clear, keep)
-        self.check(self.texts.pop(number))
-        assert self.decoding.rows[number] is not text.row
+        written = self.any(data)
+        self.decoding.remove(written.text, clear, keep)
+        self.check(self.texts.pop(written.text))
 
     @precondition(lambda self: self.texts and len(self.away) < 2)
     @rule(data=st.data(), keep=st.booleans())
     def go_away(self, data: st.DataObject, keep: bool) -> None:
-        number, _ = self.any(data)
-        self.decoding.remove(number, keep=keep)
-        self.away.append(self.texts.pop(number))
+        written = self.any(data)
+        self.decoding.remove(written.text, keep=keep)
+        self.away.append(self.texts.pop(written.text))
 
     @precondition(lambda self: self.away and len(self.texts) < MOST)
     @rule()
     def come_back(self) -> None:
-        text = self.away.pop(0)
-        (number,) = self.decoding.enter([text.row])
-        self.texts[number] = text
+        written = self.away.pop(0)
+        self.decoding.add([written.text])
+        self.texts[written.text] = written
 
     def teardown(self) -> None:
-        for text in self.away:
-            self.texts[self.decoding.enter([text.row])[0]] = text
+        while self.away:
+            self.come_back()
         while self.decoding.active:
             self.step(None, None)
-        for number, text in self.texts.items():
-            self.decoding.remove(number)
-            assert text.row.finish_reason
-            self.check(text)
+        for text, written in self.texts.items():
+            self.decoding.remove(text)
+            assert text.finish_reason
+            self.check(written)
         assert not self.decoding.active and self.decoding.step() == []
-        assert len(self.decoding.rows) <= MOST + 4
+        assert all(len(cache.lengths) <= 2 * (MOST + 4) for cache in self.decoding._caches.values())
 
-    def step(self, rows: Sequence[int] | None, reading: int | None) -> None:
-        for event in self.decoding.step(rows, reading):
-            assert rows is None or event.row in rows
-            text = self.texts[event.row]
-            extend(text.heard, event)
-            limit, unread = text.row.setting.max_draft, sum(each.provisional for each in fold_revealed(text.heard))
-            assert text.moved or limit == "auto" or unread < limit or text.row.request.setting.acceptance == 0
+    def step(self, texts: Sequence[Text] | None, reading: int | None) -> None:
+        for text in self.decoding.step(texts, reading):
+            assert texts is None or text in texts
+            written = self.texts[text]
+            extend(written.heard, text.events[-1])
+            limit, unread = text.setting.max_draft, sum(each.provisional for each in fold_revealed(written.heard))
+            assert written.moved or limit == "auto" or unread < limit or text.request.setting.acceptance == 0
 
-    def resume(self, number: int, request: Request, events: Sequence[TokenEvent]) -> None:
-        self.decoding.resume(number, request, events)
-        text = self.texts[number]
-        text.heard, text.moved = list(text.row.events), True
+    def resume(self, written: Written, request: Request, events: Sequence[TokenEvent]) -> None:
+        self.decoding.resume(written.text, request, events)
+        written.heard, written.moved = list(written.text.events), True
 
-    def check(self, text: Written) -> None:
+    def check(self, written: Written) -> None:
         """A text is that of the reference, its events say so as they come, and it is charged as if it were alone."""
-        row, events = text.row, fold_revealed(text.heard)
-        assert facts(events) == facts(row.events)
-        self.reference.check(row.request, row.events)
-        stream = TextStream(backend(self.pair.tokenizer), row.request.stop)
+        text, events = written.text, fold_revealed(written.heard)
+        assert facts(events) == facts(text.events)
+        self.reference.check(text.request, text.events)
+        stream = TextStream(backend(self.pair.tokenizer), text.request.stop)
         said = "".join(stream.push(event.id) for event in events)
-        assert "".join(event.text for event in events) == said + (stream.finish() if row.finish_reason else "")
-        if row.finish_reason:
+        assert "".join(event.text for event in events) == said + (stream.finish() if text.finish_reason else "")
+        if text.finish_reason:
             assert not any(event.provisional for event in events)
-            if not text.moved and not self.tie(row):
-                assert facts(events) == alone(row.request)
+            if not written.moved and not self.tie(text):
+                assert facts(events) == alone(text.request)
 
-    def tie(self, row: Row) -> bool:
+    def tie(self, text: Text) -> bool:
         """Whether anything in a text was decided within rounding."""
-        prompt, tokens = row.tokens[: row.prompt_tokens], row.tokens[row.prompt_tokens :]
-        dials = row.request.setting.threshold, row.request.setting.acceptance
-        found = (self.reference.token(row.request, prompt, tokens[:n], *dials) for n in range(len(tokens)))
+        prompt, tokens = text.tokens[: text.prompt_tokens], text.tokens[text.prompt_tokens :]
+        dials = text.request.setting.threshold, text.request.setting.acceptance
+        found = (self.reference.token(text.request, prompt, tokens[:n], *dials) for n in range(len(tokens)))
         return min((each.margin for each in found), default=1.0) < ROUNDING
 
 

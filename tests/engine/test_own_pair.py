@@ -90,7 +90,7 @@ def test_a_pair_of_another_shape_writes_what_transformers_writes(saved, tmp_path
     for role, folder in zip(Role, saved, strict=True):
         trace = pair.generate("Add 2 to 3.", policy="confidence", threshold=DIAL[role], max_new_tokens=24)
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        prompt = pair.prepare(build_request(trace.prompt, policy="confidence"))[1]
+        prompt = pair.texts([build_request(trace.prompt, policy="confidence")])[0].tokens
         padding = list(range(len(pair.tokenizer), 576))  # rows of the embedding that are no tokens
         wanted = model.generate(torch.tensor([prompt]), max_new_tokens=24, do_sample=False, suppress_tokens=padding)
         assert [event.id for event in trace.events] == wanted[0, len(prompt) :].tolist()

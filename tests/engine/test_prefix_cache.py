@@ -21,11 +21,11 @@ def written(pair, requests, caching):
     before = pair.slm.fed, pair.llm.fed
     decoding = pair.open(prefix_cache=caching)
     policy = ConfidencePolicy()
-    pair.add(decoding, requests, [policy] * len(requests))
+    decoding.add(pair.texts(requests, [policy] * len(requests)))
     decoding.finish()
     texts = [
-        [(e.id, e.role, round(e.score, 4), e.slm_fed, e.llm_fed, e.slm_head, len(e.taken_back)) for e in row.events]
-        for row in decoding.rows
+        [(e.id, e.role, round(e.score, 4), e.slm_fed, e.llm_fed, e.slm_head, len(e.taken_back)) for e in text.events]
+        for text in decoding.texts
     ]
     return texts, (pair.slm.fed - before[0], pair.llm.fed - before[1])
 

@@ -22,7 +22,7 @@ def request(threshold: float = 0.9, **options) -> Request:
 
 
 def written(pair: Pair, request: Request, tokens: int | None = None):
-    """A decoding whose only row was written to its end, or to so many tokens."""
+    """A decoding whose only text was written to its end, or to so many tokens."""
     decoding = pair.start([request])
     for event in decoding.run():
         if tokens is not None and event.index + 1 >= tokens:
@@ -32,22 +32,22 @@ def written(pair: Pair, request: Request, tokens: int | None = None):
 
 def test_a_text_at_other_thresholds_says_of_itself_what_a_fresh_run_says(tiny_pair):
     decoding = written(tiny_pair, request(0.5))
-    row = decoding.rows[0]
+    text = decoding.texts[0]
     for threshold in (0.99, 0.2, 1.01, 0.0, 0.9):
-        decoding.resume(0, *at_setting(row.request, row.events, replace(row.setting, threshold=threshold)))
+        decoding.resume(text, *at_setting(text.request, text.events, replace(text.setting, threshold=threshold)))
         decoding.finish()
-        assert facts(row.events) == expected(tiny_pair, request(threshold)), threshold
+        assert facts(text.events) == expected(tiny_pair, request(threshold)), threshold
 
 
 def test_only_what_follows_the_first_flip_is_decoded_again(tiny_pair):
     decoding = written(tiny_pair, request())
-    events = list(decoding.rows[0].events)
+    events = list(decoding.texts[0].events)
     threshold = max(e.score or 0.0 for e in events if e.role is Role.LLM)  # gives one token back to the SLM
-    moved, kept = at_setting(decoding.rows[0].request, events, Setting(threshold=threshold))
+    moved, kept = at_setting(decoding.texts[0].request, events, Setting(threshold=threshold))
     flip = first_flip(events, Setting(threshold=threshold))
     assert flip is not None and len(kept) == flip > 0
     fed = tiny_pair.slm.fed
-    decoding.resume(0, moved, kept)
+    decoding.resume(decoding.texts[0], moved, kept)
     again = list(decoding.run())
     assert again[0].index == flip
     assert tiny_pair.slm.fed - fed <= len(again) + 1  # the last kept token is read again, for its hidden state
@@ -55,27 +55,28 @@ def test_only_what_follows_the_first_flip_is_decoded_again(tiny_pair):
 
 def test_a_draft_that_took_others_back_is_taken_back_by_none_after_the_acceptance_was_raised(tiny_pair):
     """Written at acceptance 0, then live at 1: drafts before the change are unread, and later ones were taken back."""
-    text = verified(threshold=0.0, acceptance=0.0, policy="confidence")
-    decoding = tiny_pair.start([text])
-    row = decoding.rows[0]
+    asked = verified(threshold=0.0, acceptance=0.0, policy="confidence")
+    decoding = tiny_pair.start([asked])
+    text = decoding.texts[0]
     for _ in range(8):
         decoding.step()
-    row.setting = replace(row.setting, acceptance=1.0)
+    text.setting = replace(text.setting, acceptance=1.0)
     decoding.finish()
-    assert any(event.taken_back for event in row.events)
-    decoding.resume(0, *at_setting(row.request, row.events, row.setting))
+    assert any(event.taken_back for event in text.events)
+    decoding.resume(decoding.texts[0], *at_setting(text.request, text.events, text.setting))
     decoding.finish()
-    assert any(event.taken_back for event in row.events[:8]), "a draft from before the change is taken back"
-    assert not any(draft.taken_back for event in row.events for draft in event.taken_back)
-    assert ids(row.events) == ids(tiny_pair.generate(text, acceptance=1.0).events)
+    assert any(event.taken_back for event in text.events[:8]), "a draft from before the change is taken back"
+    assert not any(draft.taken_back for event in text.events for draft in event.taken_back)
+    assert ids(text.events) == ids(tiny_pair.generate(asked, acceptance=1.0).events)
 
 
 def test_the_range_of_the_same_text_ends_where_the_first_decision_flips(tiny_pair):
     decoding = written(tiny_pair, request())
-    events = list(decoding.rows[0].events)
+    events = list(decoding.texts[0].events)
     low, high = same_text(events)
     assert low < 0.9 <= high
-    decoding.resume(0, *at_setting(decoding.rows[0].request, events, Setting(threshold=math.nextafter(low, 1))))
+    (text,) = decoding.texts
+    decoding.resume(text, *at_setting(text.request, events, Setting(threshold=math.nextafter(low, 1))))
     assert not decoding.active, "without a flip nothing is decoded"
     flips = [first_flip(events, Setting("router", each)) for each in (low, math.nextafter(low, 1), high, high + 1e-6)]
     assert [flip is None for flip in flips] == [False, True, True, False]

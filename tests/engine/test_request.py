@@ -36,12 +36,11 @@ def test_forced_tokens_have_a_limit_and_roles_for_authors_and_a_raw_text_has_no_
     [([], "no token"), ([1, 259], "token id = 259"), ([-1], "token id = -1"), ([1] * 2048, "too long")],
 )
 def test_a_prompt_of_token_ids_that_cannot_be_read_is_refused_before_any_model_runs(random_pair, ids, said):
-    asked, decoding = build_request("x", policy="confidence"), random_pair.open()
+    asked = build_request("x", policy="confidence")
     with pytest.raises(InvalidRequest, match=said):
         random_pair.start([asked], prompts=[ids])
     with pytest.raises(InvalidRequest, match=said):
-        random_pair.add(decoding, [asked, asked], prompts=[[1], ids])
-    assert not decoding.rows
+        random_pair.texts([asked, asked], prompts=[[1], ids])
 
 
 def test_a_request_is_changed_by_the_same_options_that_make_one():

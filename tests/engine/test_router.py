@@ -79,7 +79,7 @@ def test_a_saved_router_loads_equal_and_reads_logits_only_if_it_was_trained_on_t
     assert again.card == router.card
     asked = Request("hello", Setting(threshold=1.5), raw=True, max_new_tokens=4)
     decoding = random_pair.start([asked], [RouterPolicy(again)])
-    assert [event.slm_head for _ in range(4) for event in decoding.step()] == [certain] * 4
+    assert [text.events[-1].slm_head for _ in range(4) for text in decoding.step()] == [certain] * 4
 
 
 @pytest.mark.parametrize("skip", [0, LOGIT_FEATURES])

@@ -9,16 +9,17 @@ import torch
 
 from engine import Request, Role, RouterError, fold_revealed
 from engine.batch.reading import SHORT
+from engine.batch.text import Text
 from engine.decoding import Decoding
 from engine.pair import Pair
-from engine.policy import Policy
 from engine.request import Forced
 from tests.support.texts import LONG, PROMPTS, asked, expected, facts
 
 
-def add(pair: Pair, decoding: Decoding, *requests: Request, policies: list[Policy] | None = None) -> list[int]:
-    prepared = [pair.prepare(each) for each in requests]
-    return decoding.add(requests, policies or [policy for policy, _ in prepared], [prompt for _, prompt in prepared])
+def add(pair: Pair, decoding: Decoding, *requests: Request) -> list[Text]:
+    texts = pair.texts(requests)
+    decoding.add(texts)
+    return texts
 
 
 def test_a_long_prompt_is_read_in_pieces_between_the_steps_of_a_text_that_is_being_written(tiny_pair):
@@ -28,17 +29,16 @@ def test_a_long_prompt_is_read_in_pieces_between_the_steps_of_a_text_that_is_bei
     decoding.step()
     (second,) = add(tiny_pair, decoding, long)
     steps = 0
-    while not decoding.rows[second].events:
+    while not second.events:
         fed = tiny_pair.slm.fed, tiny_pair.llm.fed
-        rows = [event.row for event in decoding.step(reading=50)]
-        assert rows[:1] == [first], "it waits for nobody"
+        assert decoding.step(reading=50)[:1] == [first], "it waits for nobody"
         assert tiny_pair.slm.fed - fed[0] <= 50 + SHORT
         assert tiny_pair.llm.fed - fed[1] <= 50 + 2 * SHORT
         steps += 1
-    assert steps > len(tiny_pair.prepare(long)[1]) // 50
+    assert steps > second.prompt_tokens // 50
     decoding.finish()
-    assert facts(decoding.rows[second].events) == expected(tiny_pair, long)
-    assert facts(decoding.rows[first].events) == expected(tiny_pair, short)
+    assert facts(second.events) == expected(tiny_pair, long)
+    assert facts(first.events) == expected(tiny_pair, short)
 
 
 @pytest.mark.parametrize("alternatives", [0, 2])
@@ -49,15 +49,15 @@ def test_where_the_llm_reads_for_one_text_it_reads_ahead_of_another_that_it_has_
 
     def behind(reading: int | None) -> list[int]:
         decoding, most = tiny_pair.open(), [0, 0]
-        numbers = add(tiny_pair, decoding, seldom, never, always)
+        texts = add(tiny_pair, decoding, seldom, never, always)
         cache = decoding._caches[Role.LLM]
-        while any(decoding.rows[number].unfinished for number in numbers):
+        while decoding.active:
             decoding.step(reading=reading)
-            for n, number in enumerate(numbers[:2]):
-                if (row := decoding.rows[number]).position:
-                    most[n] = max(most[n], len(row.tokens) - cache.lengths[row.slot])
-        for number, text in zip(numbers, (seldom, never, always), strict=True):
-            events, alone = decoding.rows[number].events, tiny_pair.generate(text).events
+            for n, text in enumerate(texts[:2]):
+                if text.position:
+                    most[n] = max(most[n], len(text.tokens) - cache.lengths[text.slot])
+        for text in texts:
+            events, alone = text.events, tiny_pair.generate(text.request).events
             assert facts(events) == facts(alone)
             for one, other in zip(fold_revealed(events), fold_revealed(alone), strict=True):
                 assert [a.id for a in one.llm_alternatives] == [a.id for a in other.llm_alternatives]
@@ -78,21 +78,22 @@ def test_a_text_that_comes_later_copies_what_another_has_read_of_its_prompt(tiny
     assert tiny_pair.slm.fed - fed[0] == 1
     assert tiny_pair.llm.fed - fed[1] <= 1
     decoding.finish()
-    assert facts(decoding.rows[late].events) == expected(tiny_pair, asked(LONG, 0.9, seed=1))
+    assert facts(late.events) == expected(tiny_pair, asked(LONG, 0.9, seed=1))
 
 
-def test_what_is_no_number_in_a_failed_rows_slot_reaches_no_later_text(tiny_pair):
+def test_what_is_no_number_in_a_failed_texts_slot_reaches_no_later_text(tiny_pair):
     decoding = tiny_pair.start([asked(LONG, 0.9), asked(PROMPTS[1], 0.9)])
+    failed, other = decoding.texts
     decoding.step()
-    for cache in decoding._caches.values():
-        for block in (*cache.keys, *cache.values):
-            block[decoding.rows[0].slot] = torch.nan
+    with torch.inference_mode():
+        for block in (block for cache in decoding._caches.values() for block in (*cache.keys, *cache.values)):
+            block[failed.slot] = torch.nan
     with pytest.raises(RouterError):
-        decoding.step([0])
-    slot = decoding.rows[0].slot
-    decoding.remove(0, clear=True)
-    (number,) = add(tiny_pair, decoding, asked(PROMPTS[2], 0.9))
-    assert decoding.rows[number].slot == slot
+        decoding.step([failed])
+    slot = failed.slot
+    decoding.remove(failed, clear=True)
+    (later,) = add(tiny_pair, decoding, asked(PROMPTS[2], 0.9))
+    assert later.slot == slot
     decoding.finish()
-    for row, prompt in ((number, PROMPTS[2]), (1, PROMPTS[1])):
-        assert facts(decoding.rows[row].events) == expected(tiny_pair, asked(prompt, 0.9))
+    for text in (later, other):
+        assert facts(text.events) == expected(tiny_pair, text.request)

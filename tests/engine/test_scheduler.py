@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from engine import EngineError, InvalidRequest, Request, Role, RouterError, Setting, costs, extend, load_settings
-from engine.batch.handle import Handle
 from engine.batch.slots import common
+from engine.batch.text import Text, follow
 from engine.events import charged
 from engine.events.cost import modelled_seconds
 from engine.policy import RouterPolicy
@@ -42,13 +42,13 @@ class Gate:
     def __init__(self) -> None:
         self.reached, self.open = threading.Event(), threading.Event()
 
-    def __call__(self, _: Handle) -> None:
+    def __call__(self, _: Text) -> None:
         self.reached.set()
         assert self.open.wait(TIME)
 
 
 @contextmanager
-def held(scheduler: Scheduler, **options) -> Iterator[Handle]:
+def held(scheduler: Scheduler, **options) -> Iterator[Text]:
     """The scheduler stands still within a step, in which it writes a text; it goes on when the block is left."""
     gate = Gate()
     handle = scheduler.submit(asked("hold", 1.01, **{"max_new_tokens": 3, **options}), "gate", listener=gate)
@@ -59,7 +59,7 @@ def held(scheduler: Scheduler, **options) -> Iterator[Handle]:
         gate.open.set()
 
 
-def written(scheduler: Scheduler, request: Request, owner: object = "me", **options) -> Handle:
+def written(scheduler: Scheduler, request: Request, owner: object = "me", **options) -> Text:
     """A text that has ended."""
     handle = scheduler.submit(request, owner, **options)
     assert handle.wait(TIME)
@@ -74,7 +74,7 @@ def steps_seen(scheduler: Scheduler):
     first: dict[int, int] = {}
     setattr(scheduler, "_reading", lambda handles: 1000)  # noqa: B010  # pyright knows it as a method
 
-    def listen(handle: Handle) -> None:
+    def listen(handle: Text) -> None:
         first.setdefault(id(handle), scheduler.steps)
 
     return first, listen
@@ -93,16 +93,15 @@ def test_every_text_is_what_it_is_alone(tiny_pair, rows):
             batch = scheduler.submit_all(texts, "sweep")
             watched = [scheduler.submit(text, owner % 3) for owner, text in enumerate(texts)]
         folded = []
-        for event in watched[0]:
+        for event in follow(watched[:1]):
             extend(folded, event)
         assert facts(folded) == wanted[0], "as its events come"
         for handle, text in zip(watched, wanted, strict=True):
             assert handle.wait(TIME) and handle.state == "done"
             assert facts(handle.events) == text
-        list(batch)
-        for handle, text in zip(batch.handles, wanted, strict=True):
-            assert facts(handle.events) == text
-            assert [event.row for event in handle.stream] == [handle.batch_row] * len(handle.stream)
+        rows = [event.row for event in follow(batch)]
+        assert len(rows) >= sum(map(len, wanted)) and set(rows) == set(range(len(wanted)))
+        assert [facts(text.events) for text in batch] == wanted
 
 
 def test_threads_that_submit_and_stop_at_random_leave_other_texts_alone_and_get_no_more_rows_than_there_are(tiny_pair):
@@ -110,22 +109,22 @@ def test_threads_that_submit_and_stop_at_random_leave_other_texts_alone_and_get_
     wanted = [expected(tiny_pair, text) for text in texts]
     wrong, most = [], 0
 
-    def count(_: Handle) -> None:
+    def count(_: Text) -> None:
         nonlocal most
         rooms = [len(cache.lengths) for cache in decoding._caches.values()]
-        most = max(most, sum(row.slot >= 0 for row in decoding.rows), *rooms)
+        most = max(most, len(decoding.texts), *rooms)
 
     def visitor(number: int) -> None:
         chance = random.Random(number)
         for turn in range(4):
             n = chance.randrange(len(texts))
             handle = scheduler.submit(texts[n], number, interactive=turn > 0, listener=count)
-            heard = sum(1 for _ in islice(handle, chance.choice((1, 2, 5, None))))
+            heard = sum(1 for _ in islice(follow([handle]), chance.choice((1, 2, 5, None))))
             if not handle.wait(TIME) or (handle.state == "done" and facts(handle.events) != wanted[n]):
                 wrong.append((n, heard, handle.state))
 
     with scheduling(tiny_pair, 3) as scheduler:
-        decoding = scheduler._held.decoding
+        decoding = scheduler._decoding
         threads = [threading.Thread(target=visitor, args=(n,)) for n in range(5)]
         for thread in threads:
             thread.start()
@@ -142,14 +141,14 @@ def test_a_cancelled_text_ends_within_a_step_or_without_a_row_and_the_others_go_
             other, gate = scheduler.submit(text, "other"), Gate()
             handle = scheduler.submit(asked(LONG, 0.9), "me", listener=gate)
             waits = scheduler.submit(asked(), "me")
-            assert (waits.state, waits.place, waits.estimate) == ("waiting", 1, None)
+            assert (waits.state, scheduler.place(waits), scheduler.estimate(waits)) == ("waiting", 1, None)
             waits.cancel()
         assert gate.reached.wait(TIME)  # its first event
         handle.cancel()
         gate.open.set()
         assert handle.wait(TIME) and waits.wait(TIME) and other.wait(TIME)
-        assert (handle.state, len(handle.stream)) == ("stopped", 1)
-        assert (waits.state, waits.stream) == ("stopped", [])
+        assert (handle.state, len(handle.events)) == ("stopped", 1)
+        assert (waits.state, waits.events) == ("stopped", [])
         assert facts(other.events) == expected(tiny_pair, text)
 
 
@@ -170,8 +169,8 @@ def test_a_row_that_raises_ends_alone_with_its_error(tiny_pair, monkeypatch):
             bad = [scheduler.submit(asked(PROMPTS[n], 0.7, seed=100 + n), n) for n in range(2)]
         for handle in bad:
             with pytest.raises(RouterError, match="no number"):
-                list(handle)
-            assert (handle.state, len(handle.stream)) == ("failed", 2)
+                list(follow([handle]))
+            assert (handle.state, len(handle.events)) == ("failed", 2)
         for handle, text in zip(handles, wanted, strict=True):
             assert handle.wait(TIME)
             assert facts(handle.events) == text
@@ -180,15 +179,15 @@ def test_a_row_that_raises_ends_alone_with_its_error(tiny_pair, monkeypatch):
 
 
 def test_a_listener_that_is_gone_ends_its_text_only_and_nobodys_words_are_in_the_log(tiny_pair, caplog):
-    def gone(handle: Handle) -> None:
-        raise ConnectionError(f"while it got {handle.order.request.prompt}")
+    def gone(handle: Text) -> None:
+        raise ConnectionError(f"while it got {handle.request.prompt}")
 
     with scheduling(tiny_pair) as scheduler:
         with held(scheduler):
             other = scheduler.submit(asked(), "other")
             handle = scheduler.submit(asked(), "me", listener=gone)
         assert handle.wait(TIME) and other.wait(TIME)
-        assert (handle.state, len(handle.stream), other.state) == ("stopped", 1, "done")
+        assert (handle.state, len(handle.events), other.state) == ("stopped", 1, "done")
     assert "ConnectionError" in caplog.text and asked().prompt not in caplog.text
 
 
@@ -197,14 +196,14 @@ def test_a_fault_of_the_schedulers_own_ends_all_texts_and_later_ones_are_served(
         raise RuntimeError(f"the device is gone at {asked().prompt}")
 
     with scheduling(tiny_pair) as scheduler:
-        decoding = scheduler._held.decoding
+        decoding = scheduler._decoding
         monkeypatch.setattr(decoding, "step", fail)
         monkeypatch.setattr(decoding, "remove", fail)
         with held(scheduler):
             handles = [scheduler.submit(asked(PROMPTS[n]), n) for n in range(4)]
         for handle in handles:
             with pytest.raises(RuntimeError, match="device"):
-                list(handle)
+                list(follow([handle]))
         monkeypatch.undo()
         assert facts(written(scheduler, asked()).events) == expected(tiny_pair, asked())
     assert "RuntimeError" in caplog.text and asked().prompt not in caplog.text
@@ -214,10 +213,10 @@ def test_a_loop_that_is_left_stops_its_texts(tiny_pair):
     with scheduling(tiny_pair) as scheduler:
         gate = Gate()
         batch = scheduler.submit_all([asked(), asked(PROMPTS[1])], "me", listener=gate)
-        for _ in batch:
+        for _ in follow(batch):
             break
         gate.open.set()
-        assert all(each.wait(TIME) and each.state == "stopped" for each in batch.handles)
+        assert all(each.wait(TIME) and each.state == "stopped" for each in batch)
 
 
 def test_rows_go_to_interactive_texts_first_and_evenly_to_owners_and_nobodys_text_changes(tiny_pair):
@@ -229,15 +228,15 @@ def test_rows_go_to_interactive_texts_first_and_evenly_to_owners_and_nobodys_tex
         assert gate.reached.wait(TIME)  # the batch has all rows
         many = [scheduler.submit(text, "many", listener=listen) for text in mine]
         later, begun = Gate(), scheduler.steps
-        many[3].batch._listener = later
+        many[3].listener = later
         gate.open.set()
         assert later.reached.wait(TIME)  # and now one owner has them
         assert all(first[id(handle)] <= begun + 2 for handle in many[:3])
         one, begun = scheduler.submit(asked(), "one", listener=listen), scheduler.steps
-        assert (one.place, many[-1].place) == (1, 7), "one text need not wait for ten"
+        assert [scheduler.place(each) for each in (one, many[-1])] == [1, 7], "one text need not wait for ten"
         later.open.set()
         assert one.wait(TIME) and first[id(one)] <= begun + 2, "it gets a row of who has more"
-        for handle, text in zip([*many, *batch.handles], [*mine, *sweep], strict=True):
+        for handle, text in zip([*many, *batch], [*mine, *sweep], strict=True):
             assert handle.wait(TIME)
             assert facts(handle.events) == expected(tiny_pair, text)
 
@@ -261,12 +260,12 @@ def test_a_finished_text_is_gone_on_from_without_reading_what_stays(tiny_pair, r
     with scheduling(tiny_pair, rows) as scheduler:
         origin = written(scheduler, low)
         kept, fed = origin.events[:5], tiny_pair.slm.fed
-        handle = written(scheduler, high, after=origin, events=kept)
+        handle = written(scheduler, high, events=kept)
         assert tiny_pair.slm.fed - fed <= len(handle.events) - 5 + 1
         assert [e.id for e in handle.events[:5]] == [e.id for e in kept]
         assert {e.role for e in handle.events[5:]} == {Role.LLM}
         assert facts(origin.events) == expected(tiny_pair, low)
-        branch = written(scheduler, high, after=origin, events=kept)  # its row is gone: it begins with a copy
+        branch = written(scheduler, high, events=kept)
         assert facts(branch.events) == facts(handle.events)
 
 
@@ -275,7 +274,7 @@ def test_a_text_at_its_limit_is_gone_on_from_with_one_that_its_cache_has_no_room
     with scheduling(tiny_pair, 1) as scheduler:
         origin = written(scheduler, replace(longer, max_new_tokens=4))
         kept = [replace(event, finish_reason=None) for event in origin.events]
-        assert facts(written(scheduler, longer, after=origin, events=kept).events) == expected(tiny_pair, longer)
+        assert facts(written(scheduler, longer, events=kept).events) == expected(tiny_pair, longer)
 
 
 def test_the_next_prompt_of_a_conversation_is_read_on_from_the_text_before_it(tiny_pair):
@@ -284,18 +283,18 @@ def test_the_next_prompt_of_a_conversation_is_read_on_from_the_text_before_it(ti
     with scheduling(tiny_pair) as scheduler:
         before = written(scheduler, first)
         answer = "".join(event.text for event in before.events)
-        follow = asked(PROMPTS[1], 0.9, alternatives=2, turns=(Turn("user", LONG), Turn("assistant", answer)))
-        assert before.row is not None
-        prompt, read = tiny_pair.prepare(follow)[1], list(before.row.tokens)
+        follow_up = asked(PROMPTS[1], 0.9, alternatives=2, turns=(Turn("user", LONG), Turn("assistant", answer)))
+        (prompt,) = (text.tokens for text in tiny_pair.texts([follow_up]))
+        read = list(before.tokens)
         shared = common(read, prompt)
-        assert shared > len(tiny_pair.prepare(first)[1]) + len(answer.split())
+        assert shared > before.prompt_tokens + len(answer.split())
         fed = [model.fed for model in models]
-        handle = written(scheduler, follow)
+        handle = written(scheduler, follow_up)
         new = len(prompt) - min(shared, len(read) - 1) + len(handle.events)
         assert all(0 < model.fed - was <= new for model, was in zip(models, fed, strict=True))
-        assert facts(handle.events) == expected(tiny_pair, follow), "its figures are those of the whole conversation"
+        assert facts(handle.events) == expected(tiny_pair, follow_up), "its figures are those of the whole conversation"
         assert handle.events[0].slm_fed == len(prompt)
-        back = written(scheduler, first, after=before, events=before.events[:3])
+        back = written(scheduler, first, events=before.events[:3])
         assert facts(back.events) == expected(tiny_pair, first)
 
 
@@ -308,7 +307,6 @@ def test_of_an_owner_who_left_nothing_is_written_or_kept(tiny_pair):
             scheduler.leave("me")
         assert all(handle.wait(TIME) for handle in (*mine, other))
         assert [handle.state for handle in (*mine, other)] == ["stopped", "stopped", "done"]
-        assert {handle.owner for handle in scheduler._held.resting} <= {"you", "gate"}
         last = scheduler.submit(asked(LONG), "you", listener=(gate := Gate()))
         assert gate.reached.wait(TIME)
         scheduler.leave("you")
@@ -316,7 +314,7 @@ def test_of_an_owner_who_left_nothing_is_written_or_kept(tiny_pair):
         assert last.wait(TIME)
         fed = tiny_pair.slm.fed
         written(scheduler, asked(LONG), "another")
-        assert tiny_pair.slm.fed - fed >= len(tiny_pair.prepare(asked(LONG))[1]), "its prompt is read anew"
+        assert tiny_pair.slm.fed - fed >= last.prompt_tokens, "its prompt is read anew"
 
 
 @pytest.mark.parametrize("stopped", [False, True])
@@ -325,14 +323,14 @@ def test_an_audit_reads_a_long_text_in_pieces_between_which_others_write_and_it_
     events = tiny_pair.generate(replace(text, alternatives=0)).events
     beside: list[int] = []  # of the other text, at each piece
     with scheduling(tiny_pair, 3) as scheduler:
-        decoding = scheduler._held.decoding
+        decoding = scheduler._decoding
         reveal = decoding.reveal
 
-        def noting(row: int, reading: int | None = None):
+        def noting(text: Text, reading: int | None = None):
             beside.append(len(other.events))
             if stopped:
                 audit.cancel()
-            return reveal(row, reading)
+            return reveal(text, reading)
 
         with held(scheduler):
             decoding.reveal = noting  # pyright: ignore[reportAttributeAccessIssue]
@@ -360,7 +358,7 @@ def test_closing_ends_all_texts_and_the_thread_and_frees_the_caches(tiny_pair):
     closing.join(TIME)
     assert not closing.is_alive() and not scheduler._thread.is_alive()
     assert (running.state, waiting.state) == ("stopped", "stopped")
-    assert scheduler._held.decoding.rows == []
+    assert scheduler._decoding.texts == []
     with pytest.raises(EngineError, match="shut down"):
         scheduler.submit(asked(), "me")
 
@@ -370,9 +368,11 @@ def test_there_is_an_estimate_once_a_text_has_ended(tiny_pair):
         written(scheduler, asked())
         with held(scheduler):
             handles = [scheduler.submit(asked(), "me") for _ in range(3)]
-            estimates = [handle.estimate or 0.0 for handle in handles]
-            assert [handle.place for handle in handles] == [1, 2, 3] and 0 < estimates[0] < estimates[1] < estimates[2]
-        assert handles[-1].wait(TIME) and (handles[-1].place, handles[-1].estimate) == (0, 0.0)
+            estimates = [scheduler.estimate(handle) or 0.0 for handle in handles]
+            assert [scheduler.place(handle) for handle in handles] == [1, 2, 3] and 0 < estimates[0] < estimates[
+                1
+            ] < estimates[2]
+        assert handles[-1].wait(TIME) and (scheduler.place(handles[-1]), scheduler.estimate(handles[-1])) == (0, 0.0)
 
 
 def test_what_cannot_be_served_is_refused_before_anything_waits(tiny_pair):
@@ -403,5 +403,5 @@ def test_what_a_text_costs_is_what_it_costs_alone_also_where_steps_are_shared(ti
     tokens = sum(len(list(charged(handle.events))) for handle in (gate, *handles))
     assert scheduler.tokens == tokens, "what was taken back in the step that drafted it included"
     for handle, text in zip(handles, texts, strict=True):
-        run = costs(handle.events, len(handle.order.prompt), slm, llm).run
+        run = costs(handle.events, handle.prompt_tokens, slm, llm).run
         assert run.seconds == pytest.approx(modelled_seconds(tiny_pair.generate(text).events, slm, llm))

@@ -92,7 +92,7 @@ def test_what_a_server_cannot_do_is_refused_with_the_reason(tiny_pair):
             _ = pair.models
         decoding = pair.start([asked(PROMPTS[0], 1.01)])
         decoding.step()
-        decoding.rows[0].setting = Setting(acceptance=0.5)
+        decoding.texts[0].setting = Setting(acceptance=0.5)
         with pytest.raises(InvalidRequest, match="acceptance"):
             decoding.step()
 
@@ -145,7 +145,7 @@ def test_it_writes_and_scores_whole_texts_where_vllm_has_it(tiny_pair):
     trace = tiny_pair.generate(asked(PROMPTS[0], 1.01, alternatives=2))
     ids = [event.id for event in trace.events]
     with served("vllm", tiny_pair) as server, loaded(server) as pair:
-        _, prompt = pair.prepare(trace.request)
+        prompt = pair.texts([trace.request])[0].tokens
         assert isinstance(pair.llm, ServedModel)
         assert pair.llm.complete(prompt, len(ids)).result() == ids
         told = pair.llm.score([*prompt, *ids], len(prompt), top=2).result()
@@ -182,7 +182,7 @@ def test_an_answer_that_does_not_come_holds_up_nobody_else_and_can_be_stopped(ti
         try:
             waits = scheduler.submit(asked(PROMPTS[0], 1.01), "one")
             writes = scheduler.submit(asked(PROMPTS[1], 0.0), "other")
-            assert writes.wait(120) and writes.state == "done" and not waits.stream
+            assert writes.wait(120) and writes.state == "done" and not waits.events
             waits.cancel()
             assert waits.wait(120) and not server.answers.is_set()
         finally:

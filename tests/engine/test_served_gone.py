@@ -10,8 +10,8 @@ from contextlib import closing
 
 import pytest
 
-from engine import Role, ServerError, extend, fold_revealed
-from engine.batch.handle import Handle
+from engine import Role, ServerError, fold_revealed
+from engine.batch.text import Text
 from engine.scheduler import Scheduler
 from engine.served.connection import MODELS, Connection
 from tests.support.fake_llm_server import FakeServer, served
@@ -35,15 +35,12 @@ def expected(tiny_pair):
     return {key: [event.id for event in trace.events] for key, trace in zip(different, traces, strict=True)}
 
 
-def text_of(handle: Handle) -> list[int]:
-    text = []
-    for event in handle.stream:
-        extend(text, event)
-    return [event.id for event in text]
+def text_of(text: Text) -> list[int]:
+    return [event.id for event in text.events]
 
 
-def right(handle: Handle, expected) -> list[int]:
-    request = handle.order.request
+def right(text: Text, expected) -> list[int]:
+    request = text.request
     return expected[request.prompt, request.setting.threshold, request.setting.acceptance]
 
 
@@ -68,7 +65,7 @@ def test_answers_that_fail_or_are_wrong_are_asked_for_again(tiny_pair, expected)
         closing(Scheduler(pair)) as scheduler,
     ):
         server.fault = lambda number: FAULTS[number // 9 % len(FAULTS)] if number % 9 == 0 else None
-        handles = scheduler.submit_all(MANY[:40], "one").handles
+        handles = scheduler.submit_all(MANY[:40], "one")
         eventually(lambda: server.asked > 40)
         server.stop()  # and is gone for a while
         eventually(lambda: "waiting" in pair.trouble)
@@ -88,10 +85,10 @@ def test_a_server_that_stays_wrong_or_fails_ends_the_texts_that_need_it_and_no_o
         ):
             server.fault = lambda _, fault=fault: fault
             texts = [asked(PROMPTS[0], 0.0), LLM_ONLY]  # they share a slot, and one needs no LLM
-            alone, needs = scheduler.submit_all(texts, "one").handles
+            alone, needs = scheduler.submit_all(texts, "one")
             finish([alone, needs])
-            assert (alone.state, needs.state) == ("done", "failed") and not needs.stream
-            assert not [event for event in alone.stream if event.role is Role.LLM]
+            assert (alone.state, needs.state) == ("done", "failed") and not needs.events
+            assert not [event for event in alone.events if event.role is Role.LLM]
             assert isinstance(needs.error, ServerError) and said in str(needs.error)
             server.fault = lambda _: None
             eventually(lambda pair=pair: not pair.trouble)
@@ -126,7 +123,7 @@ def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_server_is_gone(tiny_p
         loaded(server, llm_patience=0.3) as pair,
         closing(Scheduler(pair)) as scheduler,
     ):
-        handles = scheduler.submit_all(MANY, "one").handles
+        handles = scheduler.submit_all(MANY, "one")
         hold_after(server, 100)
         server.stop()
         finish(handles)
@@ -142,7 +139,7 @@ def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_server_is_gone(tiny_p
         server.start()
         eventually(lambda: not pair.trouble, TIME)
         left = ended["failed"]
-        new = [scheduler.submit(h.order.request, "one", events=h.events, interactive=False) for h in left]
+        new = [scheduler.submit(h.request, "one", events=h.events, interactive=False) for h in left]
         finish(new)
         for old, handle in zip(left, new, strict=True):
             assert handle.state == "done", handle.error

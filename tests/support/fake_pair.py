@@ -15,9 +15,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count, zip_longest
 from types import SimpleNamespace
 from typing import Any
 
+from engine.batch.text import Text
 from engine.errors import InvalidRequest
 from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, extend, fold_revealed, keeps
 from engine.events.cost import ModelCost, Prices
@@ -48,75 +50,45 @@ def request(prompt: str = "a palindrome", **options) -> Request:
 
 
 @dataclass(eq=False)
-class FakeRow:
-    """What the scheduler uses of `engine.batch.rows.Row`; `unseen` are the drafts that the LLM has not read."""
+class FakeText(Text):
+    """A text of which `unseen` are the drafts that the LLM has not read."""
 
-    request: Request
-    policy: str
-    prompt_tokens: int
-    tokens: list[int]
-    setting: Setting
-    limit: int = 0
-    events: list[TokenEvent] = field(default_factory=list)
     unseen: list[int] = field(default_factory=list)
-    slot: int = -1
-    finish_reason: str | None = None
-    begun: bool = False
-    spared: dict = field(default_factory=dict)
-
-    @property
-    def unfinished(self) -> bool:
-        return self.finish_reason is None and self.slot >= 0
-
-    def take(self, events) -> None:
-        self.events = list(fold_revealed(events))
-        self.tokens = self.tokens[: self.prompt_tokens] + [event.id for event in events]
-        self.finish_reason = events[-1].finish_reason if events else None
+    started: bool = False
 
     def go_on(self, request: Request, events) -> None:
-        self.take(events)
-        self.request, self.begun = request, False
-        self.unseen = [event.index for event in self.events if event.provisional]
-
-    def copy(self) -> FakeRow:
-        return replace(self, tokens=list(self.tokens), events=list(self.events), unseen=list(self.unseen))
+        super().go_on(request, events)
+        self.started, self.unseen = False, [event.index for event in self.events if event.provisional]
 
 
 class FakeDecoding:
     """What the scheduler uses of `engine.Decoding`."""
 
     def __init__(self, pair: FakePair) -> None:
-        self.pair, self.rows = pair, []
+        self.pair, self.texts = pair, []
 
-    def add(self, requests, policies, prompts, texts=(), known=None) -> list[int]:
-        asked = zip(requests, policies, prompts, strict=True)
-        rows = [FakeRow(each, policy, len(ids), list(ids), each.setting) for each, policy, ids in asked]
-        for row, events in zip(rows, texts, strict=False):
-            row.go_on(row.request, events)
-        return self.enter(rows)
+    def add(self, texts, known=None) -> None:
+        for text in texts:
+            text.slot = next(n for n in count() if n not in {other.slot for other in self.texts})
+            self.texts.append(text)
 
-    def enter(self, rows, known=None) -> list[int]:
-        for row in rows:
-            row.slot = next((n for n, other in enumerate(self.rows) if other.slot < 0), len(self.rows))
-            self.rows[row.slot : row.slot + 1] = [row]
-        return [row.slot for row in rows]
+    def remove(self, text: FakeText, clear: bool = False, keep: bool = False) -> None:
+        self.texts.remove(text)
+        text.slot = -1
 
-    def remove(self, number: int, clear: bool = False, keep: bool = False) -> FakeRow:
-        row = self.rows[number]
-        row.slot, self.rows[number] = -1, replace(row.copy(), slot=-1)
-        return row
+    def forget(self, unwanted) -> None:
+        pass
 
-    def resume(self, number: int, request: Request, events) -> None:
-        self.rows[number].go_on(request, events)
-
-    def reveal(self, number: int, reading: int | None = None) -> tuple[list[Revealed], bool]:
+    def reveal(self, text: FakeText, reading: int | None = None) -> tuple[list[Revealed], bool]:
         """Nothing new."""
         return [], True
 
-    def step(self, numbers, reading=None) -> list[TokenEvent]:
-        rows = {number: self.rows[number] for number in numbers if self.rows[number].unfinished}
-        with self.pair.writing(list(rows.values())) as seconds:
-            return [replace(self.pair.write(row, seconds()), row=number) for number, row in rows.items()]
+    def step(self, texts, reading=None) -> list[FakeText]:
+        texts = [text for text in texts if text.finish_reason is None]
+        with self.pair.writing(texts) as seconds:
+            for text in texts:
+                self.pair.write(text, seconds())
+        return texts
 
 
 class FakePair:
@@ -163,54 +135,59 @@ class FakePair:
 
     check_sampling = check_acceptance
 
-    def prepare(self, request: Request, prompt=None) -> tuple[str, list[int]]:
-        rendered = [zlib.crc32(_said(request).encode())] * self.check(request)
-        return request.setting.policy, list(prompt or rendered)
+    def texts(self, requests, policies=None, prompts=None) -> list[FakeText]:
+        found = []
+        for row, (request, prompt) in enumerate(zip_longest(requests, prompts or ())):
+            ids = list(prompt or [zlib.crc32(_said(request).encode())] * self.check(request))
+            policy: Any = request.setting.policy
+            found.append(FakeText(request, policy, ids, request.max_new_tokens, row=row))
+        return found
 
     def open(self, most: int | None = None) -> FakeDecoding:
         return FakeDecoding(self)
 
     @contextmanager
-    def writing(self, rows: list[FakeRow]) -> Iterator[Callable[[], float]]:
+    def writing(self, texts: list[FakeText]) -> Iterator[Callable[[], float]]:
         """Takes the time of a step; gives how long it has taken."""
-        self._writing, self._wrote, started = len(rows), math.inf, time.perf_counter()
-        new = [row for row in rows if not row.begun]
-        for row in new:
-            self.requests.append(row.request)
-            row.begun = True
+        self._writing, self._wrote, started = len(texts), math.inf, time.perf_counter()
+        new = [text for text in texts if not text.started]
+        for text in new:
+            self.requests.append(text.request)
+            text.started = True
         self.pause(self.prefill_seconds * bool(new) + 1 / self.tokens_per_second)
-        self.tokens += len(rows)
+        self.tokens += len(texts)
         try:
             yield lambda: time.perf_counter() - started
         finally:
-            self._writing, self._wrote = sum(row.unfinished for row in rows), time.monotonic()
+            self._writing, self._wrote = sum(text.finish_reason is None for text in texts), time.monotonic()
 
-    def write(self, row: FakeRow, seconds: float) -> TokenEvent:
-        request, setting, text = row.request, row.setting, row.events
-        pieces, index = _pieces(request), len(row.events)
+    def write(self, text: FakeText, seconds: float) -> None:
+        request, setting, before = text.request, text.setting, list(fold_revealed(text.events))
+        pieces, index = _pieces(request), len(before)
         longest = 6 if request.setting.max_draft == "auto" else request.setting.max_draft
-        event = replace(_event(request, index, setting, seconds), slm_fed=row.prompt_tokens if index == 0 else 1)
+        event = replace(_event(request, index, setting, seconds), slm_fed=text.prompt_tokens if index == 0 else 1)
         last = index == len(pieces) - 1
-        looks = event.provisional and (last or sum(e.provisional for e in text) + 1 >= longest)
+        looks = event.provisional and (last or sum(e.provisional for e in before) + 1 >= longest)
         if event.role is Role.LLM or looks:
-            llm_fed = (len(row.unseen) + 1) if index != len(row.unseen) else row.prompt_tokens + index
-            event = _judged(request, text, replace(event, llm_fed=llm_fed))
-            event = replace(event, revealed=tuple(_revealed(request, i) for i in row.unseen if i < event.index))
-            row.unseen = []
+            llm_fed = (len(text.unseen) + 1) if index != len(text.unseen) else text.prompt_tokens + index
+            event = _judged(request, before, replace(event, llm_fed=llm_fed))
+            event = replace(event, revealed=tuple(_revealed(request, i) for i in text.unseen if i < event.index))
+            text.unseen = []
         else:
-            row.unseen.append(index)
+            text.unseen.append(index)
         if event.index == len(pieces) - 1:
             event = replace(event, finish_reason="length" if pieces[event.index] else "eos")
-        extend(text, event)
-        row.take(text)
-        return event
+        text.events = [*before[: event.index], replace(event, row=text.row)]
+        text.tokens = text.tokens[: text.prompt_tokens] + [each.id for each in text.events]
+        text.finish_reason = event.finish_reason
 
     def stream(self, request: Request) -> Iterator[TokenEvent]:
         """A text by itself, without a scheduler."""
-        decoding, (policy, prompt) = self.open(), self.prepare(request)
-        decoding.add([request], [policy], [prompt])
-        while decoding.rows[0].unfinished:
-            yield from decoding.step([0])
+        decoding, texts = self.open(), self.texts([request])
+        decoding.add(texts)
+        while texts[0].finish_reason is None:
+            for text in decoding.step(texts):
+                yield text.events[-1]
 
     def generate(self, request: Request) -> Trace:
         text: list[TokenEvent] = []

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine import InvalidRequest, build_request
+from engine import build_request
 from engine.bench.writers import generate
 from engine.decoding import Decoding
 from engine.events import charged, taken_back
@@ -19,7 +19,7 @@ from engine.router import Router
 from engine.setting import Setting
 from tests.support.fake_labels import quiet
 from trainer import TrainerError
-from trainer.continuous_batch import WantedText, write, write_each
+from trainer.continuous_batch import write
 from trainer.evaluation.evaluate import evaluate, gather, measure_seconds
 from trainer.evaluation.methods import Method, methods_of, read_methods
 from trainer.evaluation.rows import GENERAL, read_rows
@@ -203,7 +203,7 @@ def test_speculative_decoding_is_charged_as_transformers_does_it(random_pair):
     decoding = random_pair.start(asked, [build_policy("slm")] * 2)
     decoding.finish()
     end = random_pair.end_ids
-    for row in decoding.rows:
+    for row in decoding.texts:
         slm, llm = random_pair.slm.model, random_pair.llm.model
         prompt_ids, text = row.tokens[: row.prompt_tokens], row.tokens[row.prompt_tokens :]
         assert text == generate(llm, prompt_ids, 30, end, slm, random_pair.tokenizer)
@@ -228,24 +228,23 @@ def test_groups_through_few_rows_are_the_texts_that_are_written_alone(tiny_pair,
     most, step = [0], Decoding.step
 
     def counted(self, *args):
-        most[0] = max(most[0], sum(row.unfinished for row in self.rows))
+        most[0] = max(most[0], sum(text.finish_reason is None for text in self.texts))
         return step(self, *args)
 
     monkeypatch.setattr(Decoding, "step", counted)
     policy = ConfidencePolicy()
-    groups = [
-        [WantedText(build_request(p, threshold=t, max_new_tokens=40), policy) for t in THRESHOLDS] for p in PROMPTS
-    ]
-    written = write(tiny_pair, groups, rows=9)
+
+    def groups(prompts):
+        asked = [[build_request(p, threshold=t, max_new_tokens=40) for t in THRESHOLDS] for p in prompts]
+        return [tiny_pair.texts(requests, [policy] * len(requests)) for requests in asked]
+
+    written = groups(PROMPTS)
+    write(tiny_pair, written, rows=9)
     assert 8 <= most[0] <= 9, "two groups, and a third one only where rows have ended"
-    for group, texts in zip(groups, written, strict=True):
-        for text, row in zip(group, texts, strict=True):
-            alone = tiny_pair.generate(build_request(text.request, policy="confidence"))
-            assert [e.id for e in row.events] == [e.id for e in alone.events]
-            assert row.finish_reason == alone.finish_reason
+    for text in (text for group in written for text in group):
+        alone = tiny_pair.generate(build_request(text.request, policy="confidence"))
+        assert [e.id for e in text.events] == [e.id for e in alone.events]
+        assert text.finish_reason == alone.finish_reason
     most[0] = 0
-    assert [len(texts) for texts in write(tiny_pair, groups[:2], rows=1)] == [4, 4] and most == [4], (
-        "never half a group"
-    )
-    with pytest.raises(InvalidRequest, match="tokens"):
-        write_each(tiny_pair, [WantedText(build_request("5 " * 5000, policy="slm"))], rows=4)
+    write(tiny_pair, groups(PROMPTS[:2]), rows=1)
+    assert most == [4], "never half a group"

@@ -224,8 +224,8 @@ def test_a_rollout_is_the_reference_up_to_the_token_and_then_the_policys_own_tex
         decoding = tiny_pair.start([asked], prompts=[start + written])
         decoding.finish()
         text = tiny_pair.tokenizer.decode(written, skip_special_tokens=True)
-        text += "".join(event.text for event in decoding.rows[0].events)
-        assert (tried.correct, tried.tokens) == (grade(question, text), 1 + len(decoding.rows[0].events))
+        text += "".join(event.text for event in decoding.texts[0].events)
+        assert (tried.correct, tried.tokens) == (grade(question, text), 1 + len(decoding.texts[0].events))
 
 
 def test_a_token_is_rolled_out_only_where_it_ends_the_text_or_leaves_room_to_finish_it(tiny_pair, own, tmp_path):

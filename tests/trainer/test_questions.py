@@ -13,7 +13,7 @@ from trainer import TrainerError
 from trainer.questions.apart import check_apart, texts_of
 from trainer.questions.benchmarks import BENCHMARKS, load
 from trainer.questions.question import Question, prompt
-from trainer.questions.sources import load_questions, read_jsonl
+from trainer.questions.sources import load_questions, named_questions, read_jsonl
 from trainer.shards import digest
 from trainer.tiny.arithmetic import questions
 
@@ -111,6 +111,14 @@ def test_sources_are_mixed_evenly_without_a_gap_from_an_offset_on(tmp_path):
     mixed = [str(tmp_path / "c.jsonl"), sources[0]]
     assert [question.id for question in load_questions(mixed, 3)] == ["c2", "a0", "c3"]
     assert [question.id for question in load_questions(mixed, 3, need_reference=False)] == ["c0", "a0", "c1"]
+
+
+def test_questions_are_found_by_their_ids_in_the_order_of_these(tmp_path):
+    sources = [numbered(tmp_path / "a.jsonl", "a", 3), "arithmetic"]
+    last = load_questions(["arithmetic"], 9)[-1].id
+    assert [question.id for question in named_questions(sources, [last, "a2", "a0"])] == [last, "a2", "a0"]
+    with pytest.raises(TrainerError, match=r"a\.jsonl: 1 of 2 questions are not there, e\.g\. 'b7'"):
+        named_questions(sources[:1], ["a0", "b7"])
 
 
 def test_what_leaves_no_question_or_two_of_one_id_is_refused_with_the_way_out(tmp_path):

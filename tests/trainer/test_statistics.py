@@ -64,11 +64,27 @@ def test_halves_are_as_large_as_each_other_and_do_not_depend_on_the_order():
     assert first == dict(zip(names[::-1], statistics.first_half(names[::-1]), strict=True))
 
 
+def task(right, size, slm=None, llm=None, first=None):
+    """A task where the SLM is never right and the LLM always, unless said otherwise; its bytes are 10."""
+    questions = right.shape[1]
+    slm, llm = np.zeros(questions) if slm is None else slm, np.ones(questions) if llm is None else llm
+    return statistics.Task(
+        right, size, slm, llm, np.full(questions, 10.0), np.arange(questions) < 50 if first is None else first
+    )
+
+
 def test_the_cheapest_setting_that_is_right_often_enough_is_chosen_else_the_one_that_is_right_most_often():
-    right, size = answers(30, 55, 58, 58), sizes(1, 5, 9, 7)
-    assert statistics.cheapest(right, size, 0.55) == 1
-    assert statistics.cheapest(right, size, 0.56) == 3, "the cheaper of two"
-    assert statistics.cheapest(right, size, 0.9) == 3, "none is good enough"
+    right, size, every = answers(30, 55, 58, 58), sizes(1, 5, 9, 7), [np.ones(100, dtype=bool)]
+    for llm, number in ((61, 1), (64, 3), (100, 3)):  # of two the cheaper one; at last none is good enough
+        assert statistics.best([task(right, size, llm=answers(llm)[0])], every) == number
+
+
+def test_one_setting_for_several_tasks_is_the_best_on_their_mean():
+    one, other = task(answers(90, 60), sizes(1, 5)), task(answers(10, 91), sizes(1, 5))
+    every = np.ones(100, dtype=bool)
+    assert [statistics.best([each], [every]) for each in (one, other)] == [0, 1]
+    assert statistics.best([one, other], [every, every]) == 1
+    assert {each.chosen for each in statistics.judged([one, other])} == {(1, 1)}
 
 
 def test_nine_tenths_of_the_gap_are_wanted_and_without_a_gap_what_the_slm_has():
@@ -79,7 +95,7 @@ def test_nine_tenths_of_the_gap_are_wanted_and_without_a_gap_what_the_slm_has():
 def test_each_half_is_answered_at_the_setting_that_the_other_half_chose():
     first = np.arange(100) < 50
     right = np.array([first, ~first], dtype=float)  # each setting is right on one half only
-    found = statistics.judged(right, sizes(1, 2), np.zeros(100), np.ones(100), first)
+    (found,) = statistics.judged([task(right, sizes(1, 2))])
     assert found.chosen == (1, 0) and found.right.sum() == 0, "what looked best on one half is judged on the other"
     assert found.bytes[:50].tolist() == [2.0] * 50 and found.bytes[50:].tolist() == [1.0] * 50
 
@@ -90,7 +106,7 @@ def test_no_setting_seems_better_than_it_is_because_it_was_chosen():
     for _ in range(100):
         right, first = (RNG.random((20, 200)) < 0.5).astype(float), RNG.permutation(200) < 100
         looks.append(right.mean(axis=1).max())
-        found = statistics.judged(right, sizes(*range(20), questions=200), np.zeros(200), np.ones(200), first)
+        (found,) = statistics.judged([task(right, sizes(*range(20), questions=200), first=first)])
         is_worth.append(found.right.mean())
     assert np.mean(looks) > 0.55 and np.mean(is_worth) == pytest.approx(0.5, abs=0.01)
 

@@ -53,8 +53,11 @@ def damaged_traces(trace: dict[str, Any], count: int, number: int) -> list[str]:
     return found
 
 
+Attack = tuple[str, Callable[[httpx.Client], None]]
+
+
 class Attacker:
-    """Does one bad thing after the other until the time is over."""
+    """Does one bad thing after the other until the time is over; with `only`, the one of that name again and again."""
 
     def __init__(
         self,
@@ -65,7 +68,9 @@ class Attacker:
         marker: str,
         number: int,
         seed: int,
+        only: str = "",
     ) -> None:
+        self.number, self.only = number, only
         self.served, self.tally, self.trace, self.traces, self.marker = served, tally, trace, traces, marker
         self.random = random.Random(f"attacker {seed} {number}")
         self.address = f"203.0.113.{number % 250 + 1}"
@@ -77,7 +82,7 @@ class Attacker:
         """Attacks until the clock (`time.monotonic`) says so, all kinds in turn."""
         self.until = until
         try:
-            for what, act in self._drawn():
+            for what, act in self._drawn() if not self.only else self._same():
                 self._attempt(what, act)
                 if time.monotonic() >= until:
                     break
@@ -86,13 +91,22 @@ class Attacker:
             for each in self._sockets:
                 each.close()
 
-    def _drawn(self) -> Iterator[tuple[str, Callable[[httpx.Client], None]]]:
+    def _same(self) -> Iterator[Attack]:
+        (attack,) = [each for each in self.alone() if each[0] == self.only]
+        while True:
+            yield attack
+
+    def alone(self) -> list[Attack]:
+        """What it does where each attack is looked at by itself."""
+        return self.attacks()
+
+    def _drawn(self) -> Iterator[Attack]:
         attacks = self.attacks()
         while True:
             self.random.shuffle(attacks)
             yield from attacks
 
-    def attacks(self) -> list[tuple[str, Callable[[httpx.Client], None]]]:
+    def attacks(self) -> list[Attack]:
         """All that it can do."""
         return [
             ("bodies of 40 MB", self.large_body),

@@ -9,12 +9,11 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 
-from tools.soak.attackers import LONG_ANSWER, Attacker
+from tools.soak.attackers import LONG_ANSWER, Attack, Attacker
 from tools.soak.page import Asked, BareWindow, Lost, Refused, refusal_of, result
 from tools.soak.programs import body
 
@@ -40,7 +39,7 @@ _JUNK: list[Any] = [7, "x", [], [[]], [None] * 5000, {"": {"": None}}, {"index":
 class Flooder(Attacker):
     """Does what `Attacker` does, and these."""
 
-    def attacks(self) -> list[tuple[str, Callable[[httpx.Client], None]]]:
+    def attacks(self) -> list[Attack]:
         """All that it can do."""
         return [
             *super().attacks(),

@@ -7,38 +7,48 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import httpx
 
+from tools.soak.attackers import Attack
 from tools.soak.floods import Flooder
-from tools.soak.page import Lost
+from tools.soak.page import Asked, Lost, call, result
+from tools.soak.programs import body
 
 SOON = 5.0
 """Seconds in which others must be answered."""
 
-_SILENT, _CONNECTIONS, _CHUNKS = 32, 520, 20_000
-_CLIENTS, _REQUESTS = 30, 40
+_SILENT, _CONNECTIONS, _CHUNKS = 32, 1_100, 20_000
+_CLIENTS, _REQUESTS, _FORGED = 30, 40, 12
+_LOOP_SECONDS = 20.0
 _BODY = json.dumps({"model": "tiny:slm", "prompt": "Start with 1.", "max_tokens": 1})
 
 
 class Strangler(Flooder):
     """Does what `Flooder` does, and these."""
 
-    def attacks(self) -> list[tuple[str, Callable[[httpx.Client], None]]]:
+    def attacks(self) -> list[Attack]:
         """All that it can do."""
         return [
             *super().attacks(),
             ("32 requests to `/v1` without their bodies", self.silent_requests),
-            ("520 silent connections", self.silent_connections),
+            ("1,100 silent connections", self.silent_connections),
             ("bodies in chunks of one byte", self.tiny_chunks),
             ("30 clients that fetch the page", self.page_flood),
             ("invented windows as fast as they go", self.window_flood),
+            ("texts under forged addresses", self.forged),
+            ("texts opened again after others", self.reopened),
             ("small things that were wrong once", self.small),
         ]
+
+    def alone(self) -> list[Attack]:
+        """Busy loops beside other attacks would only slow those down."""
+        return [*self.attacks(), ("two busy loops on the same cores", self.busy_loops)]
 
     def _connect(self) -> socket.socket:
         return socket.create_connection((self.host.hostname, self.host.port), timeout=30)
@@ -109,6 +119,46 @@ class Strangler(Flooder):
         for _ in range(_CLIENTS * _REQUESTS):
             self._judge(client.post("gradio_api/run/predict", json=self._event("key", self._session())), True)
         self._others()
+
+    def forged(self, client: httpx.Client) -> None:
+        """What a client writes into X-Forwarded-For itself stands before what a proxy adds, and gives it no place."""
+        asked = body(Asked(f"Start with 1. Add 2. {self.marker}", 0.5, 0, 1500), True, stream=True)
+        streams: list[httpx.Response] = []
+        try:
+            for n in range(_FORGED):
+                headers = {"X-Forwarded-For": f"8.8.{self.number}.{n}, {self.address}"}
+                request = client.build_request("POST", "v1/chat/completions", json=asked, headers=headers)
+                streams.append(client.send(request, stream=True))
+            self._others()
+        finally:
+            for each in streams:
+                each.close()
+        if all(each.status_code == 200 for each in streams):
+            raise Lost(f"{_FORGED} texts are written for one address under others' names")
+
+    def reopened(self, client: httpx.Client) -> None:
+        """A text with tokens that were taken back is opened again by the page that gave it out."""
+        prompt = f"Start with {self.random.randrange(100)}. Add 30. ({self.marker})"
+        trace = result(client, call(client, Asked(prompt, 0.8, self.random.choice([0.3, 0.5, 1.0]), 48).call()))
+        event = {"name": "text.json", "text": json.dumps(trace)}
+        asked = self._event("open_trace", self._session(), event_data=event)
+        if not self._judge(client.post("gradio_api/run/predict", json=asked), True):
+            raise Lost("the page does not open its own text")
+
+    def busy_loops(self, client: httpx.Client) -> None:
+        if self.number:
+            time.sleep(1)
+            return
+        loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+        try:
+            end = min(self.until, time.monotonic() + _LOOP_SECONDS)
+            while time.monotonic() < end:
+                self._others()
+                time.sleep(0.5)
+        finally:
+            for each in loops:
+                each.kill()
+                each.wait()
 
     def small(self, client: httpx.Client) -> None:
         self._judge(client.get("gradio_api/queue/data", params={"session_hash": self._session()}))

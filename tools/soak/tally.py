@@ -22,6 +22,9 @@ SOON = 2.0
 REFUSED = 0.25
 """So many of the texts that honest visitors ask for may be refused, of each kind."""
 
+REFUSED_FOR = 5.0
+"""Seconds for which an honest visitor may be refused on end, where an attack is looked at by itself."""
+
 GROWTH = 0.05
 """Memory after the second half may be so much above that after the first, where attackers are there for an `HOUR`."""
 

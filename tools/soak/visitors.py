@@ -25,6 +25,7 @@ ACCEPTANCES = (0.0, 0.5, 1.0)
 _PATIENCE = (
     90  # seconds for a page to be there or a button to act, on cores that browsers, visitors, and attackers share
 )
+_AGAIN = 0.5  # seconds after which who was refused asks again
 READING = 4.0
 """Seconds, at most, for which somebody reads a text before they do the next thing."""
 _FIRST = """asked => document.querySelector('[data-testid="toast-body"]') || (
@@ -60,6 +61,7 @@ class Visitor:
         self.served, self.tally, self.texts, self.marker = served, tally, texts, marker
         self.random = random.Random(f"visitor {seed} {number}")
         self.address = f"198.51.100.{number % 250 + 1}"
+        self._refused_since: float | None = None
 
     def asked(self) -> Asked:
         """Something that the tiny pair can answer, and the marker, which must not reach the log."""
@@ -70,8 +72,9 @@ class Visitor:
         """Visits until the clock (`time.monotonic`) says so, with pauses in which a text would be read."""
         self.visit()
         while (left := until - time.monotonic()) > 0:
-            time.sleep(self.random.uniform(0, min(READING, left)))
+            time.sleep(min(left, _AGAIN) if self._refused_since else self.random.uniform(0, min(READING, left)))
             self.visit()
+        self._note_refusals()
 
     def visit(self) -> None:
         """Comes, asks, and goes."""
@@ -82,13 +85,22 @@ class Visitor:
         try:
             act()
         except Refused as reason:
+            self._refused_since = self._refused_since or time.monotonic()
             self.tally.refused(what, str(reason))
         except (Lost, httpx.HTTPError) as error:
             self.tally.lost(what, f"{type(error).__name__}: {error}" if not isinstance(error, Lost) else str(error))
         else:
+            if what.startswith("text"):
+                self._note_refusals()
             self.tally.held(what)
             return True
         return False
+
+    def _note_refusals(self) -> None:
+        """How long it was refused on end, until now."""
+        if self._refused_since is not None:
+            self.tally.time("refused on end", time.monotonic() - self._refused_since)
+        self._refused_since = None
 
 
 class ApiVisitor(Visitor):

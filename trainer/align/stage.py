@@ -10,7 +10,7 @@ import gc
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from engine.models.model_files import ModelFiles, files_of
 from engine.models.sources import Preset, choose_preset
 from engine.provenance import processor, provenance, revision
 from engine.settings import Settings
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.align.texts import AnsweredTask, LlmText, gather
 from trainer.align.training import Alignment, factors_of, share
 from trainer.settings import AlignSettings
@@ -41,7 +41,7 @@ def align(
     general: Mapping[str, Sequence[str]],
     folder: Path,
     how: AlignSettings,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> Path:
     """Lets the settings' SLM learn its LLM's texts; returns the adapter's path.
 
@@ -49,9 +49,6 @@ def align(
         settings: The pair. Its adapter is left out: the SLM learns from its files as they are.
         tasks: Questions that the LLM has answered already.
         general: Prompts by kind, which the LLM answers now.
-        folder: Of the stage's files.
-        how: Of the training.
-        report: Gets lines of progress.
 
     Raises:
         TrainerError: There is too little to learn, the folder is of another run, or nothing was gained.
@@ -82,7 +79,7 @@ def _learn(
     vocabulary: int,
     folder: Path,
     how: AlignSettings,
-    report: Callable[[str], None],
+    report: Report,
 ) -> None:
     """Trains; writes the best adapter into the folder, and in the end `align.json`."""
     model, learned = files_of(preset.slm, settings), [text for text in texts if not text.held_out]

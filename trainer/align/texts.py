@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ from engine import Request, Role
 from engine.pair import Pair
 from engine.provenance import ROOT
 from engine.tokenizer import render
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.json_files import read_json
 from trainer.labels.answers import answer, load_answers
 from trainer.questions.question import MAX_CHARACTERS, Question, prompt
@@ -30,19 +30,12 @@ _Prompt = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
 
 @dataclass(frozen=True)
 class LlmText:
-    """A text by the LLM.
+    """A text by the LLM."""
 
-    Attributes:
-        kind: A task's name, or a kind of general prompt.
-        name: Unique among all texts.
-        prompt: Token ids of the rendered prompt.
-        tokens: Token ids of the text, with the end token where the LLM ended it.
-    """
-
-    kind: str
-    name: str
-    prompt: list[int]
-    tokens: list[int]
+    kind: str  # a task's name, or a kind of general prompt
+    name: str  # unique among all texts
+    prompt: list[int]  # token ids, rendered
+    tokens: list[int]  # token ids of the text, with the end token where the LLM ended it
 
     @property
     def length(self) -> int:
@@ -57,7 +50,7 @@ class LlmText:
 
 @dataclass(frozen=True)
 class AnsweredTask:
-    """A task's questions, and the folder with the LLM's answers to them."""
+    """Questions of one kind, and the folder with the LLM's answers to them."""
 
     kind: str
     questions: Sequence[Question]
@@ -75,46 +68,26 @@ def gather(
     general: Mapping[str, Sequence[str]],
     folder: Path,
     max_new_tokens: int,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> list[LlmText]:
     """All texts to learn; the LLM writes those to general prompts that it has not written yet, into `folder`.
 
     Raises:
-        TrainerError: A task's folder has no answers, those of another model, or those to other questions.
+        TrainerError: A task's folder has no answers, or those of another model.
     """
-    texts = [text for task in tasks for text in _of_task(pair, task)]
-    questions = [
-        Question(f"{kind}/{n}", each, "", "") for kind, prompts in general.items() for n, each in enumerate(prompts)
+    general_tasks = [
+        AnsweredTask(kind, [Question(f"{kind}/{n}", each, "", "") for n, each in enumerate(prompts)], folder)
+        for kind, prompts in general.items()
     ]
-    if questions:
+    if questions := [question for task in general_tasks for question in task.questions]:
         answer(pair, Role.LLM, questions, folder, max_new_tokens, report, SHARD)
-        answers = load_answers(folder, Role.LLM, pair)
-        for each in questions:
-            kind = each.id.rpartition("/")[0]
-            texts.append(LlmText(kind, each.id, _rendered(pair, each.question), answers[each.id].tokens))
+    texts = []
+    for task in (*tasks, *general_tasks):
+        answers = load_answers(task.folder, Role.LLM, pair)
+        for each in task.questions:
+            name = each.id if "/" in each.id else f"{task.kind}/{each.id}"
+            rendered = render(pair.tokenizer, Request(prompt(each)))
+            texts.append(LlmText(task.kind, name, rendered, answers[each.id].tokens))
     if not texts:
         raise TrainerError("there is nothing to learn: give --data with --answers, or --prompts")
     return texts
-
-
-def _of_task(pair: Pair, task: AnsweredTask) -> list[LlmText]:
-    answers = load_answers(task.folder, Role.LLM, pair)
-    known = {question.id: question for question in task.questions}
-    if missing := [id for id in answers if id not in known]:
-        raise TrainerError(
-            f"{task.folder}: {len(missing)} of {len(answers)} answers are to other questions than those of "
-            f"{task.kind}, e.g. {missing[0]}: name each --data in the order of --answers"
-        )
-    return [
-        LlmText(
-            task.kind,
-            id if "/" in id else f"{task.kind}/{id}",
-            _rendered(pair, prompt(known[id])),
-            answers[id].tokens,
-        )
-        for id in answers
-    ]
-
-
-def _rendered(pair: Pair, text: str) -> list[int]:
-    return render(pair.tokenizer, Request(text))

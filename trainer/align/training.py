@@ -27,7 +27,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from engine.errors import first_fault
 from engine.models.files import replacing
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.align.texts import LlmText
 from trainer.json_files import AGAIN
 from trainer.settings import AlignSettings
@@ -47,21 +47,13 @@ Agreement = Mapping[str, tuple[int, int]]
 
 @dataclass
 class Position:
-    """How far a run is.
+    """How far a run is."""
 
-    Attributes:
-        made_of: A digest of texts, settings and model.
-        step: Steps of the optimiser that are done.
-        agreement: At each evaluation, the first before any step.
-        best: Number of the evaluation with the best agreement.
-        seconds: Spent so far, in all runs.
-    """
-
-    made_of: str
-    step: int = 0
-    agreement: list[Agreement] = field(default_factory=list)
-    best: int = 0
-    seconds: float = 0.0
+    made_of: str  # a digest of texts, settings and model
+    step: int = 0  # steps of the optimiser that are done
+    agreement: list[Agreement] = field(default_factory=list)  # at each evaluation, the first before any step
+    best: int = 0  # number of the evaluation with the best agreement
+    seconds: float = 0.0  # spent so far, in all runs
 
 
 class Alignment:
@@ -75,7 +67,7 @@ class Alignment:
         settings: AlignSettings,
         folder: Path,
         made_of: str,
-        report: Callable[[str], None] = print,
+        report: Report = print,
     ) -> None:
         """Adds LoRA to a dense model of transformers without gradients, and goes on from the folder's checkpoint.
 

@@ -40,16 +40,19 @@ class Align(AlignSettings, OnPair):
     out: Path = option(MISSING, "folder; the same command goes on where it stopped")
 
     def run(self) -> None:
+        from engine import Role
         from trainer.align.stage import align
         from trainer.align.texts import PROMPTS, AnsweredTask, read_general_prompts
-        from trainer.questions.sources import read_jsonl
+        from trainer.labels.answers import load_answers
+        from trainer.questions.sources import named_questions
 
         if len(self.data) != len(self.answers):
             raise TrainerError(f"{len(self.data)} --data, {len(self.answers)} --answers: give one folder for each")
         tasks = []
-        for path, folder in zip(map(Path, self.data), self.answers, strict=True):
-            name = path.parent.name if path.stem in ("train", "dev") else path.stem
-            tasks.append(AnsweredTask(name, read_jsonl(path), folder))
+        for data, folder in zip(self.data, self.answers, strict=True):
+            name = Path(data).parent.name if Path(data).stem in ("train", "dev") else Path(data).stem
+            questions = named_questions([data], load_answers(folder, Role.LLM).keys())
+            tasks.append(AnsweredTask(name, questions, folder))
         prompts = read_general_prompts(self.prompts or PROMPTS)
         print(align(self.settings(), tasks, prompts, self.out, self.part(AlignSettings)))
 
@@ -59,7 +62,9 @@ class Label(OnQuestions):
     """Say for each token of reference answers, the LLM's own or the data's, which model is preferred."""
 
     answers: Path | None = option(
-        None, "folder of `answer`: the LLM's own answers, all of which are labelled (default: the data's references)"
+        None,
+        "folder of `answer`: the LLM's own answers, all of them labelled (default: the data's references)",
+        "FOLDER",
     )
     skip_llm: bool = option(False, "with --answers: do without log-probabilities under the LLM")
     keep_states: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = option(

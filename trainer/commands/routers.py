@@ -23,7 +23,8 @@ class Fit(FitSettings, Command):
     )
     out: Path = option(MISSING, "the router's folder, e.g. assets/routers/mine")
     method: Literal["citer", "co-llm", "query"] = option(
-        "citer", "CITER, or a rival that learns from one folder of labels: Co-LLM style, or a query router"
+        "citer",
+        "CITER, or a rival that learns from one folder of labels: Co-LLM style, or a query router",
     )
     answers: Path | None = option(None, "for a query router: the folder of `answer --role slm`", "FOLDER")
     data: Words = option((), "for a query router: the questions of --answers", "SOURCE")

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from engine import Request, costs
-from engine.batch.rows import Row as WrittenRow
+from engine.batch.text import Text
 from engine.events import TokenEvent, llm_passes, llm_tokens, taken_back
 from engine.grading import agreement, grade
 from engine.pair import Pair
 from engine.provenance import hardware, pair_title, revision
 from engine.setting import Setting
-from trainer import TrainerError, tables
-from trainer.continuous_batch import WantedText, require_costs, write
+from trainer import Report, TrainerError, tables
+from trainer.continuous_batch import require_costs, write
 from trainer.evaluation.methods import SPECULATIVE, Method, check_fits
 from trainer.evaluation.rows import SCHEMA, About, Row, authors_of, write_rows
 from trainer.evaluation.speculative import as_published
@@ -37,8 +37,6 @@ SHARD = 16
 
 SECONDS = "seconds"
 """The stage of answers that were written alone."""
-
-Report = Callable[[str], None]
 
 
 def evaluate(
@@ -55,13 +53,10 @@ def evaluate(
     Each method is a stage of its own, so that others may be added later.
 
     Args:
-        pair: Both models.
         questions: None that a router was trained on. Texts to general prompts are compared with the LLM's own.
-        methods: What answers them.
         folder: Gets `<method>.json` and the shards of each method.
         task: Name of the questions, in results.
         max_new_tokens: An answer that is cut there is graded as it is.
-        report: Gets lines of progress.
 
     Raises:
         TrainerError: The folder holds answers to other questions, or by a method of that name at other settings.
@@ -107,7 +102,7 @@ def measure_seconds(
                 decoding = pair.start([_request(question, setting, max_new_tokens)], [each.policy(setting)])
                 decoding.finish()
                 seconds = time.perf_counter() - started
-                rows.append(replace(_row(pair, question, each, setting, decoding.rows[0]), seconds=seconds))
+                rows.append(replace(_row(pair, question, each, setting, decoding.texts[0]), seconds=seconds))
         _write(path, rows, pair)
 
     _shards(folder, SECONDS).run(_made_of(pair, methods, task, max_new_tokens), questions, make, report)
@@ -153,11 +148,15 @@ def _answers(
         asked = [(method, setting) for setting in method.settings]
         groups.append(asked if question.answer else [(alone, alone.settings[0]), *asked])
     texts = [
-        [WantedText(_request(question, setting, max_new_tokens), each.policy(setting)) for each, setting in asked]
+        pair.texts(
+            [_request(question, setting, max_new_tokens) for _, setting in asked],
+            [each.policy(setting) for each, setting in asked],
+        )
         for question, asked in zip(questions, groups, strict=True)
     ]
+    write(pair, texts, AT_ONCE, report)
     rows = []
-    for question, asked, written in zip(questions, groups, write(pair, texts, AT_ONCE, report), strict=True):
+    for question, asked, written in zip(questions, groups, texts, strict=True):
         llm = None if question.answer else [event.id for event in written[0].events]
         pairs = list(zip(asked, written, strict=True))[0 if llm is None else 1 :]
         rows += [_row(pair, question, each, setting, text, llm) for (each, setting), text in pairs]
@@ -180,7 +179,7 @@ def _row(
     question: Question,
     method: Method,
     setting: Setting,
-    written: WrittenRow,
+    written: Text,
     llm: Sequence[int] | None = None,
 ) -> Row:
     """A finished text as a row; `llm` are the tokens of the LLM's own text to a general prompt."""

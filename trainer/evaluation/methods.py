@@ -87,7 +87,6 @@ def read_methods(path: Path, tokens: LabelledTokens | None = None) -> list[Metho
     """Reads a list of methods.
 
     Args:
-        path: A TOML file.
         tokens: Labelled tokens that no router learned from; thresholds for `shares` follow from their scores.
 
     Raises:

@@ -57,40 +57,27 @@ _PAGE = 1 << 24  # bytes: one page a column, so that equal texts are near each o
 
 @dataclass(frozen=True)
 class Row:
-    """One answer.
-
-    Attributes:
-        method: What is compared, e.g. "router" or "co-llm"; several of its settings are measured.
-        setting: In the notation of `engine.setting`.
-        right: 1 or 0; on prompts without an answer the agreement with the LLM's own text, in [0, 1].
-        bytes, flops: What the answer costs when it is written alone, its prompt included.
-        tokens, llm_tokens: Of the answer, and those of them that the LLM wrote.
-        llm_passes: How often the LLM read.
-        taken_back: Drafted tokens that the LLM did not keep. They are charged, and not among `tokens`.
-        authors: Lengths of the runs of tokens by one author, the SLM's first; None where it was not noted.
-        seconds: Of the answer written alone on an idle machine; None where that was not measured.
-        made: Revision, machine and number format.
-    """
+    """One answer."""
 
     question: str
-    method: str
-    setting: str
-    right: float
-    bytes: int
+    method: str  # what is compared, e.g. "router" or "co-llm"; several of its settings are measured
+    setting: str  # in the notation of `engine.setting`
+    right: float  # 1 or 0; on general prompts the agreement with the LLM's own text, in [0, 1]
+    bytes: int  # of the answer written alone, its prompt included; the same for FLOPs
     flops: float
     tokens: int
-    llm_tokens: int
-    llm_passes: int | None
-    taken_back: int | None
-    authors: list[int] | None
-    seconds: float | None
+    llm_tokens: int  # those of them that the LLM wrote
+    llm_passes: int | None  # how often the LLM read
+    taken_back: int | None  # drafted tokens that the LLM did not keep; charged, and not among `tokens`
+    authors: list[int] | None  # lengths of the runs of tokens by one author, the SLM's first
+    seconds: float | None  # of the answer written alone on an idle machine, where that was measured
     text: str
-    made: str
+    made: str  # revision, machine and number format
 
 
 @dataclass(frozen=True)
 class About:
-    """Whose rows they are; `routers` has the SHA-256 of the weights behind each method that has any."""
+    """What rows are of; `routers` has the SHA-256 of the weights behind each method that has any."""
 
     pair: str
     preset: Name

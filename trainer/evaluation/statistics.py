@@ -1,9 +1,8 @@
 """Statistics over questions: how a setting is chosen, what it is worth on other questions, and how sure that is.
 
-Arrays are [questions] or [settings, questions], and nothing here knows more of a setting than its numbers. Intervals
-are percentiles of a bootstrap over questions (Efron & Tibshirani 1993, chapter 13). All of them draw the same
-questions, so two methods are compared on the same ones (paired). "Significantly" means that the 95 % interval of such a
-paired difference leaves out zero.
+Arrays are [questions] or [settings, questions]. Intervals are percentiles of a bootstrap over questions (Efron &
+Tibshirani 1993, chapter 13). All of them draw the same questions, so comparisons are paired. "Significantly" means that
+the 95 % interval of a paired difference leaves out zero.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ def estimate(samples: Array) -> Estimate:
 
 
 def mean(values: Array, counts: Array) -> Estimate:
-    """The mean over questions; of differences of two methods it is the paired difference."""
+    """The mean over questions; for differences of two methods it is the paired difference."""
     return estimate(counts @ values / counts.sum(axis=1))
 
 
@@ -79,51 +78,56 @@ def wanted(slm: Array, llm: Array, share: float = RECOVERED) -> float:
     return float(slm.mean() + share * max(0.0, llm.mean() - slm.mean()))
 
 
-def cheapest(right: Array, size: Array, enough: float) -> int:
-    """The number of the cheapest setting [settings, questions] that is right often enough.
+class Task(NamedTuple):
+    """Settings of a method on a task, [settings, questions], and both models alone, [questions]."""
 
-    Where none is, it is the one that is right most often, and of equals the cheapest.
-    """
-    rights, sizes = right.mean(axis=1), size.mean(axis=1)
-    good = rights >= min(enough, rights.max()) - _ROUNDING
-    return int(np.where(good, sizes, np.inf).argmin())
+    right: Array
+    size: Array  # bytes
+    slm: Array  # right answers
+    llm: Array
+    llm_size: Array
+    first: Half  # which questions are the first half
 
 
 class Judged(NamedTuple):
-    """What a method comes to on questions that its settings were not chosen on.
+    """What a method comes to on questions that its settings were not chosen on."""
 
-    Attributes:
-        chosen: For each half the number of the setting that answers it: the other half chose it.
-        right, bytes: [questions].
-    """
-
-    chosen: tuple[int, int]
-    right: Array
+    chosen: tuple[int, int]  # for each half the number of the setting that answers it, which the other half chose
+    right: Array  # [questions]
     bytes: Array
 
 
-def judged(right: Array, size: Array, slm: Array, llm: Array, first: Half) -> Judged:
+def best(tasks: Sequence[Task], halves: Sequence[Half]) -> int:
+    """The number of the cheapest setting that recovers enough of the gap, each task counting alike.
+
+    Only the questions of each task's half have a say. Where no setting recovers enough, the one that is right most
+    often is taken.
+    """
+    each = [
+        (task.right[:, half].mean(axis=1), task.size[:, half].mean(axis=1) / task.llm_size[half].mean())
+        for task, half in zip(tasks, halves, strict=True)
+    ]
+    right, size = np.mean(each, axis=0)
+    enough = np.mean([wanted(task.slm[half], task.llm[half]) for task, half in zip(tasks, halves, strict=True)])
+    good = right >= min(enough, right.max()) - _ROUNDING
+    return int(np.where(good, size, np.inf).argmin())
+
+
+def judged(tasks: Sequence[Task]) -> list[Judged]:
     """Lets each half of the questions judge the setting that the other half chose (two-fold cross-validation).
 
-    Args:
-        right, size: Of a method's settings [settings, questions].
-        slm, llm: Right answers of both models alone [questions]; they say what is good enough.
-        first: Which questions are the first half.
+    The same settings have to be given for all tasks; one setting is chosen for all of them.
     """
-    chosen = [
-        cheapest(right[:, half], size[:, half], wanted(slm[half], llm[half])) if half.any() else 0
-        for half in (~first, first)
+    others, firsts = [~task.first for task in tasks], [task.first for task in tasks]
+    one, other = (best(tasks, halves) if all(map(np.any, halves)) else 0 for halves in (others, firsts))
+    return [
+        Judged((one, other), *(np.where(task.first, each[one], each[other]) for each in (task.right, task.size)))
+        for task in tasks
     ]
-    own = np.where(first, chosen[0], chosen[1])
-    every = np.arange(right.shape[1])
-    return Judged((chosen[0], chosen[1]), right[own, every], size[own, every])
 
 
 def spread(size: Array, most: int) -> list[int]:
-    """At most so many of the settings [settings, questions], from the cheapest to the most expensive at even steps.
-
-    So methods of which more was measured have no more tries. Right answers have no part in it.
-    """
+    """At most so many settings, from the cheapest to the most expensive at even steps: no method has more tries."""
     order = size.mean(axis=1).argsort(kind="stable")
     steps = np.linspace(0, len(order) - 1, min(most, len(order)))
     return sorted(int(each) for each in order[steps.round().astype(int)])

@@ -7,7 +7,7 @@ policies of the engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from engine.router import Router
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.fit.fit_router import Learned, decided_splits, fit_once, learn_preferences
 from trainer.fit.gradient_loop import Examples, train
 from trainer.fit.labelled_tokens import LabelledTokens, load_tokens
@@ -36,7 +36,7 @@ def fit_co_llm(
     out: Path,
     settings: FitSettings,
     description: str = "",
-    report: Callable[[str], None] = print,
+    report: Report = print,
     *,
     command: str = "",
 ) -> Router:
@@ -88,7 +88,7 @@ def fit_query(
     out: Path,
     seed: int = 0,
     description: str = "",
-    report: Callable[[str], None] = print,
+    report: Report = print,
     *,
     command: str = "",
 ) -> Router:

@@ -23,7 +23,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from engine.errors import RouterError
 from engine.router import Router, RouterCard, RouterNetwork
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.fit import calibration
 from trainer.fit.card import write_card
 from trainer.fit.gradient_loop import Examples, logits_of, train
@@ -45,7 +45,7 @@ def fit(
     settings: FitSettings,
     description: str = "",
     rollouts: Path | Sequence[Path] = (),
-    report: Callable[[str], None] = print,
+    report: Report = print,
     *,
     command: str = "",
     round_number: int | None = None,
@@ -81,18 +81,14 @@ def fit_once(
     learn: Callable[[], Learned],
     stated: Mapping[str, Any],
     description: str,
-    report: Callable[[str], None],
+    report: Report,
 ) -> Router:
     """The router that `learn` makes, written into `out`; the one that is there if it follows from the same.
 
     Args:
         out: One process at a time works there.
-        settings: Of the fit.
         sources: What the files of labels and rollouts say: with the settings all that a router follows from.
-        learn: Trains.
         stated: What the card's training says besides settings and data.
-        description: For the card.
-        report: Gets lines of progress.
     """
     whole = json.dumps([asdict(settings), *map(list, sources)], sort_keys=True)
     made_of = hashlib.sha256(whole.encode()).hexdigest()
@@ -113,7 +109,7 @@ def fit_once(
     return router
 
 
-def learn_preferences(tokens: LabelledTokens, settings: FitSettings, report: Callable[[str], None] = print) -> Learned:
+def learn_preferences(tokens: LabelledTokens, settings: FitSettings, report: Report = print) -> Learned:
     """Trains on the weighted cross-entropy of the preferences, and calibrates on the stopping questions.
 
     Raises:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from engine.router import RouterNetwork
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.fit.labelled_tokens import LabelledTokens
 from trainer.settings import FitSettings
 
@@ -34,7 +34,7 @@ class Examples:
 
 
 def train(
-    examples: Examples, stop: Examples, losses: Losses, settings: FitSettings, report: Callable[[str], None] = print
+    examples: Examples, stop: Examples, losses: Losses, settings: FitSettings, report: Report = print
 ) -> tuple[RouterNetwork, int]:
     """Minimises the weighted mean loss with AdamW, and stops early.
 

@@ -32,38 +32,22 @@ COLUMNS = ("question", "position", "case", "correct", "slm_logprob", "llm_logpro
 
 @dataclass(frozen=True)
 class LabelledTokens:
-    """n tokens of references, with all that is known of them.
+    """n tokens of references, with all that is known of them; arrays are [n]."""
 
-    Attributes:
-        question: Ids [n], str.
-        position: Int32 [n]; at 0 the hidden state is that after the prompt.
-        case: Int8 [n], values of `Case`.
-        correct: Bool [n]: whether the reference ends in the right answer.
-        slm_logprob, llm_logprob: Of the reference token, float32 [n]; NaN where the LLM was not run.
-        logit_features: Float32 [n, LOGIT_FEATURES], see `engine.model.logits.logit_features`.
-        preference: Float32 [n]: 1 prefers the SLM, 0 the LLM, NaN is undecided.
-        weight: Float32 [n]: how many tokens it stands for in training and in metrics; 0 where undecided.
-        stands_for: Float32 [n]: the same if all tokens were decided; see `trainer.labels.labels.label`.
-        row: Int64 [n]: where each token's hidden state is in `states`.
-        states: The SLM's hidden states, float16 [rows, d], in parts that stay on the disk until they are read.
-        about: The labels' settings.
-        rollouts: What was rolled out, for the card: one entry for each folder of rollouts.
-    """
-
-    question: np.ndarray
-    position: np.ndarray
-    case: np.ndarray
-    correct: np.ndarray
-    slm_logprob: np.ndarray
-    llm_logprob: np.ndarray
-    logit_features: np.ndarray
-    preference: np.ndarray
-    weight: np.ndarray
-    stands_for: np.ndarray
-    row: np.ndarray
-    states: Sequence[torch.Tensor] = field(repr=False)
-    about: dict[str, Any] = field(repr=False)
-    rollouts: tuple[dict[str, Any], ...] = ()
+    question: np.ndarray  # ids, str
+    position: np.ndarray  # int32; at 0 the hidden state is that after the prompt
+    case: np.ndarray  # int8, values of `Case`
+    correct: np.ndarray  # bool: whether the reference ends in the right answer
+    slm_logprob: np.ndarray  # float32, of the reference token
+    llm_logprob: np.ndarray  # NaN where the LLM was not run
+    logit_features: np.ndarray  # float32 [n, LOGIT_FEATURES], see `engine.model.logits.logit_features`
+    preference: np.ndarray  # float32: 1 prefers the SLM, 0 the LLM, NaN is undecided
+    weight: np.ndarray  # float32: how many tokens it stands for in training and in metrics; 0 where undecided
+    stands_for: np.ndarray  # float32: the same if all tokens were decided, see `trainer.labels.labels.label`
+    row: np.ndarray  # int64: where each token's hidden state is in `states`
+    states: Sequence[torch.Tensor] = field(repr=False)  # float16 [rows, d], in parts that are mapped from the disk
+    about: dict[str, Any] = field(repr=False)  # the labels' settings
+    rollouts: tuple[dict[str, Any], ...] = ()  # what was rolled out, for the card: an entry for each folder
 
     def __len__(self) -> int:
         return len(self.question)
@@ -119,18 +103,13 @@ def load_tokens(labels: Path, rollouts: Path | None = None, cost_weight: float =
 
     The shortcut decides (CITER, section 3.2), except where rollouts are given for the tokens that it does not settle:
     those that neither model wrote, and on the LLM's own answers also those that only the LLM wrote, which may be
-    harmless paraphrase. The same number of these is rolled out in each question, however many there are. So a
-    rolled-out token stands for candidates / rolled-out tokens of its question, and a small budget does not shift the
-    balance of the preferences; candidates that were not drawn count nothing. Tokens of references that end in a wrong
-    answer have no preference.
-
-    Args:
-        labels: A folder that `trainer.labels.labels` wrote.
-        rollouts: One that `trainer.labels.rollouts` wrote for these labels.
-        cost_weight: λ of `rollout_preference`.
+    harmless paraphrase. A rolled-out token stands for candidates / rolled-out tokens of its question, so that a small
+    budget does not shift the balance of the preferences; candidates that were not drawn count nothing. Tokens of
+    references that end in a wrong answer have no preference.
 
     Raises:
-        TrainerError: Labels or rollouts are missing or do not belong together; λ needs rollouts of both actions.
+        TrainerError: Labels or rollouts are missing or do not belong together; λ (`cost_weight`) needs rollouts of both
+            actions.
     """
     about, tables, states = labels_about(labels), [], []
     for path, table in read_labels(labels):
@@ -160,10 +139,7 @@ def evened(parts: Sequence[LabelledTokens]) -> list[LabelledTokens]:
 
 
 def join(parts: Sequence[LabelledTokens]) -> LabelledTokens:
-    """The tokens of several labels together, so that one router learns from several tasks.
-
-    A TrainerError if they differ in models or references, or share a question.
-    """
+    """The tokens of several labels together; a TrainerError if they differ in models or references, or share one."""
     first, *others = parts
     for other in others:
         if name := next((name for name in SAME if other.about[name] != first.about[name]), None):
@@ -191,10 +167,9 @@ def join(parts: Sequence[LabelledTokens]) -> LabelledTokens:
 
 
 def rollouts_by_labels(labels: Sequence[Path], rollouts: Sequence[Path]) -> dict[Path, Path]:
-    """Which folder of rollouts belongs to which folder of labels.
+    """Which folder of rollouts belongs to which of labels; a TrainerError for rollouts of none, or two of the same.
 
-    A TrainerError for rollouts of none of these labels, or two of the same. Of one folder each, `load_tokens` checks
-    whether they belong together.
+    Of one folder each, `load_tokens` checks whether they belong together.
     """
     if len(labels) == len(rollouts) == 1:
         return dict(zip(labels, rollouts, strict=True))
@@ -220,10 +195,7 @@ SPLITS = ("train", "stop", "test")
 
 
 def split_of(question: str) -> str:
-    """The split of a question id: "train", "stop" (early stopping) or "test" (metrics); 80, 10 and 10 of a hundred.
-
-    It follows from a hash, so it is the same in every run and round, and all of a question is on one side.
-    """
+    """The split of a question id, by a hash: "train", "stop" (early stopping) or "test"; 80, 10 and 10 of a hundred."""
     bucket = int(hashlib.sha256(question.encode()).hexdigest(), 16) % 100
     return "train" if bucket < 80 else "stop" if bucket < 90 else "test"
 

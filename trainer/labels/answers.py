@@ -5,7 +5,7 @@ Whether an answer is right is graded when it is read, so that a better grader ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from engine.grading import grade
 from engine.pair import Pair
 from engine.served.model import ServedModel
 from engine.tokenizer import render
-from trainer import TrainerError
-from trainer.continuous_batch import WantedText, write_each
+from trainer import Report, TrainerError
+from trainer.continuous_batch import write_each
 from trainer.questions.question import Question, prompt
 from trainer.shards import MadeOf, Shards, differing, identity_of
 from trainer.tables import read_rows, schema, write_rows
@@ -51,18 +51,13 @@ def answer(
     questions: Sequence[Question],
     folder: Path,
     max_new_tokens: int,
-    report: Callable[[str], None] = print,
+    report: Report = print,
     shard: int = SHARD,
 ) -> None:
     """Lets one of the pair's models answer questions greedily, into `folder`; resumes where it stopped.
 
     Args:
-        pair: Both models.
-        role: Which of them.
         questions: Of any task, or general prompts.
-        folder: Gets the answers.
-        max_new_tokens: Of an answer.
-        report: Gets lines of progress.
         shard: Questions in a shard.
 
     Raises:
@@ -113,8 +108,8 @@ def are_right(answers: Mapping[str, Answer], questions: Sequence[Question]) -> d
     return {name: grade(by_id[name], each.text) for name, each in answers.items()}
 
 
-def _answers(pair: Pair, requests: Sequence[Request], report: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    for row in write_each(pair, map(WantedText, requests), ROWS, report):
+def _answers(pair: Pair, requests: Sequence[Request], report: Report) -> Iterator[dict[str, Any]]:
+    for row in write_each(pair, pair.texts(requests), ROWS, report):
         text = "".join(event.text for event in row.events)
         yield {"tokens": [event.id for event in row.events], "text": text, "finish_reason": row.finish_reason}
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -28,7 +28,7 @@ from engine.models.files import sha256_of
 from engine.pair import Pair
 from engine.served.model import ServedModel
 from engine.tokenizer import render
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.json_files import AGAIN
 from trainer.labels.answers import Answer
 from trainer.preference import CASE_NAMES, Case, shortcut
@@ -82,19 +82,16 @@ def label(
     folder: Path,
     answers: Mapping[str, Answer] | None = None,
     run_llm: bool = True,
-    report: Callable[[str], None] = print,
+    report: Report = print,
     keep_states: float = 1.0,
 ) -> None:
     """Labels questions into `folder`; resumes where it stopped.
 
     Args:
-        pair: Both models.
         questions: With references, unless answers are given.
-        folder: Gets the labels.
         answers: The LLM's own answers by question id, to be the references; None takes those of the data set.
         run_llm: With answers, the LLM need not be run: it would write what it wrote. Only the log-probabilities under
             the LLM are then missing (NaN).
-        report: Gets lines of progress.
         keep_states: Of the tokens that both models agree on, the share whose hidden states are stored; each of these
             then stands for 1 / share. The states of all other tokens, and those after each prompt, are stored.
 

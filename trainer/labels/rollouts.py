@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,8 +26,8 @@ from engine.pair import Pair
 from engine.policy import FixedPolicy, Policy, RouterPolicy
 from engine.router import Router, RouterNetwork
 from engine.tokenizer import render
-from trainer import TrainerError
-from trainer.continuous_batch import WantedText, require_costs, write_each
+from trainer import Report, TrainerError
+from trainer.continuous_batch import require_costs, write_each
 from trainer.labels.labels import labelled_tokens_of, labels_about, read_labels
 from trainer.preference import Case
 from trainer.questions.apart import texts_of
@@ -51,24 +51,15 @@ COLUMNS = schema(
 
 @dataclass(frozen=True)
 class Rollout:
-    """What became of one answer.
-
-    Attributes:
-        question, position: The token that was chosen.
-        role: Who wrote it.
-        correct: Whether the finished answer is right.
-        bytes: Moved from that token to the end.
-        tokens: Written from there on.
-        candidates: Tokens of the question among which those to roll out were drawn.
-    """
+    """What became of one answer after a token, given by question and position, that one model wrote."""
 
     question: str
     position: int
     role: Role
-    correct: bool
-    bytes: float
-    tokens: int
-    candidates: int
+    correct: bool  # whether the finished answer is right
+    bytes: float  # moved from that token to the end
+    tokens: int  # written from there on
+    candidates: int  # tokens of the question among which those to roll out were drawn
 
 
 class _MadeOf(MadeOf):
@@ -94,7 +85,7 @@ def roll_out(
     folder: Path,
     settings: RolloutSettings,
     router: Router | None = None,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> None:
     """Rolls out undecided tokens of labelled questions into `folder`; resumes where it stopped.
 
@@ -102,13 +93,9 @@ def roll_out(
     is always decided but myopic; there it is all tokens where the SLM would have written another.
 
     Args:
-        pair: Both models.
         questions: Those of the labels.
         labels: A folder of `trainer.labels.labels`.
-        folder: Gets the rollouts.
-        settings: How.
         router: Finishes the texts, at `settings.threshold`; None lets the SLM finish them alone (the first round).
-        report: Gets lines of progress.
 
     Raises:
         TrainerError: The labels are incomplete or of other questions; the folder holds rollouts made otherwise; or the
@@ -205,7 +192,7 @@ def _finish(
     starts: Sequence[_Start],
     policy: Policy,
     settings: RolloutSettings,
-    report: Callable[[str], None],
+    report: Report,
 ) -> list[Rollout]:
     """Finishes texts and grades them."""
     limit, dial = settings.max_new_tokens, settings.threshold
@@ -215,7 +202,7 @@ def _finish(
             asked = prompt(start.question)
             request = build_request(asked, threshold=dial, max_new_tokens=limit - len(start.written))
             numbers[number] = len(texts)
-            texts.append(WantedText(request, policy, render(pair.tokenizer, request) + start.written))
+            texts += pair.texts([request], [policy], [render(pair.tokenizer, request) + start.written])
     rows, finished = write_each(pair, texts, ROWS, report), []
     for number, start in enumerate(starts):
         row = rows[numbers[number]] if number in numbers else None

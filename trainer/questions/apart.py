@@ -23,7 +23,6 @@ def check_apart(trained: Mapping[str, str], asked: Sequence[Question], way_out: 
 
     Args:
         trained: As `texts_of` gives it.
-        asked: Questions to evaluate on.
         way_out: What to do where a question is trained on.
     """
     texts, own = set(trained.values()), texts_of(asked)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.grading.formula import last_boxed
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.questions.question import FIELDS, LETTERS, Question, Split, read_rows
 
 Row = dict[str, Any]
@@ -19,22 +19,15 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where a set is, and how one of its rows becomes one of ours.
-
-    Attributes:
-        repo: On the Hub.
-        config: Of the repo; None where it has one only.
-        splits: The Hub's name of the split that serves each of ours, in the slicing language of `datasets`.
-        convert: From the Hub's row to one for `question_of`; with an `id` only where the set has one.
-    """
+    """Where a set is on the Hub, and how one of its rows becomes one of ours."""
 
     repo: str
-    config: str | None
-    splits: dict[Split, str]
-    convert: Callable[[Row], Row]
+    config: str | None  # None where the repo has only one
+    splits: dict[Split, str]  # the Hub's split for each of ours, in the slicing language of `datasets`
+    convert: Callable[[Row], Row]  # makes a row for `question_of`, with an `id` only where the set has one
 
 
-def load(name: str, split: Split, report: Callable[[str], None] = print) -> list[Question]:
+def load(name: str, split: Split, report: Report = print) -> list[Question]:
     """All questions of one benchmark's split, with ids `<name>-<split>-<the set's own id, or the row's number from 0>`.
 
     A TrainerError if the set cannot be had, or has no usable row.

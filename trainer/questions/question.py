@@ -6,13 +6,13 @@ A row that cannot be used is reported with its place and skipped, so that one ba
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from engine.grading import Family
 from engine.grading.number import parse
-from trainer import TrainerError
+from trainer import Report, TrainerError
 
 ARITHMETIC = "arithmetic"
 """The `--data` name of the synthetic language of the tiny pair."""
@@ -28,23 +28,14 @@ _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Question:
-    """One question of any task.
+    """One question of any task."""
 
-    Attributes:
-        id: Unique within its file.
-        question: As asked.
-        reference: A worked answer; empty where there is none.
-        answer: The bare final answer: a letter, a number or an expression.
-        choices: (label, text) pairs of a multiple-choice question; else empty.
-        stated_family: What the data says its family is, where it does not follow from the answer.
-    """
-
-    id: str
+    id: str  # unique within its file
     question: str
-    reference: str
-    answer: str
-    choices: tuple[tuple[str, str], ...] = ()
-    stated_family: Family | None = None
+    reference: str  # a worked answer; empty where there is none
+    answer: str  # a letter, a number or an expression, without words; empty for a general prompt
+    choices: tuple[tuple[str, str], ...] = ()  # (label, text) of a multiple-choice question
+    stated_family: Family | None = None  # where it does not follow from the answer
 
     @property
     def family(self) -> Family:
@@ -57,10 +48,7 @@ class Question:
 
 
 def prompt(question: Question) -> str:
-    """What the models are asked: a template for choices, one for numbers and expressions, and other texts as they are.
-
-    A question without an answer is a general prompt.
-    """
+    """What the models are asked: a template for choices, one for numbers and expressions; other texts as they are."""
     if not question.answer or question.family == "arithmetic":
         return question.question
     if question.family == "choice":
@@ -72,7 +60,7 @@ def prompt(question: Question) -> str:
     return f"{question.question}\nReason step by step, and put the final answer within \\boxed{{}}."
 
 
-def read_rows(rows: Iterable[tuple[str, Any]], name: str, report: Callable[[str], None]) -> list[Question]:
+def read_rows(rows: Iterable[tuple[str, Any]], name: str, report: Report) -> list[Question]:
     """Questions of the rows that can be used.
 
     Args:

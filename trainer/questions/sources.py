@@ -5,14 +5,14 @@ from __future__ import annotations
 import codecs
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from trainer import TrainerError
+from trainer import Report, TrainerError
 from trainer.json_files import read_json
 from trainer.questions import benchmarks
 from trainer.questions.question import ARITHMETIC, FIELDS, MAX_CHARACTERS, Question, Split, read_rows
@@ -27,7 +27,7 @@ def load_questions(
     sources: Sequence[str],
     limit: int,
     split: Split = "train",
-    report: Callable[[str], None] = print,
+    report: Report = print,
     need_reference: bool = True,
     offset: int = 0,
 ) -> list[Question]:
@@ -36,7 +36,6 @@ def load_questions(
     Args:
         sources: Paths of JSONL or JSON files, names of benchmarks, or `ARITHMETIC`.
         split: For benchmarks and `ARITHMETIC`; a file is one split.
-        report: Told of rows that were skipped, with file and line.
         need_reference: Leave out questions that have no reference.
         offset: So many of the mixed questions are skipped first.
 
@@ -79,7 +78,7 @@ def named_questions(sources: Sequence[str], ids: Collection[str], split: Split =
         limit *= 4
 
 
-def read_jsonl(path: Path, report: Callable[[str], None] = print) -> list[Question]:
+def read_jsonl(path: Path, report: Report = print) -> list[Question]:
     """Reads one row per line, as `question_of` takes them; a file named .json may also be one list of rows.
 
     Each row that is skipped is reported as `path:line: skipped: reason`, or with its number in the list.
@@ -122,7 +121,7 @@ def count_in_files(sources: Sequence[str]) -> int | None:
     return sum(len(read_jsonl(Path(source), lambda _: None)) for source in sources)
 
 
-def _load(source: str, count: int, split: Split, report: Callable[[str], None]) -> list[Question]:
+def _load(source: str, count: int, split: Split, report: Report) -> list[Question]:
     if is_file(source):
         return read_jsonl(Path(source), report)
     if source == ARITHMETIC:

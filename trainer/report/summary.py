@@ -15,9 +15,9 @@ import numpy as np
 
 from engine.setting import Setting
 from trainer.evaluation import statistics
-from trainer.evaluation.one_setting import judged_at_one
+from trainer.evaluation.one_setting import common_settings, task_of
 from trainer.evaluation.rows import GENERAL, ROUTER, MethodSetting, Results
-from trainer.evaluation.statistics import Array, Estimate, Judged
+from trainer.evaluation.statistics import Array, Estimate, Judged, judged
 
 BUDGET = 6
 
@@ -155,13 +155,12 @@ def summarise(results: dict[str, Results], shipped: Setting | None = None) -> Su
     """Summarises the rows of a pair's tasks, given by the task's name; `shipped` is where the page starts."""
     found = Summary(next(iter(results.values())).about.pair, {}, {}, {}, {})
 
-    def add(task: str, name: str, judged: Judged) -> None:
+    def add(task: str, name: str, judged: Judged, settings: Sequence[str]) -> None:
         each, counts = results[task], _draws(results[task])
         right = counts @ judged.right / counts.sum(axis=1)
         size = counts @ judged.bytes / (counts @ each.bytes[each.of("llm")[0]])
         found.samples[task, name] = np.stack([right, size])
-        first, second = (each.settings[n].setting for n in judged.chosen)
-        found.settings[task, name] = first, second
+        found.settings[task, name] = settings[judged.chosen[0]], settings[judged.chosen[1]]
 
     contenders = dict.fromkeys([*METHODS, *(name for pair in ABLATIONS.values() for name in pair)])
     for task, each in results.items():
@@ -169,15 +168,14 @@ def summarise(results: dict[str, Results], shipped: Setting | None = None) -> Su
         found.timed[task] = _timed(each)
         for name in contenders:
             if own := _settings_of(each, name):
-                add(task, name, _judged(each, own))
-        at = MethodSetting(ROUTER, str(shipped))
-        if at in each.settings:
+                add(task, name, *judged([task_of(each, name.removesuffix(PLAIN), own)]), own)
+        if (at := MethodSetting(ROUTER, str(shipped))) in each.settings:
             number = each.settings.index(at)
-            add(task, SHIPPED, Judged((number, number), each.right[number], each.bytes[number]))
+            add(task, SHIPPED, Judged((0, 0), each.right[number], each.bytes[number]), [at.setting])
     graded = [name for name in results if name != GENERAL]
-    if len(graded) > 1:
-        for task, judged in zip(graded, judged_at_one([results[name] for name in graded], ROUTER), strict=False):
-            add(task, START, judged)
+    if len(graded) > 1 and (common := common_settings([results[task] for task in graded], ROUTER)):
+        for task, each in zip(graded, judged([task_of(results[task], ROUTER, common) for task in graded]), strict=True):
+            add(task, START, each, common)
     return found
 
 
@@ -185,19 +183,13 @@ def _draws(results: Results) -> Array:
     return statistics.draws(len(results.questions), seed=zlib.crc32(results.about.task.encode()))
 
 
-def _settings_of(results: Results, name: str) -> list[int]:
-    """The numbers of at most `BUDGET` settings of a method, whose name may end in `PLAIN`."""
+def _settings_of(results: Results, name: str) -> list[str]:
+    """At most `BUDGET` settings of a method, whose name may end in `PLAIN`."""
     own = results.numbers(name.removesuffix(PLAIN))
     if name.endswith(PLAIN):
         own = [n for n in own if not Setting.parse(results.settings[n].setting).acceptance]
-    return [own[n] for n in statistics.spread(results.bytes[own], BUDGET)] if own else []
-
-
-def _judged(results: Results, own: Sequence[int]) -> Judged:
-    slm, llm = (results.right[results.of(each)[0]] for each in ("slm", "llm"))
-    first = statistics.first_half(results.questions)
-    found = statistics.judged(results.right[own], results.bytes[own], slm, llm, first)
-    return found._replace(chosen=(own[found.chosen[0]], own[found.chosen[1]]))
+    spread = statistics.spread(results.bytes[own], BUDGET) if own else []
+    return [results.settings[own[n]].setting for n in spread]
 
 
 def _timed(results: Results) -> list[Timed]:

@@ -49,22 +49,15 @@ class Theme:
 
     In a phrase `{n}` stands for a number with the theme's sign and zeros, `{k}` for a bare one, `{name}` for a person
     and `{thing}` for what is counted.
-
-    Attributes:
-        events: Sentences of the question.
-        steps: How the worked answer names an operation.
-        unit: What follows the result of a step.
-        sign: What precedes every number.
-        zeros: What follows every number of the question and the answer (",000" in stories of thousands).
     """
 
     starts: tuple[str, ...]
-    events: dict[Kind, tuple[str, ...]]
+    events: dict[Kind, tuple[str, ...]]  # sentences of the question
     asks: tuple[str, ...]
-    steps: dict[Kind, str]
-    unit: str = " {thing}"
-    sign: str = ""
-    zeros: str = ""
+    steps: dict[Kind, str]  # how the worked answer names an operation
+    unit: str = " {thing}"  # stands behind the result of a step
+    sign: str = ""  # stands before every number
+    zeros: str = ""  # stand behind every number of the question and the answer (",000" in stories of thousands)
     things: tuple[str, ...] = ("points",)
 
 

@@ -16,7 +16,7 @@ from engine.models.files import filling
 from engine.pair import Pair
 from engine.provenance import command, hardware
 from trainer import TrainerError
-from trainer.continuous_batch import WantedText, write_each
+from trainer.continuous_batch import write_each
 from trainer.tiny.arithmetic import questions
 from trainer.tiny.training import BATCH, MODELS, train_model, train_tokenizer
 
@@ -61,7 +61,7 @@ def evaluate(folder: Path, count: int = 500) -> dict[str, float]:
     tokens = differ = 0
     for role in Role:
         dials = {"policy": role.value, "max_new_tokens": MAX_NEW_TOKENS, "alternatives": int(role is Role.LLM)}
-        texts = [WantedText(build_request(question.question, **dials)) for question in asked]
+        texts = pair.texts([build_request(question.question, **dials) for question in asked])
         for question, row in zip(asked, write_each(pair, texts, ROWS), strict=True):
             right[role] += grade(question, "".join(event.text for event in row.events))
             if role is Role.LLM:

@@ -38,20 +38,13 @@ SYSTEM_MESSAGES = (
 
 @dataclass(frozen=True)
 class TinyModel:
-    """Shape and training of one model of the pair.
+    """Shape and training of one model of the pair."""
 
-    Attributes:
-        hidden: Width of the hidden state.
-        vocabulary: Rows of the embedding, padded beyond the tokenizer's length.
-        rate: Peak learning rate of embeddings, norms and biases.
-        share: Training steps as a share of `--steps`.
-    """
-
-    hidden: int
+    hidden: int  # width of the hidden state
     layers: int
-    vocabulary: int
-    rate: float
-    share: float = 1.0
+    vocabulary: int  # rows of the embedding, padded beyond the tokenizer's length
+    rate: float  # peak learning rate of embeddings, norms and biases
+    share: float = 1.0  # training steps as a share of `--steps`
 
 
 MODELS = {

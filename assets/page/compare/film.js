@@ -1,8 +1,8 @@
 // The race of the texts as a film: painted on a canvas, and recorded by the browser while it plays.
+import { save } from '../lib/dom.js';
 import { coloursOf, LINE, linesOf, MONO, paintLine, SANS, SIZE } from '../lib/paint.js';
 import { counted, percent, seconds } from '../lib/format.js';
 import { LLM } from '../lib/threshold.js';
-import { save } from '../lib/take.js';
 import { AUTHOR, SECONDS, TEXT } from './column.js';
 
 const WIDTH = 1280, HEIGHT = 720, EDGE = 28, GAP = 20, TOP = 142, LINES = 17, MOST_LINES = 400;   // pixels, and lines of a text

@@ -1,13 +1,12 @@
 // The menu Share: hands out the text on the page, and opens a file. Downloads are made here, from what the server says; nothing
 // is written anywhere else.
 import { follow } from '../lib/channel.js';
-import { finder, listen } from '../lib/dom.js';
+import { copy, finder, listen, save } from '../lib/dom.js';
 import { counted } from '../lib/format.js';
 import { openRace } from '../lib/tabs.js';
-import { copy, save } from '../lib/take.js';
-import { startKeep } from './keep.js';
 import { addressOf, LONGEST, pack } from './pack.js';
 import { drawPicture, toBlob } from './picture.js';
+import { startKeep } from './storage.js';
 
 const TYPES = { json: 'application/json', html: 'text/html' };   // of what is saved as it comes
 

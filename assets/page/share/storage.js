@@ -1,5 +1,7 @@
 // What a window keeps over a reload, and over a server that went away. It stays in the browser, in the storage of this window
 // alone; a page that is opened anew begins with nothing.
+import { listen } from '../lib/dom.js';
+
 const FIELDS = 'fields', TEXT = 'text';
 
 export const isReload = () => ['reload', 'back_forward'].includes(performance.getEntriesByType('navigation')[0]?.type);
@@ -50,3 +52,29 @@ export const startKept = () => { if (before[1]) document.dispatchEvent(new Custo
 
 // Whether that text came with the link in the address, which need not be opened again.
 export const keptLink = () => location.hash !== '' && before[1] !== '';
+
+// Has the window keep its fields as they change, and its text as a trace when it has ended, or now and then while it grows.
+
+const REST = 10_000;   // milliseconds between two readings of a text that grows
+const ENDS = ['done', 'stopped', 'failed'];
+
+export const startKeep = ({ element, server }) => {
+  let read = '', due = 0;   // what was read last, when more is due
+
+  const keep = async (asked, key) => {
+    try {
+      const answer = await server.take({ ...asked, kind: 'json' });
+      if (answer && read === key) keepTrace(answer);
+    } catch {
+      if (read === key) read = '';   // the server is away; a later look tries again
+    }
+  };
+
+  listen(element, 'citer-fields', ({ detail }) => keepFields(detail));
+  listen(element, 'citer-shown', ({ detail: { run, row, recorded, state, tokens } }) => {
+    const over = ENDS.includes(state), key = `${run}/${row}/${tokens}/${state}`, now = performance.now();
+    if (!run || recorded || !tokens || key === read || (!over && (state !== 'running' || now < due))) return;
+    [read, due] = [key, now + REST];
+    keep({ run, row }, key);
+  });
+};

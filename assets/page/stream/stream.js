@@ -6,7 +6,6 @@ import { counted, seconds } from '../lib/format.js';
 import { ACCEPTANCE, AUTHOR, LLM, TEXT, THRESHOLD } from '../lib/threshold.js';
 import { startRendered } from '../rendered/rendered.js';
 import { startCard } from './card.js';
-import { differing } from './difference.js';
 import { startPointer } from './pointer.js';
 import { changes, startPreview } from './preview.js';
 import { isDrawnAs, Text } from './text.js';
@@ -144,13 +143,12 @@ export const start = (gradio) => {
     schedule();
   });
 
-  // A text of a sweep, or a recorded one, shown without asking the server; what differs from the text before it is marked.
+  // A text of a sweep, or a recorded one, shown without asking the server.
   listen(element, 'citer-text', ({ detail: { tokens, complete, ...more } }) => {
     const old = text.tokens, differs = tokens.findIndex((token, i) => !sameToken(token, old[i])), kept = differs < 0 ? tokens.length : differs;
-    const first = !text.foreign;
     text.foreign = true;
     text.awaited = false;
-    text.replace(tokens, kept, old.length && !first ? differing(old, tokens) : undefined);
+    text.replace(tokens, kept);
     text.message = { n: '', state: complete ? 'done' : 'running', finish: complete ? 'eos' : null, fixed: true, policy: '', ...more };
     schedule();
   });

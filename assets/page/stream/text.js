@@ -27,7 +27,6 @@ export class Text {
   awaited = false;       // whether another was asked for, of which there is no token yet
   focused = -1;
   pinned = -1;
-  changed = new Set();   // numbers of tokens that a sweep's text before it had not
   #cut = Infinity;       // where it is cut off before the next token is drawn
 
   constructor(box) { this.box = box; }
@@ -46,8 +45,8 @@ export class Text {
   }
 
   // Other tokens, of which the first `kept` are those that are there.
-  replace(tokens, kept, changed = new Set()) {
-    Object.assign(this, { tokens, changed });
+  replace(tokens, kept) {
+    this.tokens = tokens;
     this.#cut = Math.min(this.#cut, kept);
   }
 
@@ -65,8 +64,6 @@ export class Text {
     const last = spans.length - 1;
     spans[last]?.classList.toggle('end', this.isEnd(last));   // the end is no token to a person
     box.classList.toggle('code', /```|^ {4}\S/m.test(this.words));
-    for (const span of box.querySelectorAll('.changed')) span.classList.remove('changed');
-    for (const index of this.changed) spans[index]?.classList.add('changed');
   }
 
   // Takes away what another run or threshold has changed; what stays keeps its place, its focus and its pin.

@@ -1,11 +1,9 @@
 // Tune on my prompts: progress, the curve, one handle on it, and what is taken away. Every text is written with textContent.
 import { openChannel } from '../lib/channel.js';
-import { finder, perFrame, say } from '../lib/dom.js';
+import { copy, finder, make, makeButton, perFrame, say } from '../lib/dom.js';
 import { counted, wholePercent } from '../lib/format.js';
 import { openTab } from '../lib/tabs.js';
-import { copy } from '../lib/take.js';
 import { startPoints } from './chart.js';
-import { PromptList } from './prompt_list.js';
 
 const [THRESHOLD, QUALITY, LOW, HIGH, SHARE, BYTES] = Array(6).keys();   // of a point
 const HARDLY_WORSE = 0.02;   // quality below the large model's that the recommended setting may cost
@@ -27,6 +25,58 @@ export const settingsText = ({ about }, points, at) => {
   const settings = { CITER_POLICY: policyOf(about, points, at), CITER_THRESHOLD: points[at][THRESHOLD], CITER_ACCEPTANCE: acceptance, ...(draft === 'auto' ? {} : { CITER_MAX_DRAFT: draft }) };
   return Object.entries(settings).map((pair) => `${pair.join('=')}\n`).join('');
 };
+
+// What every prompt gave at the measured threshold nearest to the picked one; its text is fetched when it is asked for.
+
+class PromptList {
+  #prompts = [];
+
+  // `textOf(number, at)` resolves to a prompt and its text at a point, or to null.
+  constructor(list, textOf) { Object.assign(this, { list, textOf }); }
+
+  add([number, where, prompt, expected, right, agreement]) {
+    const item = Object.assign(make('li', 'tune-item'), { title: where, value: number }), head = make('div', 'tune-item-head');
+    const mark = make('span', 'tune-mark'), answer = make('span', 'tune-item-expected', expected === null ? '' : `→ ${expected}`);
+    const button = makeButton('', 'text'), text = Object.assign(make('pre', 'tune-text'), { hidden: true, tabIndex: 0 });
+    const one = { number, mark, text, right, agreement, shown: null };   // shown: the point whose text it has
+    head.append(mark, make('span', 'tune-item-prompt', prompt), answer, button);
+    item.append(head, text);
+    button.setAttribute('aria-expanded', 'false');
+    button.addEventListener('click', () => {
+      text.hidden = !text.hidden;
+      button.setAttribute('aria-expanded', String(!text.hidden));
+      one.shown = null;
+      this.#drawText(one);
+    });
+    this.#prompts.push(one);
+    this.list.insertBefore(item, [...this.list.children].find((other) => other.value > number) ?? null);
+  }
+
+  draw(kind, at) {
+    this.at = at;
+    for (const one of this.#prompts) {
+      const right = kind === 'right' ? one.right?.[at] : undefined, same = `${wholePercent(one.agreement[at])} as the large model`;
+      one.mark.textContent = right === undefined ? same : right ? '✓ right' : '✗ wrong';
+      one.mark.classList.toggle('wrong', right === false);
+      this.#drawText(one);
+    }
+  }
+
+  clear() {
+    this.#prompts = [];
+    this.list.replaceChildren();
+  }
+
+  async #drawText(one) {
+    const { at } = this;
+    if (one.text.hidden || one.shown === at) return;
+    one.shown = at;
+    const answer = await this.textOf(one.number, at);
+    if (one.shown !== at) return;
+    one.text.replaceChildren(...(answer ? [make('span', 'tune-text-prompt', `${answer.prompt}\n\n`), answer.text]
+      : ['This text is not kept any more.']));
+  }
+}
 
 export const start = (gradio) => {
   const { element, props, server } = gradio, find = finder(element), sayAt = (name, text) => say(find(`.tune-${name}`), text);

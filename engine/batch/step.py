@@ -1,0 +1,164 @@
+"""One step of a batch: what the models say at the end of each slot's text, and what happens to each text there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from engine.batch.text import Text
+from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict
+from engine.model.logits import Certainty
+from engine.policy import Policy, State
+from engine.request import Forced
+from engine.setting import Setting
+
+
+@dataclass(eq=False)
+class Slot:
+    """One slot of the KV caches in one step, and what the models say at the end of its text.
+
+    Attributes:
+        number: Its row in the KV caches.
+        tokens: The text that all texts in the slot are so far.
+        starts: Tokens that each model had read before the step.
+        hidden, logits: Per model that was asked: [d] and [vocabulary].
+        certainty: The SLM's, where a policy looks at its logits.
+        elapsed: Seconds of the steps in which its texts waited for the next token.
+        put_off: Whether more is to be read than this step may, so that its texts are written in a later one.
+    """
+
+    number: int
+    tokens: list[int]
+    starts: dict[Role, int]
+    steps: list[Step] = field(default_factory=list)
+    hidden: dict[Role, torch.Tensor] = field(default_factory=dict)
+    logits: dict[Role, torch.Tensor] = field(default_factory=dict)
+    certainty: Certainty | None = None
+    elapsed: float = 0.0
+    put_off: bool = False
+
+    @property
+    def wants_alternatives(self) -> bool:
+        """Whether any of its texts asks for both models' candidates."""
+        return any(step.text.request.alternatives for step in self.steps)
+
+    @property
+    def judges(self) -> bool:
+        """Whether the LLM's choices at what it reads are wanted, for any of its texts."""
+        return any(step.judges for step in self.steps)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many of its tokens are the prompt."""
+        return self.steps[0].text.prompt_tokens
+
+    def likeliest(self, role: Role) -> int | None:
+        """A model's highest token, where it has been looked for already."""
+        return self.certainty.likeliest if self.certainty and role is Role.SLM else None
+
+
+@dataclass(eq=False)
+class Step:
+    """One text in one step, while its next token is being decided.
+
+    Attributes:
+        setting: In force.
+        forced: What a person decided here instead of the policy.
+        judges: Whether the LLM's choices are wanted: this text has a draft, or may get one.
+        alone: Whether the SLM writes alone, because the LLM's server is gone; drafts then stay unread.
+        rereads: Whether the LLM reads the whole text again to verify a draft.
+        drafted: Whether the SLM wrote a token at the end of the slot's text; the LLM may have taken it back since.
+        asked: Whether the LLM was asked for the sake of this text.
+        said: Characters that became certain with the token written.
+        probability: What its author gave the token, where candidates are recorded.
+        verdicts: On drafts that are kept.
+        taken_back: The events of drafts that are not.
+        alternatives, entropy, revealed: What became known of the models' candidates, for this position and for earlier
+            ones; entropy in bits.
+    """
+
+    text: Text
+    slot: Slot
+    setting: Setting
+    forced: Forced | None = None
+    judges: bool = False
+    alone: bool = False
+    rereads: bool = False
+    role: Role = Role.SLM
+    score: float | None = None
+    said: str = ""
+    drafted: bool = False
+    asked: bool = False
+    probability: float | None = None
+    verdicts: list[Verdict] = field(default_factory=list)
+    taken_back: list[TokenEvent] = field(default_factory=list)
+    alternatives: dict[Role, tuple[Alternative, ...]] = field(default_factory=dict)
+    entropy: dict[Role, float] = field(default_factory=dict)
+    revealed: list[Revealed] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        text = self.text
+        self._before: dict[str, Any] = {name: getattr(text, name) for name in _CHANGED}
+        self._before["kept"] = {score: [*counts] for score, counts in text.kept.items()}
+        self._length = len(text.tokens)
+
+    @property
+    def judged(self) -> bool:
+        """Whether the LLM's verdict decides about the token that the SLM drafted in this step."""
+        return self.drafted and self.forced is None and self.setting.acceptance > 0
+
+    def undo(self) -> None:
+        """Makes the text what it was before the step."""
+        text = self.text
+        written = text.tokens is not self._before["tokens"] or len(text.tokens) > self._length
+        vars(text).update(self._before)
+        del text.tokens[self._length :]
+        text.choices = {place: choice for place, choice in text.choices.items() if place < text.position}
+        if written:
+            text.decoder = None
+
+
+_CHANGED = ("tokens", "events", "choices", "read", "settled", "called", "finish_reason", "prompt_hidden")
+"""What a step changes of a text, beside `kept`. Lists are added to at their end, or replaced."""
+
+
+def going(steps: Iterable[Step]) -> list[Step]:
+    """Those that are not put off."""
+    return [step for step in steps if not step.slot.put_off]
+
+
+def slots_of(steps: Iterable[Step]) -> list[Slot]:
+    """The slots of some steps, each once."""
+    return list(dict.fromkeys(step.slot for step in steps))
+
+
+def side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Some tensors as the rows of one; a single one is not copied."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack([*tensors])
+
+
+def state_of(policy: Policy, steps: Sequence[Step]) -> State:
+    """One state per step, with what the policy looks at."""
+
+    def stack(tensors: Iterable[torch.Tensor | None]) -> torch.Tensor:
+        return side_by_side([tensor for tensor in tensors if tensor is not None])
+
+    def certainty(slots: Sequence[Slot]) -> torch.Tensor:
+        features = [slot.certainty.features for slot in slots if slot.certainty]
+        return torch.tensor(features, dtype=torch.float32, device=slots[0].logits[Role.SLM].device)
+
+    def agree(slot: Slot) -> bool:
+        return int(slot.logits[Role.SLM].argmax()) == int(slot.logits[Role.LLM].argmax())
+
+    per_token = policy.needs_state and not policy.by_prompt
+    return State(
+        seeds=[step.text.request.seed for step in steps],
+        positions=[step.text.position for step in steps],
+        hidden=stack(step.slot.hidden[Role.SLM] for step in steps) if per_token else None,
+        logit_features=certainty([step.slot for step in steps]) if policy.needs_logits else None,
+        agree=torch.tensor([agree(step.slot) for step in steps]) if policy.sees_llm else None,
+        prompt_hidden=stack(step.text.prompt_hidden for step in steps) if policy.by_prompt else None,
+    )

@@ -1,0 +1,172 @@
+"""Each attack alone beside honest visitors, as `make soak-attacks`: what it takes from them.
+
+Every attack has a page of its own: first only honest visitors come, then the same beside attackers who do nothing else.
+It holds if no honest text is lost, nobody is refused for longer than 5 s on end, and a first token takes at most five
+times as long. What was measured is kept line by line (`--results`), so a run that is broken off goes on where it was.
+`--write` puts the table into docs/reliability.md. Ends with status 1 if an attack did not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engine.bench.markdown import filled, table
+from engine.guard.server import raise_descriptors
+from engine.provenance import ROOT, hardware, revision
+from tools.soak.attackers import damaged_traces
+from tools.soak.page import Served
+from tools.soak.stage import check_log, check_rows, honest, one_text, page, say, side_by_side
+from tools.soak.strangler import Strangler
+from tools.soak.tally import REFUSED_FOR, SLOWER, Tally, clock
+from tools.soak.visitors import Texts
+
+PAGE = ROOT / "docs" / "reliability.md"
+_FIRST = ("first token, by the feed", "first token, by a program")
+_TRACES = 50  # mutated ones that attackers draw from
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one attack did.
+
+    Attributes:
+        minutes: How long it went on.
+        texts: Honest texts that were asked for.
+        lost: Texts and other things that were lost, and harm that the attack did.
+        refused: The longest time in which an honest visitor was refused on end, in seconds.
+        quiet, under: The median time to an honest first token, in seconds; None without any.
+        first_loss: The first thing that was lost.
+    """
+
+    attack: str
+    minutes: float
+    texts: int
+    lost: int
+    refused: float
+    quiet: float | None
+    under: float | None
+    first_loss: str
+    revision: str
+
+    @property
+    def slower(self) -> float | None:
+        """How many times as long a first token took."""
+        return self.under / self.quiet if self.under and self.quiet else None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is within all bounds."""
+        return not self.lost and self.refused <= REFUSED_FOR and self.slower is not None and self.slower <= SLOWER
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the attacks that were not measured yet, and prints the table; 1 if one does not hold."""
+    options = _parser().parse_args(arguments)
+    raise_descriptors()  # for thousands of silent connections
+    nobody = Strangler(Served("http://localhost/", {}, (), 0), Tally(), {}, [], "", 0, 0)
+    names = [what for what, _ in nobody.alone() if options.only in what]
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    there = _read(options.results, options.minutes)
+    for number, what in enumerate(names, 1):
+        if what not in there:
+            say(f"{number} of {len(names)}: {what}")
+            there[what] = measured = measure(what, options)
+            with options.results.open("a", encoding="utf-8") as results:
+                results.write(json.dumps(asdict(measured)) + "\n")
+    found = [there[what] for what in names]
+    text = report(found, options)
+    print(text)
+    if options.write:
+        PAGE.write_text(filled(PAGE.read_text("utf-8"), "attacks", text, PAGE), encoding="utf-8")
+    return int(not all(each.holds for each in found))
+
+
+def measure(what: str, options: argparse.Namespace) -> Measured:
+    """One attack, on a page of its own."""
+    marker, texts = f"plugh{options.seed:x}xyzzy", Texts()
+    quiet, under, attacks, after = Tally(), Tally(), Tally(), Tally()
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        log = Path(folder) / "log"
+        with page(options.app, log) as (url, _):
+            served = Served.read(url)
+            trace = one_text(served, after, marker, "a first text") or {}
+            traces = damaged_traces(trace, _TRACES, options.seed)
+            sides = options, served, texts, marker
+            side_by_side(honest(*sides, quiet, 0), [], clock(60 * options.quiet))
+            numbers = range(options.attackers)
+            attackers = [Strangler(served, attacks, trace, traces, marker, n, options.seed, what) for n in numbers]
+            visitors = honest(*sides, under, options.visitors + options.programs)
+            side_by_side(visitors, attackers, clock(60 * options.minutes))
+            one_text(served, after, marker, "a text when all is over")
+            check_rows(served, after)
+        check_log(log, marker, after)
+    parts = (quiet, under, attacks, after)
+    return Measured(
+        what,
+        options.minutes,
+        sum(row.tried for name, row in under.rows.items() if name.startswith("texts")),
+        sum(part.losses for part in parts),
+        max(under.times["refused on end"], default=0.0),
+        _median(quiet),
+        _median(under),
+        next((loss for part in parts for loss in part.first.values()), ""),
+        revision(),
+    )
+
+
+def report(found: Sequence[Measured], options: argparse.Namespace) -> str:
+    """The table as Markdown."""
+    rows = []
+    for each in found:
+        slower = "–" if each.slower is None else f"{each.slower:.1f} ×"
+        times = [f"{seconds:.2f} s" if seconds else "–" for seconds in (each.quiet, each.under)]
+        lost = f"{each.lost}{f': {each.first_loss[:80]}' if each.first_loss else ''}"
+        holds = "yes" if each.holds else "**no**"
+        rows.append([each.attack, f"{each.texts}", lost, f"{each.refused:.1f} s", *times, slower, holds])
+    head = ["attack", "honest texts", "lost", "longest refusal", "first token, quiet", "under attack", "", "holds"]
+    held = sum(each.holds for each in found)
+    said = f"{held} of {len(found)} attacks held. Each went on for {options.minutes:g} minutes by {options.attackers} "
+    said += f"attackers beside {options.visitors} visitors and {options.programs} programs, after {options.quiet:g} "
+    said += "quiet minutes. Bounds: nothing lost, no refusal longer than 5 s, a first token at most five times as long."
+    command = f"`make soak-attacks MINUTES={options.minutes:g}`"
+    revisions = ", ".join(sorted({each.revision for each in found}))
+    return f"{said}\n\n{table(head, rows)}\n\n{command}, revision {revisions}, {hardware()}."
+
+
+def _median(tally: Tally) -> float | None:
+    seconds = [each for what in _FIRST for each in tally.times[what]]
+    return statistics.median(seconds) if seconds else None
+
+
+def _read(path: Path, minutes: float) -> dict[str, Measured]:
+    if not path.exists():
+        return {}
+    lines = path.read_text("utf-8").splitlines()
+    return {each.attack: each for each in (Measured(**json.loads(line)) for line in lines) if each.minutes == minutes}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=3, help="of each attack")
+    parser.add_argument("--quiet", type=float, default=1, help="minutes before it, without attackers")
+    parser.add_argument("--visitors", type=int, default=20, help="honest ones")
+    parser.add_argument("--programs", type=int, default=4, help="honest ones that ask /v1, beside the visitors")
+    parser.add_argument("--attackers", type=int, default=4, help="who do the same attack")
+    parser.add_argument("--only", default="", metavar="WORDS", help="attacks whose names have these words")
+    parser.add_argument("--results", type=Path, default=ROOT / ".soak" / "attacks.jsonl", help="kept between runs")
+    parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
+    parser.add_argument("--app", type=Path, default=ROOT / "app.py", help="the page's program")
+    parser.set_defaults(browsers=0)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
