@@ -105,7 +105,7 @@ def run(
     asked, limit = questions_of(recipe, report), recipe.max_new_tokens
     by_llm, by_slm, labels = (folder / name for name in ("answers-llm", "answers-slm", "labels-llm"))
     answer(pair, Role.LLM, asked.labelled, by_llm, limit, report)
-    answer(pair, Role.SLM, asked.labelled[: recipe.query_questions], by_slm, limit, report)
+    answer(pair, Role.SLM, asked.labelled, by_slm, limit, report)  # which a query router learns from
     # With the LLM's log-probabilities, which a Co-LLM router learns from.
     label(pair, asked.labelled, labels, load_answers(by_llm, Role.LLM), report=report)
     slm_right = are_right(load_answers(by_slm, Role.SLM), asked.labelled)

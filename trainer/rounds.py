@@ -56,8 +56,8 @@ def make_rounds(
         name, tried = f"citer-r{number}", folder / f"validation-{number}"
         rolled_out, out = folder / f"rollouts-{number}", folder / "routers" / name
         roll_out(pair, questions, labels, rolled_out, rollouts, router, report)
-        about = {"command": command("trainer"), "round_number": number}
-        router = fit(labels, out, fitting, recipe.description, rolled_out, report, **about)
+        about = recipe.description, rolled_out, report
+        router = fit(labels, out, fitting, *about, command=command("trainer"), round_number=number)
         own = method(name, {"folder": str(out), "shares": SHARES}, held_out_tokens(labels))
         methods = [method("slm", {}), method("llm", {}), own]
         evaluate(pair, validation, methods, tried, "validation", rollouts.max_new_tokens, report)

@@ -82,8 +82,7 @@ class Recipe(Options):
     task: str  # name of the questions, in results and file names
     train: Words = ()  # files, or names of benchmarks; if empty the task is one
     dev: Words = ()  # the same for questions that are only evaluated on
-    train_questions: Count  # answered by the LLM and labelled
-    query_questions: Number  # of those, answered by the SLM, too, which the query router needs
+    train_questions: Count  # answered by both models and labelled
     validation_questions: Count  # beyond those, to compare rounds on
     dev_questions: Count
     rounds: Count
@@ -132,7 +131,6 @@ def recipe_for(pair: str, task: str | None, data: Sequence[str] = (), **changes:
     task = task or Path([*data, *changes.get("train", ())][0]).stem
     counts = _counts_for(count_in_files(data)) if data else _COUNTS
     values = {"rounds": 2, "budget": 4, "max_new_tokens": 256, "train": data, "dev": data, **counts, **changes}
-    values["query_questions"] = values["train_questions"]
     return Recipe(preset=pair, task=task, router=f"{pair}-{task}" if known else pair, description=task, **values), True
 
 

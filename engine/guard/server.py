@@ -73,7 +73,6 @@ class Connection(HttpToolsProtocol):
 
     idle: OrderedDict[Connection, None]
     most: int
-    _timer: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
     _head = _chunks = 0
     _in_head = False
@@ -88,23 +87,21 @@ class Connection(HttpToolsProtocol):
                 return
             oldest, _ = self.idle.popitem(last=False)
             oldest.transport.abort()
-        self._wait_for_head()
+        self.idle[self] = None
+        self.timeout_keep_alive = HEAD_SECONDS  # uvicorn starts the same timer after each response
+        self.timeout_keep_alive_task = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._busy()
-        _cancel(self._stalled)
+        self._end_stall()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         super().data_received(data)
-        if self.transport.is_closing():
-            return
-        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._wait_for_head()
         self._head = self._head + len(data) if self._in_head else 0
-        if self._head > MOST_HEAD:
+        if self._head > MOST_HEAD and not self.transport.is_closing():
             self.send_400_response(f"The head of a request may have {MOST_HEAD} bytes.")
 
     def on_message_begin(self) -> None:
@@ -125,7 +122,7 @@ class Connection(HttpToolsProtocol):
             raise ValueError("too many chunks")
 
     def on_response_complete(self) -> None:
-        """See `HttpToolsProtocol`, which lets an idle connection stay for `timeout_keep_alive`."""
+        """See `HttpToolsProtocol`."""
         super().on_response_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
             self.idle[self] = None
@@ -137,19 +134,16 @@ class Connection(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
-        _cancel(self._stalled)
+        self._end_stall()
         super().resume_writing()
 
-    def _wait_for_head(self) -> None:
-        self.idle[self] = None
-        self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+    def _unset_keepalive_if_required(self) -> None:
+        """Does nothing: uvicorn stops the timer at the first byte of a head, and here it runs until the last."""
 
     def _busy(self) -> None:
-        _cancel(self._timer)
-        self._timer = None
+        super()._unset_keepalive_if_required()
         self.idle.pop(self, None)
 
-
-def _cancel(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
+    def _end_stall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()

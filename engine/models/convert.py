@@ -118,7 +118,7 @@ def _convert_tokenizer(model: ModelFiles, folder: Path) -> str:
     """Writes the tokenizer without the padding entries of GGUF files; returns its fingerprint."""
     from transformers import AutoTokenizer
 
-    model.tokenizer().save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
     stored = folder / "tokenizer.json"
     data = json.loads(stored.read_text(encoding="utf-8"))
     vocabulary = data["model"]["vocab"]

@@ -115,12 +115,12 @@ class GgufFile:
         return tensor.to(dtype)
 
     def tokenizer(self) -> Any:
-        """The tokenizer; a WeightsError if the file has none that transformers reads."""
+        """The tokenizer, once; a WeightsError if the file has none that transformers reads."""
         import gguf
         from transformers import AutoTokenizer
 
         parsed: Any = gguf
-        known, self._reader = self._reader or _reader(self._path), None  # hundreds of megabytes for a real vocabulary
+        known, self._reader = self._reader, None  # hundreds of megabytes for a real vocabulary
         reader, parsed.GGUFReader = parsed.GGUFReader, lambda *_: known  # else the file is parsed twice more
         try:
             name = self._path.name

@@ -57,15 +57,6 @@ class LoadedPair:
     slm_name: str
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """One model, the fingerprint of its tokenizer, and what reads that."""
-
-    model: Any
-    fingerprint: str
-    tokenizer: Callable[[], Any]
-
-
 def load_models(
     preset: Preset, settings: Settings, progress: ProgressCallback | None = None, with_llm: bool = True
 ) -> LoadedPair:
@@ -87,16 +78,17 @@ def load_models(
         if not missing:  # it takes a second, and transformers does not bear to be imported by two threads at once
             aside.submit(import_module, "transformers.models.auto.tokenization_auto")
         loaded = [_load(model, settings, layout, device, progress) for model in models]
-    tokenizer = loaded[0].tokenizer()
-    for model, read in zip(models, loaded, strict=True):
-        if read.fingerprint != loaded[0].fingerprint:
-            check_same_tokenizer(models[0].title, tokenizer, model.title, read.tokenizer())
-        _check_rows(model.title, read.model, tokenizer)
+    (slm, fingerprint), tokenizer = loaded[0], _tokenizer(models[0], settings, layout, progress)
+    for files, (model, other) in zip(models, loaded, strict=True):
+        if other != fingerprint:
+            theirs = _tokenizer(files, settings, layout, progress)
+            check_same_tokenizer(models[0].title, tokenizer, files.title, theirs)
+        _check_rows(files.title, model, tokenizer)
     return LoadedPair(
-        loaded[0].model,
-        loaded[1].model if with_llm else None,
+        slm,
+        loaded[1][0] if with_llm else None,
         tokenizer,
-        loaded[0].fingerprint,
+        fingerprint,
         store.form(layout),
         "" if preset.name in PRESETS else " ".join(model.base for model in models),
         models[0].title,
@@ -162,7 +154,7 @@ def _compare(models: Sequence[ModelFiles]) -> None:
     """Refuses two models whose tokenizers differ, where that can be seen before anything large is fetched."""
     slm, llm = models[0], models[-1]
     if slm.folder and llm.folder and slm.folder != llm.folder:
-        check_same_tokenizer(slm.title, slm.tokenizer(), llm.title, llm.tokenizer())
+        check_same_tokenizer(slm.title, slm.tokenizer, llm.title, llm.tokenizer)
 
 
 def _check_rows(title: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -176,20 +168,24 @@ def _check_rows(title: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> N
 
 def _load(
     model: ModelFiles, settings: Settings, layout: str, device: torch.device, progress: ProgressCallback | None
-) -> _Loaded:
-    if layout == store.FP32:
-        say(progress, f"loading {model.title}")
-        tokenizer, dense = model.tokenizer(), store.dense(*model.open(), torch.float32)
-        return _Loaded(dense.to(device), tokenizer_fingerprint(tokenizer), lambda: tokenizer)
+) -> tuple[Any, str]:
+    """A model, and its tokenizer's fingerprint, for which a converted model's tokenizer need not be read."""
 
     def load(folder: Path) -> tuple[Any, str]:
         say(progress, f"loading {model.title}")
         loaded = store.load(folder / store.WEIGHTS, read_json(folder / CONFIG), layout, device)
-        return loaded, read_json(folder / MANIFEST).get("tokenizer")
+        return loaded, str(read_json(folder / MANIFEST).get("tokenizer"))
 
-    loaded, fingerprint = _from_folder(model, settings, layout, progress, load)
-    read = partial(read_tokenizer, model.title)
-    return _Loaded(loaded, fingerprint, lambda: _from_folder(model, settings, layout, progress, read))
+    if layout != store.FP32:
+        return _from_folder(model, settings, layout, progress, load)
+    say(progress, f"loading {model.title}")
+    return store.dense(*model.open(), torch.float32).to(device), tokenizer_fingerprint(model.tokenizer)
+
+
+def _tokenizer(model: ModelFiles, settings: Settings, layout: str, progress: ProgressCallback | None) -> Any:
+    if layout == store.FP32:
+        return model.tokenizer
+    return _from_folder(model, settings, layout, progress, partial(read_tokenizer, model.title))
 
 
 def _from_folder(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,7 @@ class ModelFiles:
             return int(self.missing * 8 / _BITS)
         return sum(tensor.numel() for tensor in skeleton(self.config).state_dict().values())
 
+    @cached_property
     def tokenizer(self) -> Any:
         """The tokenizer; fetches a GGUF file."""
         return read_tokenizer(self.title, self.folder) if self.folder else self._weights().tokenizer()

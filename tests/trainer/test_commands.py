@@ -75,7 +75,7 @@ SENSELESS = {
     "my task": [*EVALUATE, "--task", "my task"],
     "<b>": [*EVALUATE, "--rules", "<b> < 0.5"],
     "no/such.toml": [*EVALUATE, "--methods", "no/such.toml"],
-    "no/such.json": [*EVALUATE, "--prompts", "no/such.json"],
+    "no/such.json": [*EVALUATE, "--data", "no/such.json"],
     "keep_states 0": ["label", *FEW, "--keep-states", "0", "--out", "OUT"],
 }
 
@@ -168,7 +168,7 @@ def test_answer_label_rollout_fit_evaluate_and_ship_follow_one_another(capsys, t
     }
     assert main(["evaluate", *unseen, *where, "--methods", str(tmp_path / "methods.toml"), *labels]) == 0
     timing = ["--rules", "llm < 0", "confidence < 0.5", "--questions", "1"]
-    assert main(["seconds", *unseen, *where, *timing]) == 0
+    assert main(["evaluate", "--alone", *unseen, *where, *timing]) == 0
     found = load_results(rows)
     assert len(found.of("router")) == 4 and str(rows) in capsys.readouterr().out
     assert (found.seconds > 0).sum(axis=1)[found.of("confidence")[0]] == 1

@@ -20,7 +20,7 @@ from engine.setting import Setting
 from tests.support.fake_labels import quiet
 from trainer import TrainerError
 from trainer.continuous_batch import write
-from trainer.evaluation.evaluate import evaluate, gather, measure_seconds
+from trainer.evaluation.evaluate import evaluate, gather
 from trainer.evaluation.methods import Method, methods_of, read_methods
 from trainer.evaluation.rows import GENERAL, read_rows
 from trainer.evaluation.speculative import as_published
@@ -121,7 +121,7 @@ def test_seconds_are_measured_alone_and_join_the_rows_of_the_same_answers(tiny_p
     methods = methods_of(["llm < 0", "confidence < 0.5"])
     answered(tiny_pair, tmp_path, methods, limit=40)
     started = time.perf_counter()
-    measure_seconds(tiny_pair, QUESTIONS[:2], methods, tmp_path, "arithmetic", 40, quiet)
+    evaluate(tiny_pair, QUESTIONS[:2], methods, tmp_path, "arithmetic", 40, quiet, alone=True)
     spent = time.perf_counter() - started
     found = read_rows(gather(tmp_path, tmp_path))[0]
     timed = [row for row in found if row.seconds is not None]
@@ -130,7 +130,7 @@ def test_seconds_are_measured_alone_and_join_the_rows_of_the_same_answers(tiny_p
     }
     assert 0 < sum(row.seconds or 0 for row in timed) < spent and len(found) == 12
     with pytest.raises(TrainerError, match="llm among"):
-        measure_seconds(tiny_pair, QUESTIONS[:2], methods[1:], tmp_path / "other", "arithmetic", 40, quiet)
+        evaluate(tiny_pair, QUESTIONS[:2], methods[1:], tmp_path / "other", "arithmetic", 40, quiet, alone=True)
 
 
 def test_a_general_prompt_is_right_as_far_as_its_text_is_the_llms(tiny_pair, tmp_path):

@@ -27,7 +27,6 @@ from trainer.fit.labelled_tokens import (
     check_splits,
     held_out_tokens,
     load_tokens,
-    rollouts_by_labels,
     split_of,
 )
 from trainer.labels.labels import labels_about
@@ -130,18 +129,15 @@ def test_one_router_learns_from_several_labels_each_with_its_own_rollouts(tmp_pa
         several.append(write_labels(tmp_path / f"labels-{n}", columns))
     rollouts = [
         # Made from labels with log-probabilities under the LLM, which these may lack.
-        write_rollouts(folder, [rollout(name, 2, n == 0)], labels={**labels_about(several[n]), "run_llm": True})
-        for folder, n, name in ((tmp_path / "of-2", 1, "two-q0000"), (tmp_path / "of-1", 0, "q0000"))
+        write_rollouts(tmp_path / f"of-{n}", [rollout(name, 2, n == 0)], labels={**labels_about(own), "run_llm": True})
+        for n, (own, name) in enumerate(zip(several, ("q0000", "two-q0000", "plain-q0000"), strict=True))
     ]
-    assert rollouts_by_labels(several, rollouts) == {several[1]: rollouts[0], several[0]: rollouts[1]}
     router = fit(several, tmp_path / "router", replace(SETTINGS, epochs=1), rollouts=rollouts, report=quiet)
-    assert [done["slm_right"] for done in router.card.training["rollouts"]] == [1.0, 0.0]
+    assert [done["slm_right"] for done in router.card.training["rollouts"]] == [1.0, 0.0, 0.0]
     assert sum(router.card.training["questions"].values()) == 300
-    other = write_rollouts(tmp_path / "x", [rollout("q0000", 2, True)])
-    with pytest.raises(TrainerError, match="other labels"):
-        fit(several[:2], tmp_path / "router", SETTINGS, rollouts=[rollouts[0], other])
-    with pytest.raises(TrainerError, match="both"):
-        rollouts_by_labels(several, [rollouts[0], rollouts[0]])
+    for wrong, named in ((rollouts[1::-1], "other labels"), (rollouts[:1], "2 folders of labels and 1 of rollouts")):
+        with pytest.raises(TrainerError, match=named):
+            fit(several[:2], tmp_path / "no", SETTINGS, rollouts=wrong, report=quiet)
     with pytest.raises(TrainerError, match=r"q\d+.* two folders"):
         fit([several[0], several[0]], tmp_path / "router", SETTINGS, report=quiet)
     alien = write_labels(tmp_path / "alien", planted(questions=2), slm="another")

@@ -92,6 +92,10 @@ def test_a_json_file_is_one_list_or_lines_and_bad_items_are_reported_by_number(t
     path.write_text(json.dumps([GOOD, {"id": "2"}, GOOD | {"id": "3"}], indent=2))
     assert [question.id for question in read_jsonl(path, said.append)] == ["1", "3"] and "item 2" in said[0]
     assert len(read_jsonl(rows(path, GOOD, GOOD | {"id": "2"}), pytest.fail)) == 2
+    path.write_text(json.dumps(["Hello", " ", GOOD]))
+    first, _ = read_jsonl(path, said.append)
+    assert (first.id, prompt(first)) == ("rows-0", "Hello")
+    assert len(said) == 2 and "item 2" in said[1] and "no prompt" in said[1]
 
 
 @pytest.mark.parametrize("content", [b"", b"{}\n[]\n", b'{"id": "caf\xe9"}', b'[{"id": 1},', b'"text"'])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 import tempfile
@@ -70,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the attacks that were not measured yet, and prints the table; 1 if one does not hold."""
     options = _parser().parse_args(arguments)
     raise_descriptors()  # for thousands of silent connections
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the page's process ends as well
     nobody = Strangler(Served("http://localhost/", {}, (), 0), Tally(), {}, [], "", 0, 0)
     names = [what for what, _ in nobody.alone() if options.only in what]
     options.results.parent.mkdir(parents=True, exist_ok=True)

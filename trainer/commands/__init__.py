@@ -11,7 +11,6 @@ COMMANDS: dict[str, type[Command]] = {
     "rollout": labels.Rollout,
     "fit": routers.Fit,
     "evaluate": evaluating.Evaluate,
-    "seconds": evaluating.Seconds,
     "ship": results.Ship,
     "report": results.Report,
     "publish": results.Publish,

@@ -22,8 +22,7 @@ class Evaluate(OnQuestions):
 
     split: Literal["train", "dev"] = option("dev", "of a set that has both")
     questions: Count = option(150, "how many", "N")
-    task: str = option("arithmetic", "name of the questions, in results; `free-text` for --prompts")
-    prompts: Paths = option((), "general prompts instead of --data: JSON files with a list of texts each", "FILE")
+    task: str = option("arithmetic", "name of the questions, in results; `free-text` for general prompts")
     methods: Path | None = option(None, "TOML file that lists methods with their settings", "FILE")
     rules: Words = option(
         ("slm < 0", "llm < 0"),
@@ -32,6 +31,7 @@ class Evaluate(OnQuestions):
     )
     labels: Paths = option((), "folders of labels, by which --methods finds thresholds for LLM shares", "FOLDER")
     max_new_tokens: Count = option(256, "of an answer", "N")
+    alone: bool = option(False, "measure seconds: one text at a time, methods taking turns, on an idle machine")
     results: Path = option(RESULTS, "gets <pair>/<task>.parquet")
 
     def run(self) -> None:
@@ -39,7 +39,7 @@ class Evaluate(OnQuestions):
 
         questions, methods = self.wanted()
         pair = self.pair()
-        evaluate(pair, questions, methods, self.out, self.task, self.max_new_tokens)
+        evaluate(pair, questions, methods, self.out, self.task, self.max_new_tokens, alone=self.alone)
         print(gather(self.out, self.results / _folder(pair)))
 
     def wanted(self) -> tuple[list[Question], list[Method]]:
@@ -48,32 +48,16 @@ class Evaluate(OnQuestions):
         from trainer.evaluation.rows import check_task
         from trainer.fit.labelled_tokens import held_out_tokens
         from trainer.questions.apart import check_apart
-        from trainer.questions.sources import read_prompts
 
         check_task(self.task)
-        questions = read_prompts(self.prompts) if self.prompts else self.asked()
+        questions = self.asked()
+        if self.alone and not all(question.answer for question in questions):
+            raise TrainerError("general prompts have no answers to be timed: name other --data")
         tokens = held_out_tokens(*self.labels) if self.labels else None
         if tokens is not None:
             way_out = "routers learned from --labels; give others (--split dev, --offset, or another file)"
             check_apart(tokens.about["texts"], questions, way_out)
         return questions, read_methods(self.methods, tokens) if self.methods else methods_of(self.rules)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seconds(Evaluate):
-    """Measure seconds of a few answers, one text at a time, methods taking turns; on an idle machine."""
-
-    questions: Count = option(20, "how many, the first of those that were evaluated in --out", "N")
-
-    def run(self) -> None:
-        from trainer.evaluation.evaluate import gather, measure_seconds
-
-        if self.prompts:
-            raise TrainerError("--prompts have no answers to be timed: give --data")
-        questions, methods = self.wanted()
-        pair = self.pair()
-        measure_seconds(pair, questions, methods, self.out, self.task, self.max_new_tokens)
-        print(gather(self.out, self.results / _folder(pair)))
 
 
 def _folder(pair: Pair) -> str:

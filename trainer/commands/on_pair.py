@@ -62,8 +62,9 @@ class OnData(OnPair):
 
     data: Words = option(
         ("arithmetic",),
-        "files of JSON lines with id, question, [choices], reference, answer; or csqa, arc-challenge, mmlu-psychology, "
-        "gsm8k, math from the Hub; or arithmetic, the tiny pair's own language. Several are mixed evenly",
+        "files of JSON lines with id, question, [choices], reference, answer, or of a JSON list of general prompts; or "
+        "csqa, arc-challenge, mmlu-psychology, gsm8k, math from the Hub; or arithmetic, the tiny pair's own language. "
+        "Several are mixed evenly",
         "SOURCE",
     )
     split: Literal["train", "dev"] = option("train", "of a set that has both")

@@ -19,7 +19,7 @@ class Fit(FitSettings, Command):
 
     labels: Paths = option(MISSING, "folders that `label` wrote; several are learned from together", "FOLDER")
     rollouts: Paths = option(
-        (), "folders that `rollout` wrote for these labels; without any the shortcut's preferences count", "FOLDER"
+        (), "folders of `rollout`, one for each of --labels, in its order; without any the shortcut decides", "FOLDER"
     )
     out: Path = option(MISSING, "the router's folder, e.g. assets/routers/mine")
     method: Literal["citer", "co-llm", "query"] = option(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -47,65 +47,38 @@ def evaluate(
     task: str,
     max_new_tokens: int,
     report: Report = print,
+    alone: bool = False,
 ) -> None:
     """Answers questions by every method at every setting, into `folder`; resumes where it stopped.
 
-    Each method is a stage of its own, so that others may be added later.
+    Each method is a stage of its own, so that others may be added later. Those that answer `alone` are one stage.
 
     Args:
         questions: None that a router was trained on. Texts to general prompts are compared with the LLM's own.
         folder: Gets `<method>.json` and the shards of each method.
         task: Name of the questions, in results.
         max_new_tokens: An answer that is cut there is graded as it is.
+        alone: Write one text at a time, methods taking turns, on an idle machine. `gather` adds the seconds to the rows
+            of the same answers. The LLM alone, which the others are compared with, is one of the methods.
 
     Raises:
         TrainerError: The folder holds answers to other questions, or by a method of that name at other settings.
         RouterError: A router is not for this pair.
     """
-    check_fits(methods, pair)
-    for each in methods:
-
-        def make(some: Sequence[Question], path: Path, each: Method = each) -> None:
-            _write(path, _answers(pair, some, each, max_new_tokens, report), pair)
-
-        _shards(folder, each.name).run(_made_of(pair, [each], task, max_new_tokens), questions, make, report)
-
-
-def measure_seconds(
-    pair: Pair,
-    questions: Sequence[Question],
-    methods: Sequence[Method],
-    folder: Path,
-    task: str,
-    max_new_tokens: int,
-    report: Report = print,
-) -> None:
-    """Answers few questions alone on an idle machine, methods taking turns; their seconds go into `gather`'s rows.
-
-    Takes what `evaluate` takes; the methods are the LLM alone, which the others are compared with, and others that
-    were evaluated in the same folder. The method that begins differs from question to question.
-
-    Raises:
-        TrainerError: The LLM alone is missing, or the folder holds seconds of other questions or settings.
-    """
-    if "llm" not in {each.name for each in methods}:
+    if alone and "llm" not in {each.name for each in methods}:
         raise TrainerError("seconds are compared with the LLM's alone: list llm among the methods")
     check_fits(methods, pair)
-    settings = [(each, setting) for each in methods for setting in each.settings]
+    for stage, own in {SECONDS: methods}.items() if alone else {each.name: [each] for each in methods}.items():
 
-    def make(some: Sequence[Question], path: Path) -> None:
-        rows = []
-        for question in some:
-            first = zlib.crc32(question.id.encode()) % len(settings)
-            for each, setting in (*settings[first:], *settings[:first]):
-                started = time.perf_counter()
-                decoding = pair.start([_request(question, setting, max_new_tokens)], [each.policy(setting)])
-                decoding.finish()
-                seconds = time.perf_counter() - started
-                rows.append(replace(_row(pair, question, each, setting, decoding.texts[0]), seconds=seconds))
-        _write(path, rows, pair)
+        def make(some: Sequence[Question], path: Path, own: Sequence[Method] = own) -> None:
+            if alone:
+                rows = [row for question in some for row in _timed(pair, question, own, max_new_tokens)]
+            else:
+                rows = _answers(pair, some, own[0], max_new_tokens, report)
+            made = f"{revision()}; {hardware()}; {pair.quantisation}"
+            tables.write_rows(path, ({**asdict(row), "made": made} for row in rows), SCHEMA)
 
-    _shards(folder, SECONDS).run(_made_of(pair, methods, task, max_new_tokens), questions, make, report)
+        _shards(folder, stage).run(_made_of(pair, own, task, max_new_tokens), questions, make, report)
 
 
 def gather(folder: Path, out: Path) -> Path:
@@ -163,6 +136,18 @@ def _answers(
     return rows
 
 
+def _timed(pair: Pair, question: Question, methods: Sequence[Method], max_new_tokens: int) -> Iterator[Row]:
+    """The rows of a question with their seconds. The setting that begins differs from question to question."""
+    settings = [(each, setting) for each in methods for setting in each.settings]
+    first = zlib.crc32(question.id.encode()) % len(settings)
+    for each, setting in (*settings[first:], *settings[:first]):
+        started = time.perf_counter()
+        decoding = pair.start([_request(question, setting, max_new_tokens)], [each.policy(setting)])
+        decoding.finish()
+        seconds = time.perf_counter() - started
+        yield replace(_row(pair, question, each, setting, decoding.texts[0]), seconds=seconds)
+
+
 def _request(question: Question, setting: Setting, max_new_tokens: int) -> Request:
     """The engine's request. The policy is passed beside it, since a request may not name each of them."""
     return Request(
@@ -206,11 +191,6 @@ def _row(
         text=text,
         made="",
     )
-
-
-def _write(path: Path, rows: Sequence[Row], pair: Pair) -> None:
-    made = f"{revision()}; {hardware()}; {pair.quantisation}"
-    tables.write_rows(path, ({**asdict(row), "made": made} for row in rows), SCHEMA)
 
 
 def _read(path: Path) -> list[Row]:

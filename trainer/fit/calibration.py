@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from engine.router import RouterNetwork
+from trainer.fit.gradient_loop import minimise
 
 BINS = 10
 
@@ -18,7 +19,7 @@ def platt(logits: np.ndarray, preferences: np.ndarray, weights: np.ndarray) -> t
     """Slope and bias with which logits have the least cross-entropy: temperature scaling with a bias (Platt, 1999).
 
     The targets are Platt's, a little inside 0 and 1: the slope would otherwise grow without end where the preferences
-    can be told apart without a mistake. L-BFGS in float64 minimises a convex function of two numbers.
+    can be told apart without a mistake.
     """
     ones = float((preferences == 1).sum())
     zeros = len(preferences) - ones
@@ -26,15 +27,8 @@ def platt(logits: np.ndarray, preferences: np.ndarray, weights: np.ndarray) -> t
     z = torch.from_numpy(np.asarray(logits, dtype=np.float64))
     shares = torch.from_numpy(np.asarray(weights, dtype=np.float64) / np.sum(weights))
     line = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([line], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        optimiser.zero_grad()
-        value = nn.functional.binary_cross_entropy_with_logits(line[0] * z + line[1], targets, shares, reduction="sum")
-        value.backward()
-        return value
-
-    optimiser.step(loss)
+    entropy = nn.functional.binary_cross_entropy_with_logits
+    minimise([line], lambda: entropy(line[0] * z + line[1], targets, shares, reduction="sum"))
     slope, bias = line.detach().tolist()
     return slope, bias
 
@@ -48,12 +42,6 @@ def fold_into(network: RouterNetwork, slope: float, bias: float) -> None:
         part.weight.mul_(slope)
         part.bias.mul_(slope)
     last.bias.add_(bias)
-
-
-def cross_entropy(logits: np.ndarray, preferences: np.ndarray, weights: np.ndarray) -> float:
-    """Weighted mean cross-entropy in nats, in float64."""
-    z = np.asarray(logits, dtype=np.float64)
-    return float(np.average(np.logaddexp(0, z) - preferences * z, weights=weights))
 
 
 def calibration_error(scores: np.ndarray, preferences: np.ndarray, weights: np.ndarray) -> float:

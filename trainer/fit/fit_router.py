@@ -27,7 +27,7 @@ from trainer import Report, TrainerError
 from trainer.fit import calibration
 from trainer.fit.card import write_card
 from trainer.fit.gradient_loop import Examples, logits_of, train
-from trainer.fit.labelled_tokens import SPLITS, LabelledTokens, evened, join, load_tokens, rollouts_by_labels, split_of
+from trainer.fit.labelled_tokens import SPLITS, LabelledTokens, evened, join, load_tokens, split_of
 from trainer.labels.labels import labels_about
 from trainer.labels.rollouts import rollouts_about
 from trainer.settings import FitSettings
@@ -54,8 +54,8 @@ def fit(
 
     Args:
         labels: Written by `trainer.labels.labels`; several folders are learned from together.
-        rollouts: Written by `trainer.labels.rollouts` for these labels, in any order; labels without any are learned
-            from by the shortcut alone.
+        rollouts: Written by `trainer.labels.rollouts`, one folder for each of labels, in the same order. Without any
+            the shortcut decides alone.
         round_number: Which round of rollouts, for the card.
 
     Raises:
@@ -63,10 +63,14 @@ def fit(
     """
     folders = [labels] if isinstance(labels, Path) else labels
     rollouts = [rollouts] if isinstance(rollouts, Path) else rollouts
-    owned = rollouts_by_labels(folders, rollouts)
+    if rollouts and len(rollouts) != len(folders):
+        raise TrainerError(
+            f"{len(folders)} folders of labels and {len(rollouts)} of rollouts: give one for each, in the same order"
+        )
 
     def learn() -> Learned:
-        parts = [load_tokens(folder, owned.get(folder), settings.cost_weight) for folder in folders]
+        pairs = zip(folders, rollouts or [None] * len(folders), strict=True)
+        parts = [load_tokens(*pair, settings.cost_weight) for pair in pairs]
         return learn_preferences(join(evened(parts) if settings.even else parts), settings, report)
 
     stated = {"method": "citer" if rollouts else "citer-shortcut", "round": round_number, "command": command}
@@ -77,7 +81,7 @@ def fit(
 def fit_once(
     out: Path,
     settings: FitSettings,
-    sources: Iterable[Iterable[Mapping[str, Any]]],
+    sources: Iterable[Iterable[Any]],
     learn: Callable[[], Learned],
     stated: Mapping[str, Any],
     description: str,
@@ -169,7 +173,6 @@ def _metrics(network: RouterNetwork, decided: LabelledTokens, with_logits: bool)
     found = {
         "auc": calibration.auc(logits, wanted, weights),
         "auc_top_probability": calibration.auc(decided.logit_features[:, 0], wanted, weights),
-        "loss": calibration.cross_entropy(logits, wanted, weights),
         "preferred_slm": float(np.average(wanted, weights=weights)),
         "ece": calibration.calibration_error(_sigmoid(logits), wanted, weights),
     }

@@ -19,7 +19,7 @@ import torch
 from engine import Role
 from trainer import TrainerError
 from trainer.labels.labels import labels_about, read_labels, read_states
-from trainer.labels.rollouts import Rollout, load_rollouts, rollouts_about
+from trainer.labels.rollouts import Rollout, load_rollouts
 from trainer.preference import PREFERENCES, Case, rollout_preference
 
 CHUNK = 8192  # tokens scored at once: 30 MB of float32 for a hidden state of 896
@@ -164,26 +164,6 @@ def join(parts: Sequence[LabelledTokens]) -> LabelledTokens:
         about={**first.about, "data": data, "texts": texts},
         rollouts=tuple(done for each in parts for done in each.rollouts),
     )
-
-
-def rollouts_by_labels(labels: Sequence[Path], rollouts: Sequence[Path]) -> dict[Path, Path]:
-    """Which folder of rollouts belongs to which of labels; a TrainerError for rollouts of none, or two of the same.
-
-    Of one folder each, `load_tokens` checks whether they belong together.
-    """
-    if len(labels) == len(rollouts) == 1:
-        return dict(zip(labels, rollouts, strict=True))
-    about = {folder: labels_about(folder) for folder in labels}
-    owned: dict[Path, Path] = {}
-    for folder in rollouts:
-        settings = {"labels": {}, **rollouts_about(folder)}
-        owner = next((each for each in labels if _same_labels(about[each], settings)), None)
-        if owner is None:
-            raise TrainerError(f"{folder} was rolled out from other labels: name the folder of its labels as well")
-        if owner in owned:
-            raise TrainerError(f"{folder} and {owned[owner]} were both rolled out from {owner}: take one of them")
-        owned[owner] = folder
-    return owned
 
 
 def held_out_tokens(*labels: Path) -> LabelledTokens:

@@ -74,7 +74,7 @@ def read_rows(rows: Iterable[tuple[str, Any]], name: str, report: Report) -> lis
         try:
             if isinstance(row, Exception):
                 raise row
-            question = question_of(row)
+            question = row if isinstance(row, Question) else question_of(row)
             if question.id in questions:
                 raise ValueError(f"the id {question.id!r} is taken by an earlier row")
             questions[question.id] = question
@@ -83,6 +83,12 @@ def read_rows(rows: Iterable[tuple[str, Any]], name: str, report: Report) -> lis
     if not questions:
         raise TrainerError(f"{name} has no usable row: give UTF-8 with one JSON object per line, with {FIELDS}")
     return list(questions.values())
+
+
+def general_prompt(name: str, text: str) -> Question | ValueError:
+    """A text as a question that has no answer; the reason where it is none."""
+    fits = text.strip() and len(text) <= MAX_CHARACTERS and not _NO_TEXT.search(text)
+    return Question(name, text, "", "") if fits else ValueError(f"no prompt of 1 to {MAX_CHARACTERS:,} characters")
 
 
 def question_of(row: Any) -> Question:

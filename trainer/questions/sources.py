@@ -8,19 +8,14 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from trainer import Report, TrainerError
-from trainer.json_files import read_json
 from trainer.questions import benchmarks
-from trainer.questions.question import ARITHMETIC, FIELDS, MAX_CHARACTERS, Question, Split, read_rows
+from trainer.questions.question import ARITHMETIC, FIELDS, Question, Split, general_prompt, read_rows
 from trainer.tiny.arithmetic import questions
 
 FURTHEST = 20_000  # questions among which those of some ids are looked for: arithmetic has no last one
-_Prompt = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
-_Prompts = Annotated[list[_Prompt], Field(min_length=1, max_length=10_000)]
 
 
 def load_questions(
@@ -79,7 +74,7 @@ def named_questions(sources: Sequence[str], ids: Collection[str], split: Split =
 
 
 def read_jsonl(path: Path, report: Report = print) -> list[Question]:
-    """Reads one row per line, as `question_of` takes them; a file named .json may also be one list of rows.
+    """Reads one row per line, as `question_of` takes them; a file named .json may also be a list of rows or prompts.
 
     Each row that is skipped is reported as `path:line: skipped: reason`, or with its number in the list.
 
@@ -91,21 +86,6 @@ def read_jsonl(path: Path, report: Report = print) -> list[Question]:
     except OSError as error:
         raise TrainerError(f"{path} cannot be read: {error}. Give a UTF-8 file of JSON lines with {FIELDS}") from error
     return read_rows(_rows(path, content), str(path), report)
-
-
-def read_prompts(paths: Sequence[Path]) -> list[Question]:
-    """General prompts, which have no answer, from JSON files that are lists of texts; named by file and place.
-
-    A TrainerError for a file of another form, or two files of one name.
-    """
-    found: dict[str, Question] = {}
-    for path in paths:
-        for number, text in enumerate(read_json(path, _Prompts, "give a JSON list of texts")):
-            name = f"{path.stem}-{number}"
-            if name in found:
-                raise TrainerError(f"{path}: another file is called {path.stem!r}, too; prompts are kept by that name")
-            found[name] = Question(name, text, "", "")
-    return list(found.values())
 
 
 def is_file(source: str) -> bool:
@@ -132,12 +112,17 @@ def _load(source: str, count: int, split: Split, report: Report) -> list[Questio
 
 
 def _rows(path: Path, content: bytes) -> Iterator[tuple[str, Any]]:
-    """Each row of a file and where it stands; of a row that is not UTF-8 or not JSON the exception."""
+    """Each row of a file and where it stands; for a row that is not UTF-8 or not JSON the exception.
+
+    A text in a list is a general prompt, named by file and place.
+    """
     if path.suffix == ".json":
         whole = _parsed(content)
         if not isinstance(whole, Exception):
             rows = whole if isinstance(whole, list) else [whole]
-            yield from ((f"{path}: item {number}", row) for number, row in enumerate(rows, 1))
+            for number, row in enumerate(rows):
+                general = isinstance(whole, list) and isinstance(row, str)
+                yield f"{path}: item {number + 1}", general_prompt(f"{path.stem}-{number}", row) if general else row
             return
         if content.lstrip().startswith(b"["):
             raise TrainerError(f"{path}: {whole}. Mend it, or write one object per line into a .jsonl file")
