@@ -52,7 +52,7 @@ def client(site: Site, pair: FakePair) -> Iterator[httpx.Client]:
 def handles(site: Site) -> list[Any]:
     """The texts that are written now or wait in line."""
     scheduler = site.host.scheduler
-    return [*scheduler._held.running, *scheduler._line.waiting]
+    return [*scheduler._running, *scheduler._line.waiting]
 
 
 def listened_to(site: Site, name: str) -> Session:
