@@ -27,7 +27,7 @@ _SMALL = 20_000_000  # bytes; what is smaller is hashed whenever its hash is wan
 def locked(target: Path, progress: ProgressCallback | None = None) -> Iterator[None]:
     """Holds `<target>.lock`, so that one process at a time makes `target`; others wait and say so.
 
-    The operating system releases the lock when its process ends, also when it is killed.
+    The operating system releases the lock of a process that ends or is killed.
     """
     make_folder(target.parent)
     lock, started = FileLock(target.with_name(target.name + ".lock")), time.monotonic()
@@ -55,15 +55,7 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def writing(folder: Path, needed: int) -> Iterator[None]:
-    """Refuses to begin what will not fit, and says what to do when the disk fills up or may not be written.
-
-    Args:
-        folder: A folder of the cache.
-        needed: Bytes that will be written.
-
-    Raises:
-        WeightsError: The disk is full or read-only, whichever library met the fault.
-    """
+    """Raises a WeightsError where `needed` bytes do not fit, or any library meets a full or read-only disk inside."""
     if shutil.disk_usage(folder).free < needed:
         raise no_space(folder, f"{in_words(needed)} needed")
     try:

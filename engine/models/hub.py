@@ -117,17 +117,10 @@ class Snapshot:
 def fetch_repo(
     name: str, wanted: Wanted, settings: Settings, place: str, progress: ProgressCallback | None = None
 ) -> Snapshot:
-    """The wanted files of a repo, from the Hub or, where that is out of reach, as they were fetched last.
+    """The wanted files of a repo (as `is_repo` takes it), from the Hub or, out of its reach, as they were fetched last.
 
-    Args:
-        name: As `is_repo` takes it.
-        wanted: Which files, and how faults are told.
-        settings: Whether the Hub may be asked, and for how long it may be silent.
-        place: Folder in the cache.
-        progress: Hears what is looked for and found.
-
-    Raises:
-        EngineError: `wanted.error` if there is no such thing; a WeightsError if what was fetched cannot be written.
+    `place` is a folder in the cache. Raises `wanted.error` if there is no such repo, and WeightsError if its files
+    cannot be written.
     """
     repo_id, _, revision = name.partition("@")
     revision, cache = revision or MAIN, settings.cache_dir / place
@@ -153,9 +146,7 @@ def fetch_repo(
 def _fetch(repo_id: str, revision: str, asked: str, wanted: Wanted, cache: Path, timeout: float) -> Snapshot:
     """Brings a repo's files into the cache, all of one commit, and remembers which commit the revision was at.
 
-    Raises:
-        SourceUnavailable: The Hub is out of reach or does not deliver.
-        EngineError: `wanted.error` for no such repo or another thing; WeightsError if the cache cannot be written.
+    Raises as `fetch_repo`, and SourceUnavailable if the Hub is out of reach or does not deliver.
     """
     api = HfApi(endpoint=constants.ENDPOINT, library_name="citer-playground")
     commit, held = _look_up(api, repo_id, revision, asked, wanted, timeout)

@@ -98,7 +98,7 @@ class StoredModel:
 
 
 class Rotary:
-    """The rotary embedding of transformers' models, to the bit."""
+    """The rotary embedding, to the bit that of transformers."""
 
     def __init__(self, config: SimpleNamespace) -> None:
         self._config = config

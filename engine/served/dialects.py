@@ -58,10 +58,10 @@ class Dialect:
         owner: The owner of its models, by `/v1/models`.
         path, body, read: The path of a question, its JSON, and a reader of the reply, one `Likely` per look. `read` may
             raise anything, since the reply is not to be trusted.
+        tokens_path, tokens_body: The same for the ids of a text, which the reply has as `tokens`.
+        most: Likeliest tokens that it tells by default, at most.
         judges: Whether one answer can have several looks, so that drafts are verified.
         rereads: Whether the server then reads the whole text again.
-        most: Likeliest tokens that it tells by default, at most.
-        tokens_body: The JSON that asks `tokens_path` for a text's ids, which the reply has as `tokens`.
         writes: Whether it writes whole texts and scores them (`ServedModel.complete` and `score`).
     """
 
@@ -70,11 +70,11 @@ class Dialect:
     path: str
     body: Callable[[Inquiry], dict[str, Any]]
     read: Callable[[Inquiry, Any], list[Likely]]
-    judges: bool
-    rereads: bool
-    most: int
+    tokens_path: str
     tokens_body: Callable[[str, str], dict[str, Any]]
-    tokens_path: str = "/tokenize"
+    most: int
+    judges: bool = False
+    rereads: bool = False
     writes: bool = False
 
     def answer(self, question: Inquiry, reply: Any) -> list[Likely]:
@@ -129,11 +129,9 @@ def checked_logprob(logprob: Any) -> float:
 
 
 def _vllm_body(question: Inquiry) -> dict[str, Any]:
-    return {
-        **{"model": question.model, "prompt": list(question.tokens), "max_tokens": 1, "temperature": 0},
-        **{"logprobs": question.top, "return_token_ids": True, "return_tokens_as_token_ids": True},
-        **({"prompt_logprobs": question.top} if question.looks > 1 else {}),
-    }
+    body = {"model": question.model, "prompt": list(question.tokens), "max_tokens": 1, "temperature": 0}
+    body |= {"logprobs": question.top, "return_token_ids": True, "return_tokens_as_token_ids": True}
+    return body | ({"prompt_logprobs": question.top} if question.looks > 1 else {})
 
 
 def _vllm_read(question: Inquiry, reply: Any) -> list[Likely]:
@@ -149,33 +147,19 @@ def _vllm_read(question: Inquiry, reply: Any) -> list[Likely]:
     return [*found, likely(question, last, chosen)]
 
 
-def _tokens_body(model: str, text: str) -> dict[str, Any]:
+def _vllm_tokens(model: str, text: str) -> dict[str, Any]:
     return {"model": model, "prompt": text, "add_special_tokens": False}
 
 
-VLLM = Dialect("vLLM", "vllm", "/v1/completions", _vllm_body, _vllm_read, True, True, 20, _tokens_body, writes=True)
-OWN = replace(
-    VLLM,
-    name="this project's endpoint",
-    owner="citer",
-    judges=False,  # it tells no probabilities of a prompt
-    rereads=False,
-    tokens_path="/v1/tokenize",
-    writes=False,
-)
-
-
-# SGLang: `/generate` with `input_ids`. One call with a cached prefix verifies a draft. `input_top_logprobs` is of the
-# tokens from `logprob_start_len` on, the first of which has none: the last are taken, with or without that first one.
+# SGLang: `/generate` with `input_ids`. One call with a cached prefix verifies a draft. `input_top_logprobs` begins at
+# the token `logprob_start_len`, which has none: the last places are taken, with or without that one.
 
 
 def _sglang_body(question: Inquiry) -> dict[str, Any]:
-    return {
-        "input_ids": list(question.tokens),
-        "sampling_params": {"max_new_tokens": 1, "temperature": 0, "ignore_eos": True},
-        **{"return_logprob": True, "top_logprobs_num": question.top, "return_text_in_logprobs": False},
-        **({"logprob_start_len": len(question.tokens) - question.looks} if question.looks > 1 else {}),
-    }
+    sampling = {"max_new_tokens": 1, "temperature": 0, "ignore_eos": True}
+    body = {"input_ids": list(question.tokens), "sampling_params": sampling}
+    body |= {"return_logprob": True, "top_logprobs_num": question.top, "return_text_in_logprobs": False}
+    return body | ({"logprob_start_len": len(question.tokens) - question.looks} if question.looks > 1 else {})
 
 
 def _sglang_read(question: Inquiry, reply: Any) -> list[Likely]:
@@ -187,18 +171,13 @@ def _sglang_read(question: Inquiry, reply: Any) -> list[Likely]:
     return [*found, likely(question, ((entry[1], entry[0]) for entry in last), chosen)]
 
 
-SGLANG = Dialect("SGLang", "sglang", "/generate", _sglang_body, _sglang_read, True, False, 50, _tokens_body)
-
-
 # llama.cpp's server: `/completion` with token ids and `n_probs`. It tells no probabilities of a prompt, so it cannot
-# verify a draft. `cache_prompt` keeps what a slot has read.
+# verify a draft. With `cache_prompt` a slot reads only what is new.
 
 
 def _llama_body(question: Inquiry) -> dict[str, Any]:
-    return {
-        **{"prompt": list(question.tokens), "n_predict": 1, "temperature": 0, "n_probs": question.top},
-        **{"post_sampling_probs": False, "cache_prompt": True, "return_tokens": True},
-    }
+    body = {"prompt": list(question.tokens), "n_predict": 1, "temperature": 0, "n_probs": question.top}
+    return body | {"post_sampling_probs": False, "cache_prompt": True, "return_tokens": True}
 
 
 def _llama_read(question: Inquiry, reply: Any) -> list[Likely]:
@@ -210,7 +189,50 @@ def _llama_tokens(model: str, text: str) -> dict[str, Any]:
     return {"content": text, "add_special": False, "parse_special": True}
 
 
-LLAMA_CPP = Dialect("llama.cpp", "llamacpp", "/completion", _llama_body, _llama_read, False, False, 50, _llama_tokens)
-
-DIALECTS: dict[str, Dialect] = {"vllm": VLLM, "sglang": SGLANG, "llama.cpp": LLAMA_CPP, "citer": OWN}
+_VLLM = Dialect(
+    name="vLLM",
+    owner="vllm",
+    path="/v1/completions",
+    body=_vllm_body,
+    read=_vllm_read,
+    tokens_path="/tokenize",
+    tokens_body=_vllm_tokens,
+    most=20,
+    judges=True,
+    rereads=True,
+    writes=True,
+)
+DIALECTS = {
+    "vllm": _VLLM,
+    "sglang": Dialect(
+        name="SGLang",
+        owner="sglang",
+        path="/generate",
+        body=_sglang_body,
+        read=_sglang_read,
+        tokens_path="/tokenize",
+        tokens_body=_vllm_tokens,
+        most=50,
+        judges=True,
+    ),
+    "llama.cpp": Dialect(
+        name="llama.cpp",
+        owner="llamacpp",
+        path="/completion",
+        body=_llama_body,
+        read=_llama_read,
+        tokens_path="/tokenize",
+        tokens_body=_llama_tokens,
+        most=50,
+    ),
+    "citer": replace(
+        _VLLM,
+        name="this project's endpoint",
+        owner="citer",
+        tokens_path="/v1/tokenize",
+        judges=False,  # it tells no probabilities of a prompt
+        rereads=False,
+        writes=False,
+    ),
+}
 """By the names of `CITER_LLM_SERVER`."""

@@ -16,7 +16,7 @@ from engine.errors import SettingsError, WeightsError, shown
 from engine.events.cost import ModelCost
 from engine.models.files import read_object
 from engine.served.connection import MODELS, Connection, ServerRefusal
-from engine.served.dialects import DIALECTS, OWN, Dialect, WrongAnswer, shaped
+from engine.served.dialects import DIALECTS, Dialect, WrongAnswer, shaped
 from engine.served.model import UNKNOWN, ServedModel
 from engine.settings import Settings
 from engine.tokenizer import spelled
@@ -85,7 +85,8 @@ def _models(reply: Any) -> list[dict[str, Any]]:
 
 def _chosen(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """The model of this name, or the only one: several names may stand for one `root`."""
-    llms = [model for model in models if model.get("owned_by") == OWN.owner and model["id"].endswith(LLM_ALONE)]
+    own = (model for model in models if model.get("owned_by") == DIALECTS["citer"].owner)
+    llms = [model for model in own if model["id"].endswith(LLM_ALONE)]
     named = [model for model in models if model["id"] == name] if name else llms or models
     if len(named) == 1 or (named and not name and len({model.get("root") for model in models}) == 1):
         return named[0]
@@ -133,7 +134,7 @@ def _cost(path: Path | None) -> ModelCost:
     except (ValueError, TypeError, WeightsError) as error:
         way_out = "leave the setting out, and bytes and FLOPs stay unknown"
         raise SettingsError(f"{title}: {shown(str(error), limit=200)}; {way_out}") from None
-    dtype = _DTYPES.get(values.get("dtype") or values.get("torch_dtype"), torch.bfloat16)
+    dtype = _DTYPES.get(str(values.get("dtype") or values.get("torch_dtype")), torch.bfloat16)
     model = model.to(dtype)
     embedding, (size, weights) = model.get_input_embeddings().weight, size_of(model.get_decoder())
     trunk = size - embedding.nbytes, weights
