@@ -7,7 +7,7 @@ NODE = $(shell $(BIN)/python -c "from playwright._impl._driver import compute_dr
 # Where a machine forbids compiled files, each process of a test would compile what it imports anew, for ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test first-visit slow gpu test-servers check format bench bench-page soak soak-short soak-attacks rehearse-space screenshots clean
+.PHONY: demo test first-visit slow gpu test-servers check format bench bench-page upgrade-check soak soak-short soak-attacks rehearse-space screenshots clean
 
 demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
@@ -61,6 +61,14 @@ rehearse-space: .venv/.dev  ## a free Hugging Face Space on this machine, into d
 screenshots: .venv/.dev  ## the pictures of the docs, with the cpu pair
 	$(BIN)/python -m tools.screenshots
 	$(BIN)/python -m tools.preview_picture  # what other sites show of a link to the page
+
+upgrade-check: .venv/.dev  ## the newest versions of all packages, in .upgrade: which are newer than here, and whether the tests pass
+	rm -rf .upgrade && $(PYTHON) -m venv .upgrade
+	sed -E '/^-r/d; s/,<[^ ]*//' requirements.txt requirements-dev.txt > .upgrade/newest.txt
+	.upgrade/bin/python -m pip install -q --no-compile -r .upgrade/newest.txt
+	$(BIN)/python -m pip freeze > .upgrade/here.txt; .upgrade/bin/python -m pip freeze > .upgrade/there.txt
+	@diff --suppress-common-lines --side-by-side --width 100 .upgrade/here.txt .upgrade/there.txt || true
+	$(MAKE) test BIN=.upgrade/bin
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

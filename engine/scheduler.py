@@ -22,19 +22,16 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from queue import SimpleQueue
 
-import torch
-
 from engine.batch.line import Line
 from engine.batch.text import State, Text
 from engine.errors import EngineError, log_fault
 from engine.events import TokenEvent
-from engine.model.memory import memory_bytes
+from engine.model.memory import plan_memory
 from engine.pair import Pair
 from engine.request import Request
 from engine.setting import Setting
 from engine.settings import DEFAULT_ROWS
 
-_MEMORY_SHARE = 0.25  # of the memory, at most, for KV caches
 _ALONE = 512  # tokens of a prompt that are read at once where nobody waits for the step: a stop still works within one
 _READ, _LEAST = 64, 16  # tokens of prompts in a step before steps were measured, and at least
 _NEW = 0.1  # weight of a new figure in a running mean
@@ -62,9 +59,11 @@ class Scheduler:
             steps, texts that ended, those of them that failed, and seconds spent in steps.
     """
 
-    def __init__(self, pair: Pair, rows: int = DEFAULT_ROWS) -> None:
-        """Starts its thread; `rows` are fewer where their KV caches would take over a quarter of the memory."""
-        self.bound = fitting_rows(pair, rows)
+    def __init__(self, pair: Pair, rows: int = DEFAULT_ROWS, memory: float | None = None) -> None:
+        """Starts its thread. `rows` are fewer where `memory` allows no more; see `plan_memory` for what it raises."""
+        plan = plan_memory(pair, rows, memory)
+        logger.warning("memory: %s", plan)
+        self.bound = plan.rows
         self.rows = self.waiting = self.tokens = self.steps = self.texts = self.failures = 0
         self.seconds = 0.0
         self._pair, self._decoding = pair, pair.open(self.bound)
@@ -382,11 +381,3 @@ class Scheduler:
             self.rows = len(self._running)
             text.state, text.error = state, error
             text.tell()
-
-
-def fitting_rows(pair: Pair, rows: int) -> int:
-    """So many rows, or as many as have room for their KV caches in a quarter of the memory; at least one."""
-    device = pair.llm.device
-    memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else memory_bytes()
-    each = (pair.slm_cost.kv_bytes + pair.llm_cost.kv_bytes) * pair.context
-    return max(1, min(rows, int(_MEMORY_SHARE * memory) // each)) if memory else rows

@@ -25,7 +25,6 @@ from trainer import TrainerError
 from trainer.evaluation import statistics
 from trainer.evaluation.one_setting import common_settings, is_worse_than_rule, task_of
 from trainer.evaluation.rows import GENERAL, ROUTER, Results
-from trainer.evaluation.statistics import Array
 from trainer.fit.card import write_card
 from trainer.labels.rollouts import fingerprint
 
@@ -118,7 +117,7 @@ def curves_of(results: Results, method: str) -> list[Curve]:
     curves = []
     for acceptance in sorted({each.acceptance for each in settings.values()}):
         there = {n: each for n, each in settings.items() if each.acceptance == acceptance}
-        longest = max(there.values(), key=_length).max_draft
+        longest = max((each.max_draft for each in there.values()), key=lambda most: np.inf if most == "auto" else most)
         there = {n: each for n, each in there.items() if each.max_draft == longest}
         curves.append(_curve(results, there, longest if acceptance else None))
     return curves
@@ -154,8 +153,8 @@ def _point(results: Results, number: int, setting: Setting) -> OperatingPoint:
         accuracy_low=min(low, value),
         accuracy_high=max(high, value),
         llm_share=_digits(by_llm / tokens),
-        bytes=_digits(_mean(results.bytes[number])),
-        flops=_digits(_mean(results.flops[number])),
+        bytes=_digits(results.bytes[number].mean()),
+        flops=_digits(results.flops[number].mean()),
         seconds=None,
         acceptance=setting.acceptance,
     )
@@ -163,14 +162,6 @@ def _point(results: Results, number: int, setting: Setting) -> OperatingPoint:
 
 def _setting(results: Results, number: int) -> Setting:
     return Setting.parse(results.settings[number].setting)
-
-
-def _length(setting: Setting) -> float:
-    return np.inf if setting.max_draft == "auto" else setting.max_draft
-
-
-def _mean(values: Array) -> float:
-    return float(values.mean())
 
 
 def _digits(value: float) -> float:

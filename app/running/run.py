@@ -6,29 +6,30 @@ It goes on at another threshold, or as a branch. The engine decides which tokens
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from app.running.job import Job, State
 from app.running.weight import FILE_BYTES, request_weight
 from engine import Request, Revealed, Setting, TokenEvent, build_request, fold_revealed
 
-
-@dataclass(frozen=True)
-class Change:
-    """How a run goes on from another, the origin, which has ended by the time the plan is carried out."""
-
-    origin: Run
-    plan: Callable[[Run], tuple[Request, Sequence[TokenEvent]]]  # what is asked now, and which of its events stay
-    reveal_prefix: bool = False  # let both models read what stays, because its candidates were not recorded
+Plan = Callable[["Run"], tuple[Request, Sequence[TokenEvent]]]
+"""Says of a run that has ended what another that goes on from it asks, and which of its events stay."""
 
 
 class Run(Job):
     """One text being written.
 
-    Attributes:
+    Args:
+        request: What is asked.
+        after: The newest job of the window before it.
         router_dials: Names of the dials that nobody chose, so that they become the router's once the pair is loaded.
-        change: How it goes on from another run; None once it has begun, or where it starts from the beginning.
+        origin: The run that it goes on from, if it does.
+        plan: How.
+        reveal: Whether both models read what stays, because its candidates were not recorded.
+
+    Attributes:
+        origin: None once it has begun.
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
         events: The text's so far; a run that goes on from another begins with what stays of that one's. The list is
             appended to, and replaced where tokens are taken back.
@@ -44,11 +45,14 @@ class Run(Job):
         request: Request,
         after: Job | None = None,
         router_dials: Collection[str] = (),
-        change: Change | None = None,
+        origin: Run | None = None,
+        plan: Plan = lambda origin: (origin.request, origin.folded),
+        reveal: bool = False,
     ) -> None:
         super().__init__(after)
-        self.request, self.router_dials, self.change = request, router_dials, change
-        self.again = change is not None
+        self.request, self.router_dials = request, router_dials
+        self.origin, self._plan, self._reveal = origin, plan, reveal
+        self.again = origin is not None
         self.fixed = self.interrupted = False
         self.version = -1
         self.size = 0
@@ -121,12 +125,12 @@ class Run(Job):
         self.prompt_tokens = text.prompt_tokens
         try:
             for event in self._follow([text]):
-                if self.change is not None:
+                if self.origin is not None:
                     self._take_over(kept, text.revealed)
                 self._add(event)
                 self.notify()
         finally:
-            if self.change is not None and text.since:  # also where it fails before its first token
+            if self.origin is not None and text.since:  # also where it fails before its first token
                 self._take_over(kept, text.revealed)
             self._text = None
 
@@ -137,29 +141,29 @@ class Run(Job):
                 # Asked for while the models loaded: the page's slider is about to move there, a short text is faster.
                 self.request = build_request(self.request, **{name: getattr(self.pair, name)})
                 self.setting = replace(self.setting, **{name: getattr(self.pair, name)})
-        change, kept = self.change, []
-        if change is not None:
-            origin = change.origin
-            origin.finished.wait()  # it was stopped, which takes a step
-            while origin.change is not None:  # and that before it had begun
-                origin = origin.change.origin
-                origin.finished.wait()
-            self.request, kept = change.plan(origin)
+        kept: Sequence[TokenEvent] = ()
+        if self.origin is not None:
+            self.request, kept = self._plan(self.origin.ended())
         text = self.scheduler.submit(
             self.request,
             self.owner,
             setting=self.setting,
             events=kept,
-            reveal=change is not None and change.reveal_prefix,
+            reveal=self._reveal,
             stopped=self.unwanted,
         )
         self._text = text
         text.setting = self.setting  # it may have changed meanwhile
         return text, kept
 
+    def ended(self) -> Run:
+        """Waits for its end, a step away. Where it has not begun by then, gives the run that it was to go on from."""
+        self.finished.wait()
+        return self if self.origin is None else self.origin.ended()
+
     def _take_over(self, events: Sequence[TokenEvent], revealed: list[Revealed]) -> None:
         """Begins with what stays of the run that this one goes on from."""
-        self.change = None  # a newer run need not hold on to an older one
+        self.origin = None  # a newer run need not hold on to an older one
         if events and revealed:
             events = [*events[:-1], replace(events[-1], revealed=(*events[-1].revealed, *revealed))]
         self.events = list(fold_revealed(events))

@@ -17,7 +17,7 @@ from app.running.history import History
 from app.running.host import Host
 from app.running.job import Job, SomeJob
 from app.running.listeners import Listeners
-from app.running.run import Change, Run
+from app.running.run import Plan, Run
 from engine import DEFAULT_THRESHOLD, Forced, Prices, Request, Role, Setting, TokenEvent, at_setting, build_request
 
 KEPT_SECONDS = 300.0
@@ -115,8 +115,8 @@ class Session:
             nearest, whole = self.history.nearest(run, request.setting)
             if whole:
                 return None if nearest is self.history.current else self._show(nearest, step=True)
-            change = Change(nearest, lambda origin: at_setting(origin.request, origin.folded, request.setting))
-            return self._start(self._put(Run(request, self.run, change=change)), host)
+            plan: Plan = lambda text: at_setting(text.request, text.folded, request.setting)  # noqa: E731
+            return self._go_on(request, nearest, plan, host)
 
     def scrub(self, job_id: str) -> None:
         """Lets the sliders scrub through the sweep of this id, if it is here and no run is active."""
@@ -136,8 +136,7 @@ class Session:
                 return None
             before = tuple(forced for forced in run.request.forced if forced.index < index)
             request = replace(run.request, forced=(*before, Forced(index, role, token)))
-            change = Change(run, lambda origin: (request, origin.folded[:index]))
-            return self._start(self._put(Run(request, self.run, change=change)), host)
+            return self._go_on(request, run, lambda text: (request, text.folded[:index]), host)
 
     def extend(self, more: int, host: Host) -> Run | None:
         """Goes on from a text that ended at its limit, by at most so many tokens, or from one that was stopped or
@@ -156,8 +155,7 @@ class Session:
             if end == "length":
                 limit = len(run.events) + more
             request = replace(run.settings, max_new_tokens=limit)
-            change = Change(run, lambda _: (request, kept))
-            return self._start(self._put(Run(request, self.run, change=change)), host)
+            return self._go_on(request, run, lambda _: (request, kept), host)
 
     def go_to(self, number: int) -> Run | None:
         """Puts a version on the page as it was left; None where it is there already or no longer kept."""
@@ -195,7 +193,7 @@ class Session:
             return request, at_setting(request, text.folded, request.setting)[1]
 
         with self._lock:
-            run = Run(request, self.run, change=Change(origin, plan, reveal_prefix=True))
+            run = Run(request, self.run, origin=origin, plan=plan, reveal=True)
             run.pair, run.prompt_tokens = origin.pair, origin.prompt_tokens
             run.events = list(plan(origin)[1])
             if run.events:
@@ -283,6 +281,9 @@ class Session:
         self.stop()
         for job in [*self.jobs.values()]:
             job.cancel.set()
+
+    def _go_on(self, request: Request, origin: Run, plan: Plan, host: Host) -> Run:
+        return self._start(self._put(Run(request, self.run, origin=origin, plan=plan)), host)
 
     def _put(self, run: Run) -> Run:
         """Lets a run write another text, in place of everything that is on the tab; returns it."""

@@ -13,7 +13,7 @@ import gradio as gr
 from gradio.components import Component
 
 from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, Panel, drawn, to_json
-from app.controls import fill, knob, policy_update, scoring_choices, scoring_policy
+from app.controls import fill, knob, scoring_choices, scoring_policy
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, draft_limit, fitting, whole
 from app.handlers import refusals, wire_stop
@@ -42,12 +42,44 @@ _PREVIEWED = 5
 _FLUSH_SECONDS = 0.5
 
 
-def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> Panel:
-    """The tab's content; called inside the tab. Returns the panel that draws tunings.
+def tune_tab(
+    host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]
+) -> tuple[Panel, gr.Dropdown]:
+    """The tab's content; called inside the tab. Returns the panel that draws tunings, and the field of the policy.
 
     `fields` are the Playground's, by their names: what the LLM keeps is chosen there, and a point can be used there.
     """
-    handlers, kept = _TuneHandlers(host, sessions, settings, fields), [fields["acceptance"], fields["max_draft"]]
+
+    def tune(
+        text: str,
+        policy: str,
+        count: float,
+        limit: float,
+        acceptance: float,
+        max_draft: float,
+        request: gr.Request,
+    ) -> None:
+        session = sessions.get(request.session_hash)
+        with refusals():
+            rows = parse(text or "").rows
+            asked = build_request(
+                rows[0].prompt,
+                policy=policy,
+                acceptance=acceptance,
+                max_draft=draft_limit(max_draft),
+                max_new_tokens=whole(limit),
+            )
+            job = Tuning(rows, asked, whole(count), session.jobs.get(KIND))
+        session.begin_job(KIND, job, host)
+
+    def use(request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Takes a point over into the Playground's fields; nothing runs by itself."""
+        with refusals():
+            given = said_fields(event._data)
+        policies = POLICIES if host.pair is None else host.pair.policies
+        values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, policies=policies)
+        sessions.enter(request.session_hash).moved.update(values.keys() & DIALS)
+        return fill(fields, values)
 
     def text_of(data: Any) -> str | None:
         asked = said_fields(data)
@@ -67,12 +99,11 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
                 rule=RULE,
                 plotly=PLOTLY,
             )
-    started = run.click(handlers.tune, inputs=[text, policy, count, limit, *kept], **EACH_TIME)
+    inputs = [text, policy, count, limit, fields["acceptance"], fields["max_draft"]]
+    started = run.click(tune, inputs=inputs, **EACH_TIME)
     wire_stop(stop, sessions, lambda session: [session.jobs.get(KIND)], [started])
-    panel.use(handlers.use, outputs=[*fields.values()], **QUIET)
-    timer = gr.Timer(0.5)
-    timer.tick(handlers.follow_loading, inputs=policy, outputs=[policy, timer], **QUIET)
-    return panel
+    panel.use(use, outputs=[*fields.values()], **QUIET)
+    return panel, policy
 
 
 def _inputs(host: Host, settings: Settings) -> tuple[Any, ...]:
@@ -99,54 +130,6 @@ def _inputs(host: Host, settings: Settings) -> tuple[Any, ...]:
             run = gr.Button("Run", variant="primary", elem_id="tune-run", min_width=112)
             stop = gr.Button("Stop", elem_id="tune-stop", min_width=80)
     return text, policy, count, limit, run, stop
-
-
-class _TuneHandlers:
-    """What the tab's events do."""
-
-    def __init__(self, host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> None:
-        self.host, self.sessions, self.settings, self.fields = host, sessions, settings, fields
-
-    def tune(
-        self,
-        request: gr.Request,
-        text: str,
-        policy: str,
-        count: float,
-        limit: float,
-        acceptance: float,
-        max_draft: float,
-    ) -> None:
-        """Starts a tuning."""
-        session = self.sessions.get(request.session_hash)
-        with refusals():
-            rows = parse(text or "").rows
-            asked = build_request(
-                rows[0].prompt,
-                policy=policy,
-                acceptance=acceptance,
-                max_draft=draft_limit(max_draft),
-                max_new_tokens=whole(limit),
-            )
-            job = Tuning(rows, asked, whole(count), session.jobs.get(KIND))
-        session.begin_job(KIND, job, self.host)
-
-    def use(self, request: gr.Request, event: gr.EventData) -> list[Any]:
-        """Takes a point over into the Playground's fields; nothing runs by itself."""
-        with refusals():
-            given = said_fields(event._data)
-        policies = POLICIES if self.host.pair is None else self.host.pair.policies
-        values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, policies=policies)
-        self.sessions.enter(request.session_hash).moved.update(values.keys() & DIALS)
-        return fill(self.fields, values)
-
-    def follow_loading(self, policy: str) -> tuple[Any, gr.Timer]:
-        """The policies that the models can do, once they are loaded."""
-        self.host.start()
-        pair = self.host.pair
-        if pair is None:
-            return gr.skip(), gr.Timer(active=self.host.status.phase == "loading")
-        return policy_update(scoring_choices(pair.policies), policy), gr.Timer(active=False)
 
 
 class TuningUpdates(JobUpdates):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -44,12 +45,8 @@ class Plan:
         return max(self.prompt + self.tokens, *(length + 1 for length in self.first))
 
 
-@dataclass
-class Timings:
-    """One way's seconds: of each run, and to the first token by the prompt's length."""
-
-    seconds: list[float] = field(default_factory=list)
-    first: dict[int, list[float]] = field(default_factory=dict)
+Timings = dict[int, list[float]]
+"""One way's seconds: to the first token by the prompt's length, and under 0 those of whole runs."""
 
 
 def run(subject: Subject, plan: Plan, only: Sequence[str], report: Callable[[str], None]) -> Json:
@@ -74,7 +71,7 @@ def run(subject: Subject, plan: Plan, only: Sequence[str], report: Callable[[str
     wanted = [way for way in WAYS if not only or way.name in only]
     skipped = {way.title: reason for way in wanted if (reason := reason_to_skip(way, subject))}
     writers = {way: way.writer(subject) for way in wanted if way.title not in skipped}
-    timings = {way: Timings() for way in writers}
+    timings: dict[Way, Timings] = {way: defaultdict(list) for way in writers}
     for way, write in writers.items():
         report(f"warming up: {way.name}")
         write(_prompts(subject, way, plan.prompt), min(WARM, plan.tokens))
@@ -82,7 +79,7 @@ def run(subject: Subject, plan: Plan, only: Sequence[str], report: Callable[[str
         for way, write in writers.items():
             report(f"round {number + 1} of {plan.rounds}: {way.name}")
             _measure(subject, way, write, plan, timings[way])
-    baseline = next((timings[way].seconds for way in writers if way.name == BASELINE), None)
+    baseline = next((timings[way][0] for way in writers if way.name == BASELINE), None)
     return {
         "preset": pair.preset,
         "pair": pair_title(pair.slm_name, pair.llm_name, pair.quantisation),
@@ -115,8 +112,8 @@ def _measure(subject: Subject, way: Way, write: Writer, plan: Plan, into: Timing
 
     for length in plan.first if way.first_token else ():
         prompt = prompt_of(subject.pair.tokenizer, length)
-        into.first.setdefault(length, []).append(timed([prompt], 1))
-    into.seconds.append(timed(_prompts(subject, way, plan.prompt), plan.tokens))
+        into[length].append(timed([prompt], 1))
+    into[0].append(timed(_prompts(subject, way, plan.prompt), plan.tokens))
 
 
 def _prompts(subject: Subject, way: Way, length: int) -> list[list[int]]:
@@ -124,7 +121,7 @@ def _prompts(subject: Subject, way: Way, length: int) -> list[list[int]]:
 
 
 def _row(way: Way, timings: Timings, tokens: int, baseline: Sequence[float] | None) -> Json:
-    rates = [tokens * way.batch / seconds for seconds in timings.seconds]
+    rates = [tokens * way.batch / seconds for seconds in timings[0]]
     ratios = [rate * seconds / tokens for rate, seconds in zip(rates, baseline or (), strict=bool(baseline))]
     return {
         "name": way.name,
@@ -132,7 +129,7 @@ def _row(way: Way, timings: Timings, tokens: int, baseline: Sequence[float] | No
         "batch": way.batch,
         "tokens_per_second": _spread(rates),
         "ratio": _spread(ratios) if ratios else None,
-        "first_token_seconds": {str(length): _spread(seconds) for length, seconds in timings.first.items()},
+        "first_token_seconds": {str(length): _spread(seconds) for length, seconds in timings.items() if length},
     }
 
 

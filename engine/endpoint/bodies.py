@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
 from engine.endpoint.model_names import Citer, chosen_setting
-from engine.errors import InvalidRequest, check_text, shown
+from engine.errors import InvalidRequest, shown
 from engine.guard.refusals import Refusal, blamed, refusal_of
-from engine.request import MAX_STOP_CHARACTERS, MAX_STOPS, MAX_TURNS, Request, Sampling, Turn
+from engine.request import MAX_TURNS, Request, Sampling, Turn
 from engine.setting import Setting
 from engine.settings import Settings
 
@@ -55,25 +54,6 @@ Prompts = list[tuple[dict[str, Any], list[int] | None]]
 """For each prompt some fields of a `Request`, and the prompt's token ids where it came as ids."""
 
 
-def _checked(check: Callable[[Any], object]) -> AfterValidator:
-    """A validator that has the engine check a value. The engine's message becomes the refusal."""
-
-    def apply(value: Any) -> Any:
-        try:
-            check(value)
-        except InvalidRequest as error:
-            raise PydanticCustomError("engine", "{said}", {"said": str(error)}) from None
-        return value
-
-    return AfterValidator(apply)
-
-
-def _check_stop(text: str) -> None:
-    if not text:
-        raise InvalidRequest("stop holds an empty text, which would end every text: leave it out")
-    check_text("stop", text, MAX_STOP_CHARACTERS)
-
-
 def _check_prompt(value: Any) -> str | list[int]:
     ids = isinstance(value, list) and all(isinstance(id, int) and not isinstance(id, bool) for id in value)
     if not ids and not isinstance(value, str):
@@ -88,12 +68,13 @@ def _prompt_list(value: Any) -> Any:
 
 
 def _part_list(value: Any) -> Any:
-    return [{"type": "text", "text": value}] if isinstance(value, str) else [] if value is None else value
+    if value is not None and not isinstance(value, str | list):
+        raise PydanticCustomError("content", "must be a text, or a list of parts of type text")
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value or []
 
 
 _Prompt = Annotated[Any, PlainValidator(_check_prompt)]
 _Length = Annotated[int, Field(ge=1, le=1_000_000)]
-_Stop = Annotated[str, _checked(_check_stop)]
 
 
 class _Part(BaseModel):
@@ -134,14 +115,12 @@ class _Body(BaseModel):
     n: int = Field(1, ge=1, le=MAX_TEXTS)
     max_completion_tokens: _Length | None = None
     max_tokens: _Length | None = None
-    temperature: Annotated[float, _checked(lambda value: Sampling(temperature=value))] = 0.0
-    top_p: Annotated[float, _checked(lambda value: Sampling(top_p=value))] = 1.0
-    top_k: Annotated[int, _checked(lambda value: Sampling(top_k=value))] = 0
-    repetition_penalty: Annotated[float, _checked(lambda value: Sampling(repetition_penalty=value))] = 1.0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
     seed: int | None = Field(None, ge=-_SEEDS, lt=_SEEDS)
-    stop: Annotated[
-        list[_Stop], BeforeValidator(lambda v: [v] if isinstance(v, str) else v), Field(max_length=MAX_STOPS)
-    ] = []
+    stop: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = []
     stream: bool = False
     stream_options: _StreamOptions | None = None
     return_token_ids: bool = False
@@ -194,7 +173,7 @@ class CompletionBody(_Body):
 class TokenizeBody(BaseModel):
     """A body of `/v1/tokenize`."""
 
-    prompt: Annotated[str, _checked(lambda text: check_text("prompt", text, 1_000))] = ""
+    prompt: str = Field("", max_length=1_000)
 
 
 class Checked(NamedTuple):
@@ -242,9 +221,13 @@ def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Checked
 
 def _texts(body: ChatBody | CompletionBody, setting: Setting, pair: Pair, settings: Settings) -> Texts:
     """The requests for all choices, with consecutive seeds for the choices of a prompt. Raises Refusal."""
-    sampling = Sampling(body.temperature, body.top_p, body.top_k, body.repetition_penalty)
-    with blamed("repetition_penalty"):
-        pair.check_sampling(sampling)
+    sampling, stop = Sampling(), tuple(body.stop)
+    for name in ("temperature", "top_p", "top_k", "repetition_penalty"):
+        with blamed(name):
+            sampling = replace(sampling, **{name: getattr(body, name)})
+            pair.check_sampling(sampling)
+    with blamed("stop"):
+        Request("x", stop=stop)
     seed = body.seed
     if seed is None:  # sampling without a seed gives another text each time
         seed = secrets.randbelow(_SEEDS) if sampling.temperature else 0
@@ -252,7 +235,7 @@ def _texts(body: ChatBody | CompletionBody, setting: Setting, pair: Pair, settin
         "setting": setting,
         "sampling": sampling,
         "max_new_tokens": body.max_completion_tokens or body.max_tokens or settings.max_new_tokens,
-        "stop": tuple(body.stop),
+        "stop": stop,
         "alternatives": 0
         if body.candidates is None
         else max(1, body.candidates),  # the engine records the token's own probability with them

@@ -21,8 +21,3 @@ def delta(before: Sequence[TokenEvent], after: Sequence[TokenEvent]) -> Delta:
     pairs = zip(before, after, strict=False)
     cut = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1] or pair[0] == pair[1], pairs))
     return Delta(cut, after[cut:])
-
-
-def settled(events: Sequence[TokenEvent]) -> int:
-    """How many of a text's tokens, from the first on, the LLM can no longer take back."""
-    return next((n for n, event in enumerate(events) if event.provisional), len(events))

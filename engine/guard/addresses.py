@@ -13,6 +13,8 @@ from starlette.types import Scope
 ADDRESS = "citer.address"
 """The key under which the guard puts the client's address into a request's scope."""
 
+_ENTRIES = 20  # of X-Forwarded-For that are read, from its end: a client may send thousands
+
 logger = logging.getLogger(__name__)
 
 
@@ -49,7 +51,8 @@ class Addresses:
         peer = _parsed(scope["client"][0]) if scope.get("client") else None
         # A proxy may add a line of its own below the client's.
         lines = Headers(scope=scope).getlist("x-forwarded-for")
-        entries = [_parsed(entry) for entry in ",".join(lines).split(",") if entry.strip()]
+        last = ",".join(lines).rsplit(",", _ENTRIES)[-_ENTRIES:]
+        entries = [_parsed(entry) for entry in last if entry.strip()]
         found = self._chosen(peer, entries)
         known = found is not None
         if known not in self._told and (self.proxied or lines):

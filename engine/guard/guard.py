@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import Counter
 from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -79,7 +78,8 @@ class Guard:
     ) -> None:
         self.app, self.names, self.rate, self.addresses = app, names, Rate(), Addresses(proxies)
         self._most_bytes, self._answer, self._closed = most_bytes, answer, closed
-        self._cached, self._held = Cached(), Counter[str | None]()
+        self._cached = Cached()
+        self._held: dict[int, tuple[str | None, int]] = {}  # address and bytes of each body, by its scope's id
         frames = f"frame-ancestors 'self'{' ' + _FRAMES if on_space() else ''}"
         self._headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": f"{policy}; {frames}"}
 
@@ -88,8 +88,8 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, body = False, bytearray()
-        scope[ADDRESS] = address = self.addresses.of(scope)
+        started = False
+        scope[ADDRESS] = self.addresses.of(scope)
 
         async def answering(message: Message) -> None:
             nonlocal started
@@ -102,7 +102,7 @@ class Guard:
             await send(message)
 
         try:
-            await self._respond(scope, receive, answering, body)
+            await self._respond(scope, receive, answering)
         except ClientDisconnect:
             return
         except Exception as error:
@@ -112,11 +112,10 @@ class Guard:
             if not started:
                 await self._answer(scope["path"], error)(scope, receive, answering)
         finally:
-            self._held[address] -= len(body)
-            self._held += Counter()  # drops what is 0
+            self._held.pop(id(scope), None)
 
-    async def _respond(self, scope: Scope, receive: Receive, send: Send, body: bytearray) -> None:
-        """Has the application answer, or raises Refusal. `body` takes the bytes that are held for the request."""
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Has the application answer, or raises Refusal."""
         key = key_of(scope)
         self._admit(scope, self._cached.cost(key))
         if kept := self._cached.get(key):
@@ -124,13 +123,14 @@ class Guard:
             return
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                await self._read(scope, receive, body)
+                body = await self._read(scope, receive)
         except TimeoutError:
             raise Refusal(408, f"The request took more than {BODY_SECONDS:.0f} seconds to come.", close=True) from None
         if len(body) > MAX_OUTSIDE:
             _check_values(body)
         scope["headers"] = self._believed(scope["headers"])
-        first: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+        first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        del body  # which the application may drop
 
         async def again() -> Message:
             return first.pop() if first else await receive()
@@ -149,10 +149,10 @@ class Guard:
         if len(scope["query_string"]) > MAX_QUERY:
             raise Refusal(414, f"The address is too long: at most {MAX_QUERY:,} bytes may follow its question mark.")
 
-    async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
         """Reads a body. Raises Refusal for one that is too large, after its rest was read and discarded."""
         address, most = scope[ADDRESS], self._most_bytes(scope["path"])
-        size, more, refusal = 0, True, None
+        body, size, more, refusal = bytearray(), 0, True, None
         while more and size <= MOST_DISCARDED:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -161,21 +161,22 @@ class Guard:
             size += len(part)
             if refusal is None:
                 body += part
-                self._held[address] += len(part)
+                self._held[id(scope)] = address, size
                 if size > most:
                     said = f"The request is too large: at most {most:,} bytes are taken."
                     refusal = Refusal(413, said, close=True)
                 elif size > LITTLE and not self._room(address):
                     refusal = Refusal(503, f"Others are sending too much to take this as well. {LATER}", close=True)
             if refusal is not None:
-                self._held[address] -= len(body)
+                self._held.pop(id(scope), None)
                 body.clear()
         if refusal is not None:
             raise refusal
+        return bytes(body)
 
     def _room(self, address: str | None) -> bool:
-        mine = 0 if address is None else self._held[address]
-        return self._held.total() <= MAX_TOGETHER and mine <= MAX_TOGETHER // 2
+        mine = sum(size for other, size in self._held.values() if other == address and other is not None)
+        return sum(size for _, size in self._held.values()) <= MAX_TOGETHER and mine <= MAX_TOGETHER // 2
 
     def _believed(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """The headers that are passed on: without those of proxies where there are none, and without foreign names."""
@@ -187,7 +188,7 @@ class Guard:
         return [(name, value) for name, value in kept if name != b"x-forwarded-host"]
 
 
-def _check_values(body: bytearray) -> None:
+def _check_values(body: bytes) -> None:
     """Raises Refusal for JSON with much outside of its strings, without parsing it."""
     if b"\0" in body:  # JSON in UTF-8 never has it; in UTF-16 and UTF-32 nothing can be counted
         raise Refusal(400, "The body must be in UTF-8.", close=True)

@@ -75,8 +75,6 @@ def refusal_of(error: ValidationError) -> Refusal:
     fault = error.errors(include_url=False)[0]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).removeprefix(".")
     name, said = shown(where), fault["msg"].replace("Input should be", "must be").replace("should have", "must have")
-    if fault["type"] == "engine":  # its message names both
-        return Refusal(400, said, name)
     if fault["type"] == "missing":
         return Refusal(400, f"{name} is missing.", name)
     if fault["type"] == "extra_forbidden":

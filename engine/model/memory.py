@@ -1,11 +1,93 @@
-"""How much memory this machine has, or this container may take."""
+"""How much memory there is, what a server of texts takes of it at most, and how many texts at once that allows."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from engine.errors import WeightsError
+
+if TYPE_CHECKING:
+    from engine.pair import Pair
 
 CGROUP = Path("/sys/fs/cgroup")
+
+LIBRARIES = 500_000_000
+"""Bytes of the process without models: torch, transformers, gradio and the page (485 MB with preset `tiny`)."""
+
+TEXTS = 500_000_000
+"""Bytes of all texts that windows keep, as `app.running.sessions` bounds them."""
+
+WORK = 400_000_000
+"""Bytes of activations while a prompt is read, and of requests while they are answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """What a process takes at most, in bytes.
+
+    Attributes:
+        limit: What it may take, 0 where nobody knows.
+        weights: Of both models, as stored.
+        row: KV caches of one text of the longest length.
+        rows: Texts that are written at once.
+    """
+
+    limit: int
+    weights: int
+    row: int
+    rows: int
+
+    @property
+    def most(self) -> int:
+        """All of it."""
+        return self.weights + self.rows * self.row + LIBRARIES + TEXTS + WORK
+
+    def __str__(self) -> str:
+        """One line for the log."""
+        parts = (
+            f"weights {_gb(self.weights)}, KV caches of {self.rows} texts {_gb(self.rows * self.row)}, kept texts "
+            f"{_gb(TEXTS)}, libraries and work {_gb(LIBRARIES + WORK)}"
+        )
+        return f"at most {_gb(self.most)} GB ({parts}){f' of {_gb(self.limit)} GB' if self.limit else ''}"
+
+
+def plan_memory(pair: Pair, rows: int, limit: float | None = None) -> MemoryPlan:
+    """The most that a pair takes with as many of `rows` texts at once as fit.
+
+    Args:
+        pair: Loaded. On a CUDA device its memory counts; a served LLM takes none here.
+        rows: Texts at once that are wished for.
+        limit: Gigabytes that it may take; None is the container's limit, or all that the machine has.
+
+    Raises:
+        WeightsError: Not even one text fits.
+    """
+    costs = [pair.slm_cost, pair.llm_cost] if pair.llm.local else [pair.slm_cost]
+    weights = sum(cost.trunk_bytes + cost.head_bytes + pair.slm.vocabulary * cost.embedding_bytes for cost in costs)
+    row = sum(cost.kv_bytes for cost in costs) * pair.context
+    if limit is not None:
+        most = round(limit * 1e9)
+    elif pair.slm.device.type == "cuda":
+        most = torch.cuda.get_device_properties(pair.slm.device).total_memory
+    else:
+        most = memory_bytes()
+    plan = MemoryPlan(most, weights, row, 1)
+    if most and plan.most > most:
+        raise WeightsError(
+            f"not enough memory: with one text at a time {pair.slm_name} and {pair.llm_name} take {plan}. Raise "
+            "CITER_MEMORY if the machine has more, lower CITER_CONTEXT, or choose smaller models (CITER_PRESET=tiny)."
+        )
+    fitting = 1 + (most - plan.most) // row if most and row else rows
+    return MemoryPlan(most, weights, row, min(rows, fitting))
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f}"
 
 
 def memory_bytes() -> int:

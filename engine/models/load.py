@@ -143,9 +143,10 @@ def _check_room(missing: Sequence[ModelFiles], settings: Settings, layout: str) 
         if disk > shutil.disk_usage(settings.cache_dir).free:
             needs = f"{titles} need {in_words(disk)} there, {in_words(download)} of it to download"
             raise no_space(settings.cache_dir, needs)
-    if (memory := memory_bytes()) and stored > memory:
+    memory = round(1e9 * settings.memory) if settings.memory else memory_bytes()
+    if memory and stored > memory:
         raise WeightsError(
-            f"not enough memory: {titles} take {in_words(stored)}, and this machine has {in_words(memory)}. Choose "
+            f"not enough memory: {titles} take {in_words(stored)}, and {in_words(memory)} may be taken. Choose "
             "smaller models (CITER_SLM, CITER_LLM, or CITER_PRESET=tiny)."
         )
 

@@ -134,7 +134,7 @@ def _cost(path: Path | None) -> ModelCost:
     except (ValueError, TypeError, WeightsError) as error:
         way_out = "leave the setting out, and bytes and FLOPs stay unknown"
         raise SettingsError(f"{title}: {shown(str(error), limit=200)}; {way_out}") from None
-    dtype = _DTYPES.get(values.get("dtype") or values.get("torch_dtype"), torch.bfloat16)
+    dtype = _DTYPES.get(str(values.get("dtype") or values.get("torch_dtype")), torch.bfloat16)
     model = model.to(dtype)
     embedding, (size, weights) = model.get_input_embeddings().weight, size_of(model.get_decoder())
     trunk = size - embedding.nbytes, weights

@@ -73,7 +73,7 @@ REFUSED = [
     ({"max_completion_tokens": 10**9}, "max_completion_tokens"),
     ({"n": 33}, "n"),
     ({"n": True}, "n"),
-    ({"stop": [""]}, "stop[0]"),
+    ({"stop": [""]}, "stop"),
     ({"stream": "yes"}, "stream"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),

@@ -12,14 +12,26 @@ from itertools import islice
 import pytest
 import torch
 
-from engine import EngineError, InvalidRequest, Request, Role, RouterError, Setting, costs, extend, load_settings
+from engine import (
+    EngineError,
+    InvalidRequest,
+    Request,
+    Role,
+    RouterError,
+    Setting,
+    WeightsError,
+    costs,
+    extend,
+    load_settings,
+)
 from engine.batch.slots import common
 from engine.batch.text import Text, follow
 from engine.events import charged
 from engine.events.cost import modelled_seconds
+from engine.model.memory import plan_memory
 from engine.policy import RouterPolicy
 from engine.request import Turn
-from engine.scheduler import Scheduler, fitting_rows
+from engine.scheduler import Scheduler
 from tests.support.texts import GREEDY, LONG, PLANE, PROMPTS, SAMPLED, asked, expected, facts
 
 SAMPLINGS = (GREEDY, SAMPLED)
@@ -382,14 +394,23 @@ def test_what_cannot_be_served_is_refused_before_anything_waits(tiny_pair):
         assert (scheduler.texts, scheduler.waiting) == (0, 0)
 
 
-def test_rows_are_bounded_by_the_setting_and_by_memory(tiny_pair, monkeypatch):
-    each = (tiny_pair.slm_cost.kv_bytes + tiny_pair.llm_cost.kv_bytes) * tiny_pair.context
-    monkeypatch.setattr("engine.scheduler.memory_bytes", lambda: 4 * 5 * each)
-    assert [fitting_rows(tiny_pair, rows) for rows in (1, 5, 16)] == [1, 5, 5]
-    monkeypatch.setattr("engine.scheduler.memory_bytes", lambda: 1)
-    assert fitting_rows(tiny_pair, 16) == 1
-    monkeypatch.setattr("engine.scheduler.memory_bytes", lambda: 0)
-    assert fitting_rows(tiny_pair, 32) == load_settings().rows == 32
+def test_texts_at_once_are_as_many_as_fit_into_the_memory_and_none_is_refused_with_the_numbers(tiny_pair, monkeypatch):
+    one = plan_memory(tiny_pair, 1)
+    assert one.row == (tiny_pair.slm_cost.kv_bytes + tiny_pair.llm_cost.kv_bytes) * tiny_pair.context
+    for limit in (memory_of(monkeypatch, one.most + 4 * one.row), None):
+        assert [plan_memory(tiny_pair, rows, limit).rows for rows in (1, 5, 16)] == [1, 5, 5]
+    plan = plan_memory(tiny_pair, 16, 1e3)
+    assert plan.rows == 16 and str(plan).startswith(f"at most {plan.most / 1e9:.1f} GB") and "of 1000.0 GB" in str(plan)
+    memory_of(monkeypatch, 0)
+    assert plan_memory(tiny_pair, 32).rows == load_settings().rows == 32, "where nobody knows, what is wished for"
+    with pytest.raises(WeightsError, match=r"at most 1\.4 GB .* of 1\.0 GB.*CITER_MEMORY"):
+        Scheduler(tiny_pair, 16, 1.0)
+
+
+def memory_of(monkeypatch, size: int) -> float:
+    """Has the machine have so many bytes; returns them in gigabytes."""
+    monkeypatch.setattr("engine.model.memory.memory_bytes", lambda: size)
+    return size / 1e9
 
 
 def test_what_a_text_costs_is_what_it_costs_alone_also_where_steps_are_shared(tiny_pair):

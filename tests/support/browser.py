@@ -88,7 +88,11 @@ class Window:
         self.page.on("request", lambda request: self.requests.append(request.url))
         # Gradio's own requests end with an AbortError where the page is left while they are on their way.
         self.page.on("pageerror", lambda error: "AbortError" in str(error) or self.errors.append(str(error)))
-        self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        self.page.on("console", lambda message: message.type == "error" and self._complain(message.text))
+
+    def _complain(self, text: str) -> None:
+        if "status of 422" not in text:  # what the server refuses is told by the page, too
+            self.errors.append(text)
 
     def open(self) -> None:
         """Opens the page as somebody who was never here, and waits until it can be used."""

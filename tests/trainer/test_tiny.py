@@ -92,12 +92,12 @@ def test_the_pair_takes_its_place_when_it_is_whole_and_leaves_other_files_alone(
 
     def measure(folder: Path):
         assert sorted(each.name for each in tmp_path.iterdir() if each.suffix != ".tmp") == ["mine", "slm"]
-        return dict.fromkeys(("slm", "llm", "differ", "tokens"), 0.5)
+        return dict.fromkeys(("slm", "llm", "differ"), 0.5)
 
     monkeypatch.setattr(tiny, "evaluate", measure)
     assert main(["tiny", "--out", str(tmp_path), "--steps", "1"]) == 0
     made = files_of(tmp_path)
-    assert {"README.md", "mine", "slm/model.safetensors"} <= made.keys() and "slm/old.json" not in made
+    assert {"mine", "slm/model.safetensors"} <= made.keys() and "slm/old.json" not in made
 
 
 def test_no_steps_are_refused(tmp_path):

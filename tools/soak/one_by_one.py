@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import signal
 import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from typing import Any
 
 from engine.bench.markdown import filled, table
 from engine.guard.server import raise_descriptors
 from engine.provenance import ROOT, hardware, revision
 from tools.soak.attackers import damaged_traces
-from tools.soak.page import Served
+from tools.soak.page import LONGEST, Served
 from tools.soak.stage import check_log, check_rows, honest, one_text, page, say, side_by_side
 from tools.soak.strangler import Strangler
 from tools.soak.tally import REFUSED_FOR, SLOWER, Tally, clock
@@ -93,34 +96,59 @@ def main(arguments: list[str] | None = None) -> int:
 def measure(what: str, options: argparse.Namespace) -> Measured:
     """One attack, on a page of its own."""
     marker, texts = f"plugh{options.seed:x}xyzzy", Texts()
-    quiet, under, attacks, after = Tally(), Tally(), Tally(), Tally()
+    quiet, under, after = Tally(), Tally(), Tally()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         log = Path(folder) / "log"
         with page(options.app, log) as (url, _):
             served = Served.read(url)
             trace = one_text(served, after, marker, "a first text") or {}
-            traces = damaged_traces(trace, _TRACES, options.seed)
+            # Drawing damaged traces takes longer than some attacks.
+            traces = damaged_traces(trace, _TRACES, options.seed) if "mutated" in what else []
             sides = options, served, texts, marker
             side_by_side(honest(*sides, quiet, 0), [], clock(60 * options.quiet))
-            numbers = range(options.attackers)
-            attackers = [Strangler(served, attacks, trace, traces, marker, n, options.seed, what) for n in numbers]
-            visitors = honest(*sides, under, options.visitors + options.programs)
-            side_by_side(visitors, attackers, clock(60 * options.minutes))
+            # In a process of their own, attackers take the page's time and not that of the visitors' threads.
+            fork = multiprocessing.get_context("fork")
+            harm = fork.SimpleQueue()
+            attacking = fork.Process(
+                target=_attack, args=(what, options, served, trace, traces, marker, harm), daemon=True
+            )
+            attacking.start()
+            side_by_side(honest(*sides, under, options.visitors + options.programs), [], clock(60 * options.minutes))
+            attacking.join(LONGEST)
+            attacking.kill()
+            lost, loss = (1, "the attackers' process did not end") if harm.empty() else harm.get()
             one_text(served, after, marker, "a text when all is over")
             check_rows(served, after)
         check_log(log, marker, after)
-    parts = (quiet, under, attacks, after)
+    parts = (quiet, under, after)
+    losses = [loss for part in parts for loss in part.first.values()]
     return Measured(
         what,
         options.minutes,
         sum(row.tried for name, row in under.rows.items() if name.startswith("texts")),
-        sum(part.losses for part in parts),
+        sum(part.losses for part in parts) + lost,
         max(under.times["refused on end"], default=0.0),
         _median(quiet),
         _median(under),
-        next((loss for part in parts for loss in part.first.values()), ""),
+        next(iter([*losses, loss])),
         revision(),
     )
+
+
+def _attack(
+    what: str,
+    options: argparse.Namespace,
+    served: Served,
+    trace: dict[str, Any],
+    traces: list[str],
+    marker: str,
+    harm: SimpleQueue[tuple[int, str]],
+) -> None:
+    """All attackers of one attack; puts the number of losses and the first of them into `harm`."""
+    tally, numbers = Tally(), range(options.attackers)
+    attackers = [Strangler(served, tally, trace, traces, marker, n, options.seed, what) for n in numbers]
+    side_by_side([], attackers, clock(60 * options.minutes))
+    harm.put((tally.losses, next(iter(tally.first.values()), "")))
 
 
 def report(found: Sequence[Measured], options: argparse.Namespace) -> str:
