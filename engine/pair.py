@@ -189,7 +189,7 @@ class Pair:
         policies: Sequence[Policy | None] | None = None,
         prompts: Sequence[Sequence[int] | None] | None = None,
     ) -> list[Text]:
-        """Texts for `Decoding.add`, of which nothing is written yet. Raises as `check` does.
+        """New texts, for `Decoding.add`. Raises as `check` does.
 
         Args:
             requests: One per text.

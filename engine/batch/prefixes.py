@@ -32,11 +32,16 @@ SHORTEST = 16
 """Tokens that are worth a copy instead of being read."""
 
 MOST, MOST_LOGITS = 2**16, 2**9
-"""Texts of which an evaluation remembers the hidden state, and the logits. The `cpu` pair's take 5 kB and 0.6 MB."""
+"""How many hidden states and logits an evaluation remembers. One of the `cpu` pair's takes 5 kB and 0.6 MB."""
 
 
 class Wanted(NamedTuple):
-    """What a model is to read in a slot: the text up to a token, and at how many of its last tokens somebody looks."""
+    """What a model is to read in a slot.
+
+    Attributes:
+        tokens: The text from its beginning.
+        looks: At how many of its last tokens the hidden states are wanted.
+    """
 
     slot: int
     tokens: Sequence[int]
@@ -84,7 +89,7 @@ class Prefixes:
         for text in texts:
             same.setdefault(tuple(text.tokens), []).append(text)
         keys = {tokens: prefix_keys([], tokens) for tokens in same}
-        # Those of which most is held come first, before another text takes the slot that has it.
+        # Texts that slots hold most of come first, before another text takes such a slot.
         order = sorted(same, key=lambda tokens: -max(self._held(keys[tokens]), default=0)) if len(same) > 1 else same
         try:
             self.reserve(len(self.texts) + len(texts), 0)
@@ -131,7 +136,7 @@ class Prefixes:
             self.truncate(slot, 0)
 
     def forget(self, unwanted: Callable[[Text], bool]) -> None:
-        """Holds nothing any more of texts that were removed and that nobody may go on from."""
+        """Empties the slots of removed texts that are unwanted, so that no text goes on from them."""
         for slot in [slot for slot, text in self._left.items() if unwanted(text)]:
             del self._left[slot]
             self.truncate(slot, 0)
@@ -206,7 +211,7 @@ class Prefixes:
             del self._keys[role][slot][length:]
 
     def catch_up(self, role: Role, wanted: Sequence[Wanted]) -> None:
-        """Copies what other slots hold of these texts, before the first token that somebody looks at."""
+        """Copies what other slots hold of these texts, up to the first hidden state that is wanted and not known."""
         texts: list[tuple[int, list[int]]] = []
         least = 1 if self._remembers[role] else SHORTEST
         for slot, tokens, looks in wanted:
@@ -230,7 +235,7 @@ class Prefixes:
         Of texts that begin alike the first is read, and the others copy.
 
         Returns:
-            Per text the model's hidden states where somebody looks [looks, d]; None where a server has yet to answer.
+            Per text the hidden states that are wanted [looks, d]; None where a server has yet to answer.
         """
         found: dict[int, torch.Tensor | None] = {}
         left = list(wanted)
@@ -245,7 +250,7 @@ class Prefixes:
         return [found[each.slot] for each in wanted]
 
     def _firsts(self, role: Role, wanted: Sequence[Wanted]) -> tuple[list[Wanted], list[Wanted]]:
-        """Which texts are to be read now, and which wait for what they can copy of those."""
+        """Splits texts into those that are read now and those that wait, because they can copy from the first."""
         least = 1 if self._remembers[role] else SHORTEST
         now: list[Wanted] = []
         later: list[Wanted] = []
@@ -301,7 +306,7 @@ class Prefixes:
     def logits(self, role: Role, hidden: torch.Tensor, ends: Sequence[tuple[int, Sequence[int], int]]) -> torch.Tensor:
         """A model's float32 logits [n, vocabulary] by hidden states [n, d].
 
-        `ends` are of each its slot, the text there, and after how many tokens of it the state is.
+        `ends` has for each state its slot, the text there, and how many tokens of that text lie before the state.
         """
         if not self._remembers[role]:
             return self._models[role].logits(hidden)
@@ -318,7 +323,7 @@ class Prefixes:
         return held[end - 1] if end <= len(held) else prefix_keys(held, tokens[len(held) : end])[-1]
 
     def _copy(self, role: Role, texts: Sequence[tuple[int, Sequence[int]]], least: int) -> None:
-        """Extends slots, each by what another slot holds of a text given by its keys, if that is so many tokens."""
+        """Extends slots by what others hold of the same text, which is given by its keys, if it is `least` tokens."""
         all_keys, spans = self._keys[role], []
         for slot, keys in texts:
             start = len(all_keys[slot])
@@ -340,7 +345,7 @@ class Prefixes:
 
 
 def prefix_keys(before: Sequence[int], tokens: Sequence[int]) -> list[int]:
-    """For each token a number that stands for the text up to it; `before` are those of what stands before."""
+    """For each token a number that stands for the text up to it; `before` are the numbers of the tokens before."""
     key, keys = before[-1] if before else 0, []
     for token in tokens:
         key = hash((key, token))
@@ -355,6 +360,6 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def _forget(known: dict[int, Any], most: int) -> None:
-    """Drops what was noted first."""
+    """Drops the oldest entries, so that at most `most` are left."""
     for key in list(islice(known, max(0, len(known) - most))):
         del known[key]

@@ -36,7 +36,7 @@ class Reader:
         self._left: dict[Role, int] | None = None
 
     def allow(self, tokens: int | None) -> None:
-        """In this step each model may read so many tokens of texts of which it has more than `SHORT` to read."""
+        """Limits the tokens of long texts that each model reads in this step. A text is long from `SHORT` unread on."""
         self._left = None if tokens is None else dict.fromkeys(Role, tokens)
 
     def read_for_policies(self, steps: Sequence[Step]) -> None:
@@ -97,8 +97,8 @@ class Reader:
     def read_rest(self, slot: Slot, pieces: bool = False) -> bool:
         """Both models read what is left of a text, for its alternatives only: this is not charged.
 
-        A served one is not asked for what nobody pays. Nor does a model read more than is left of this step, for which
-        other texts would wait: with `pieces` it reads so much, else nothing. Returns whether all is read.
+        A served model is not asked, since its passes cost money. A model here reads no more than is left of this step:
+        with `pieces` it reads so much, else nothing. Returns whether all is read.
         """
         whole = True
         for role, model in self._models.items():
@@ -116,7 +116,7 @@ class Reader:
     def _wanted(self, role: Role, slot: Slot, end: int) -> Wanted:
         """What a model is to read of a slot's text up to a token.
 
-        Somebody looks at its hidden state at the end of the text, and where candidates or verdicts are wanted.
+        Its hidden states are wanted at the end of the text, and wherever candidates or verdicts are.
         """
         first = len(slot.tokens) - 1
         if slot.wants_alternatives and self._models[role].local:
@@ -130,8 +130,8 @@ class Reader:
     def _pieces(self, role: Role, wanted: Mapping[Slot, Wanted]) -> dict[Slot, int]:
         """Puts off the slots that have more to read than is left in this step; up to where they are read now.
 
-        Who has the least to read comes first, so that a long prompt makes nobody wait who only has to catch up. A piece
-        has no token whose hidden state is looked at.
+        The slot with the least to read comes first, so that texts that only have to catch up do not wait for a long
+        prompt. A piece ends before the first hidden state that is wanted.
         """
         pieces: dict[Slot, int] = {}
         if self._left is None or not self._models[role].local:
@@ -152,9 +152,8 @@ class Reader:
     def _early(self, role: Role, slots: Sequence[Slot]) -> dict[Slot, int]:
         """Up to where texts are read before they ask: it takes half of what long texts leave room for, at most.
 
-        The text that the model has fallen behind furthest comes first. Only a text that has asked before is read ahead,
-        since one that never does would be read for nothing, and none whose drafts are verified, which has its own time
-        to look.
+        The text that the model has fallen behind furthest comes first. A text that has never asked is not read ahead,
+        since it may never ask. Nor is a text whose drafts are verified: `engine.batch.draft_length` says when.
         """
         early: dict[Slot, int] = {}
         if self._left is None or not self._models[role].local:
@@ -171,13 +170,13 @@ class Reader:
         return early
 
     def _look(self, role: Role, read: Sequence[tuple[Slot, torch.Tensor, int]]) -> None:
-        """Applies `lm_head` where choices or candidates are wanted of what was read.
+        """Applies `lm_head` where choices or candidates are wanted.
 
-        It is one product for all of them: this reads as much for one position as for some.
+        All positions are one product, since a product reads the same weights for one position as for many.
 
         Args:
-            read: A slot, the model's hidden states at some last tokens [tokens, d], and after how many tokens of the
-                text they end.
+            read: Slot, the model's hidden states there [tokens, d], and how many tokens of the text lie before their
+                end.
         """
         judges = role is Role.LLM
         wanted = [
@@ -204,7 +203,7 @@ class Reader:
 
 
 def _stretches(ends: Sequence[tuple[Slot, int]]) -> list[tuple[Slot, slice]]:
-    """Where in a list the positions of each slot stand, which follow each other."""
+    """For each slot the part of the list that has its positions, which follow each other."""
     found, start = [], 0
     for slot, own in groupby(ends, key=lambda each: each[0]):
         stop = start + len(list(own))
