@@ -179,6 +179,11 @@ def request_fields(asked: Request | Trace) -> dict[str, Any]:
     }
 
 
+def held_fields(asked: Request, policies: Iterable[str] | None) -> dict[str, Any]:
+    """What the page's fields can hold of a request, by name; `policies` are those of the page's pair."""
+    return fitting(request_fields(asked), asked.stop, policies)[0]
+
+
 def read_query(query: Mapping[str, str], policies: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
     """The fields that a link's query fills in, by name, and why others of `FIELDS` were refused, as sentences.
 

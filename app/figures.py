@@ -18,7 +18,6 @@ _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3
 FREE = ModelCost(0, 0, 0, 0, 0, 0, 0)
 """Of a model that costs nothing."""
 
-_ROUNDING = 6e-8  # of a score with seven decimals
 _NO_BREAK = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -62,18 +61,6 @@ def rounded(threshold: float) -> float:
     if distance <= 0:
         return round(threshold, 2)
     return round(threshold, min(9, max(3, 2 - math.floor(math.log10(distance)))))
-
-
-def simplest(low: float, high: float) -> float | None:
-    """The threshold of fewest decimals above one score and at most another; None where seven do not tell them apart.
-
-    As `between` in the browser: the ends are as sent, with seven decimals, so that a rounding is kept away from them.
-    """
-    for digits in range(1, 8):
-        value = math.floor((high - _ROUNDING) * 10**digits) / 10**digits if high < 1 else 1.0
-        if value > low + _ROUNDING:
-            return value
-    return None
 
 
 def pair_name(slm: str, llm: str) -> str:

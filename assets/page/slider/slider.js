@@ -157,7 +157,7 @@ export const start = ({ element, props, trigger, watch }) => {
       const { threshold: [stood, own], acceptance: [before, accepted] } = message.starts;
       if (dialAt('acceptance') === before && before !== accepted) moveSlider(accepted, 'acceptance');
       if (!touched && !recorded) put(Math.round(placeOf(scale(), dialAt('threshold') === stood ? own : dialAt('threshold'))));
-      if (touched || dialAt('threshold') === stood) moveSlider(scale()[played ?? placeNow()]);
+      if (touched || (own !== stood && dialAt('threshold') === stood)) moveSlider(scale()[played ?? placeNow()]);
     }
     drawTicks();
     draw();
