@@ -206,20 +206,18 @@ class Pair:
             prompts: Token ids to go on from, one list per text, or None for its rendered prompt.
         """
         texts: list[Text] = []
-        rendered: Text | None = None  # the last whose prompt was encoded: texts of one prompt follow each other
+        rendered: tuple[Request, list[int]] | None = None  # the last: texts of one prompt follow each other
         for request, policy, prompt in zip_longest(requests, policies or (), prompts or ()):
             policy = policy or self._policy(request)
             self._check(request)
-            encodes = prompt is None
-            if encodes and rendered is not None and same_prompt(rendered.request, request):
-                prompt, encodes = rendered.tokens, False
-            elif encodes:
-                prompt = render(self.tokenizer, request, self.context)
+            if prompt is None:
+                if rendered is None or not same_prompt(rendered[0], request):
+                    rendered = request, render(self.tokenizer, request, self.context)
+                prompt = rendered[1]
             check_ids(prompt, len(self.tokenizer))
             check_length(len(prompt), self.context, bool(request.turns))
             limit = min(request.max_new_tokens, self.context - len(prompt))
             texts.append(Text(request, policy, list(prompt), limit, row=len(texts)))
-            rendered = texts[-1] if encodes else rendered
         return texts
 
     def open(self, most: int | None = None, remember: bool = False) -> Decoding:
