@@ -42,7 +42,7 @@ class Fit(FitSettings, Command):
         settings = self.part(FitSettings)
         about: dict[str, Any] = {"description": self.description, "command": command("trainer")}
         if self.method == "query":
-            fit_query(self.labels[0], self._slm_right(), self.out, settings, **about)
+            fit_query(self.labels[0], self._slm_right(), self.out, settings.seed, **about)
         elif self.method == "co-llm":
             fit_co_llm(self.labels[0], self.out, settings, **about)
         else:
