@@ -32,9 +32,9 @@ import torch
 from tokenizers import Tokenizer
 
 from engine.batch.draft_length import due
+from engine.batch.prefixes import Prefixes
 from engine.batch.reading import Reader
 from engine.batch.record import record
-from engine.batch.slots import Slots
 from engine.batch.step import Slot, Step, going, slots_of, state_of
 from engine.batch.text import Text
 from engine.batch.verification import note_drafts, take_back, verify
@@ -62,7 +62,7 @@ class Decoding:
         end_ids: AbstractSet[int],
         context: int,
         most: int | None = None,
-        prefix_cache: bool = False,
+        remember: bool = False,
     ) -> None:
         """Prepares an empty batch.
 
@@ -70,14 +70,13 @@ class Decoding:
             slm, llm, tokenizer: Of the pair.
             end_ids: Token ids that end a text, by either model.
             context: Tokens a text may have in all.
-            most: See `Slots`.
-            prefix_cache: Whether what texts have in common is read once for all, at any time; see `PrefixCache`.
+            most, remember: See `Prefixes`.
         """
         self._models: dict[Role, AnyModel] = {Role.SLM: slm, Role.LLM: llm}
         self._tokenizer, self._end_ids = tokenizer, end_ids
-        self._slots = Slots(self._models, context, most)
-        self._caches, self.texts = self._slots.caches, self._slots.texts
-        self._reader = Reader(self._models, self._caches, tokenizer, prefix_cache)
+        self._prefixes = Prefixes(self._models, context, most, remember)
+        self._caches, self.texts = self._prefixes.caches, self._prefixes.texts
+        self._reader = Reader(self._models, self._prefixes, tokenizer)
         self._put_off: dict[int, Slot] = {}
 
     @torch.inference_mode()
@@ -90,7 +89,7 @@ class Decoding:
         Args:
             known: Tokens of each text, at most, that need not be read again.
         """
-        self._slots.enter(texts, known)
+        self._prefixes.add(texts, known)
 
     @torch.inference_mode()
     def remove(self, text: Text, clear: bool = False, keep: bool = False) -> None:
@@ -101,8 +100,8 @@ class Decoding:
             keep: Until its slot is used again, texts that begin alike may go on from what the caches hold of this one.
         """
         slot = text.slot
-        self._slots.leave(text, clear, keep)
-        if not self._slots.sharing(slot):
+        self._prefixes.remove(text, clear, keep)
+        if not self._prefixes.sharing(slot):
             self._put_off.pop(slot, None)
 
     def resume(self, text: Text, request: Request, events: Sequence[TokenEvent]) -> None:
@@ -118,7 +117,7 @@ class Decoding:
 
     def forget(self, unwanted: Callable[[Text], bool]) -> None:
         """Nobody may go on from what the caches hold of some texts that were removed."""
-        self._slots.forget(unwanted)
+        self._prefixes.forget(unwanted)
 
     @property
     def active(self) -> bool:
@@ -133,8 +132,8 @@ class Decoding:
 
         Args:
             texts: Those that take part, in the order in which they are read; None are all.
-            reading: How many tokens of long texts each model reads in this step, at most. A text of which more is to be
-                read first has no new event, until in a later step it has.
+            reading: How many tokens of long texts each model reads in this step, at most. A text with more to read has
+                no new event until a later step.
         """
         started = time.perf_counter()
         # 1. Plan
@@ -181,8 +180,8 @@ class Decoding:
 
         Each reads `reading` tokens at most, where that is given. Returns what was found, and whether that is all.
         """
-        self._slots.split([text])
-        self._slots.truncate(text.slot, len(text.tokens) - 1)  # the next step reads the last, for its hidden state
+        self._prefixes.split([text])
+        self._prefixes.truncate(text.slot, len(text.tokens) - 1)  # the next step reads the last, for its hidden state
         slot = Slot(text.slot, text.tokens[:-1], {})
         step = Step(text, slot, text.setting, judges=bool(text.provisional))
         slot.steps.append(step)
@@ -194,7 +193,7 @@ class Decoding:
         """Step 1: the texts that take part, and the slots that they share."""
         texts, llm = [text for text in texts if text.finish_reason is None], self._models[Role.LLM]
         alone = llm.gone
-        self._slots.split(texts)
+        self._prefixes.split(texts)
         steps: list[Step] = []
         slots: dict[int, Slot] = {}
         late: dict[Text, Step] = {}
@@ -224,15 +223,15 @@ class Decoding:
         number, tokens = text.slot, text.tokens
         earlier = self._put_off.pop(number, None)
         if earlier is not None:
-            lengths = self._slots.lengths(number)
-            same = {step.text for step in earlier.steps} == set(self._slots.sharing(number))
+            lengths = self._prefixes.lengths(number)
+            same = {step.text for step in earlier.steps} == set(self._prefixes.sharing(number))
             if same and earlier.tokens == tokens and all(lengths[role] == len(tokens) for role in earlier.hidden):
                 late |= {step.text: step for step in earlier.steps}
                 earlier.steps, earlier.put_off = [], False
                 return earlier
-            self._slots.back_to_start(earlier)
-        self._slots.truncate(number, len(tokens) - 1)
-        return Slot(number, list(tokens), self._slots.lengths(number))
+            self._prefixes.truncate(number, earlier.starts)
+        self._prefixes.truncate(number, len(tokens) - 1)
+        return Slot(number, list(tokens), self._prefixes.lengths(number))
 
     def _decide(self, steps: Sequence[Step]) -> None:
         """Step 3: roles and scores; each policy scores a state once, however many rows share it."""
@@ -316,9 +315,9 @@ class Decoding:
         for text in (step.text for step in slot.steps):
             same.setdefault((len(text.tokens), text.tokens[-1]), []).append(text)
         for leaving in list(same.values())[1:]:
-            self._slots.move(leaving)
+            self._prefixes.move(leaving)
         for (length, _), (text, *_) in same.items():  # what was taken back has been read
-            self._slots.truncate(text.slot, length - 1)
+            self._prefixes.truncate(text.slot, length - 1)
 
     def _share(self, slots: Sequence[Slot], seconds: float) -> None:
         """Notes a step's time, and keeps what is known of slots whose texts were put off."""
@@ -333,4 +332,4 @@ class Decoding:
         for step in steps:
             step.undo()
         for slot in slots_of(steps):
-            self._slots.back_to_start(slot)
+            self._prefixes.truncate(slot.number, slot.starts)

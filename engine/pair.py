@@ -189,7 +189,7 @@ class Pair:
         policies: Sequence[Policy | None] | None = None,
         prompts: Sequence[Sequence[int] | None] | None = None,
     ) -> list[Text]:
-        """Texts for `Decoding.add`, of which nothing is written yet. Raises as `check` does.
+        """New texts, for `Decoding.add`. Raises as `check` does.
 
         Args:
             requests: One per text.
@@ -213,13 +213,13 @@ class Pair:
             rendered = texts[-1] if encodes else rendered
         return texts
 
-    def open(self, most: int | None = None, prefix_cache: bool = False) -> Decoding:
+    def open(self, most: int | None = None, remember: bool = False) -> Decoding:
         """A batch without texts, for `Decoding.add`; of `most` texts at most, where that is known.
 
-        `prefix_cache` is for many texts that begin alike: see `engine.batch.prefix_cache`.
+        `remember` is for evaluations, in which many texts begin alike: see `engine.batch.prefixes`.
         """
         about = backend(self.tokenizer), self.end_ids, self.context
-        return Decoding(self.slm, self.llm, *about, most, prefix_cache)
+        return Decoding(self.slm, self.llm, *about, most, remember)
 
     def start(
         self,

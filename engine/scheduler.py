@@ -7,8 +7,8 @@ alone. It is charged for what it would read alone, too. Before each step:
    batches, and for each owner a fair share. Where no row is free, a batch's text gives its own up, or that of an owner
    who has two more than the one in line. It goes on later as if it had stayed.
 2. Interactive texts take part in the step, and beside them a few of batches: those fill what is left.
-3. Of a long prompt a piece is read that takes about half a step, so that nobody waits for it, and a few tokens
-   of one text that is audited.
+3. A long prompt is read in pieces that take about half a step, so that nobody waits for it. Of the texts that are
+   audited, a few tokens of one are read.
 
 A text that fails ends alone. What the caches hold of an interactive text that has ended stays until its slot is needed.
 It serves texts that go on from it or begin alike.
@@ -69,7 +69,7 @@ class Scheduler:
         self._pair, self._decoding = pair, pair.open(self.bound)
         self._running: list[Text] = []
         self._line, self._changed, self._closed = Line(), threading.Condition(), False
-        self._gone: set[Hashable] = set()  # owners of whom nothing is to be kept
+        self._gone: set[Hashable] = set()  # owners whose texts are to be forgotten
         self._arrived = 0
         self._mean_step = self._mean_text = self._mean_first = self._first_at = 0.0
         self._thread = threading.Thread(target=self._work, name="citer-scheduler", daemon=True)
@@ -143,7 +143,8 @@ class Scheduler:
         with self._changed:
             if text not in self._line.waiting:
                 return 0
-            running = self._running  # of which batches give way to an interactive text
+            running = self._running
+            # Batches give way to an interactive text.
             free = self.bound - sum(each.interactive or not text.interactive for each in running)
             return max(0, self._line.ahead(text, running) + 1 - free)
 

@@ -108,8 +108,8 @@ class Clocked:
         self._last: Request | None = None  # of the text whose times these are
         self._open, pair.open = pair.open, self._clocked
 
-    def _clocked(self, most: int | None = None, prefix_cache: bool = False) -> Decoding:
-        decoding = self._open(most, prefix_cache)
+    def _clocked(self, most: int | None = None, remember: bool = False) -> Decoding:
+        decoding = self._open(most, remember)
         step = decoding.step
 
         def clocked(*args: Any) -> list[Text]:

@@ -33,7 +33,7 @@ def write(
         rows: At most so many texts are written at once; a larger group alone.
     """
     longest = sorted(groups, key=lambda group: -max(text.prompt_tokens + text.limit for text in group))
-    waiting, decoding = deque(longest), pair.open(prefix_cache=True)
+    waiting, decoding = deque(longest), pair.open(remember=True)
     told, total, ended = time.monotonic(), sum(map(len, groups)), 0
     while waiting or decoding.texts:
         entering: list[Text] = []

@@ -20,15 +20,14 @@ _Share = Annotated[float, Field(ge=0, le=0.99, allow_inf_nan=False)]
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutSettings(Options):
-    """How tokens are rolled out; stored with the rollouts.
-
-    `threshold` is that of the router which finishes the text. An answer that `max_new_tokens` cuts is graded as it is.
-    """
+    """How tokens are rolled out; stored with the rollouts. An answer that `max_new_tokens` cuts is graded as it is."""
 
     budget: Count = option(8, "tokens rolled out per question at most, drawn by chance", "N")
     both: bool = option(False, "try the LLM's token as well, which a cost weight above 0 needs")
     max_new_tokens: Count = option(256, "of a whole answer", "N")
-    threshold: Annotated[float, Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)] = 0.5
+    threshold: Annotated[float, Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)] | None = option(
+        None, "of the router that finishes the text (default: its own)", "T"
+    )
     seed: Number = option(0, "of the draw of tokens", "N")
 
 

@@ -19,8 +19,8 @@ from engine.errors import shown
 from engine.models.files import write_json
 from trainer import Report, TrainerError
 from trainer.json_files import read_json
+from trainer.parquet import PARQUET, ByQuestion, Value
 from trainer.questions.question import Question
-from trainer.tables import PARQUET, ByQuestion, Value
 from trainer.workers import alone_at, make_all
 
 if TYPE_CHECKING:

@@ -98,20 +98,13 @@ class _Message(BaseModel):
         return Turn("system" if self.role == "developer" else self.role, text)
 
 
-class _StreamOptions(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    include_usage: bool = False
-    include_obfuscation: bool = False
-
-
 class _Body(BaseModel):
     """The fields that chats and completions share. A field that is null counts as absent."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     model: str = Field(max_length=300)
-    citer: Citer = Field(default_factory=Citer)
+    citer: Citer = {}
     n: int = Field(1, ge=1, le=MAX_TEXTS)
     max_completion_tokens: _Length | None = None
     max_tokens: _Length | None = None
@@ -122,7 +115,7 @@ class _Body(BaseModel):
     seed: int | None = Field(None, ge=-_SEEDS, lt=_SEEDS)
     stop: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = []
     stream: bool = False
-    stream_options: _StreamOptions | None = None
+    stream_options: dict[Literal["include_usage", "include_obfuscation"], bool] | None = None
     return_token_ids: bool = False
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel, ConfigDict
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import InvalidRequest, shown
 from engine.guard.refusals import Refusal, blamed
@@ -20,15 +18,8 @@ _NUMBER = r"[0-9]{1,3}(?:\.[0-9]{1,12})?"
 _DIALS = re.compile(rf"(?P<threshold>{_NUMBER})(?:@(?P<acceptance>{_NUMBER}))?")
 
 
-class Citer(BaseModel):
-    """The field `citer` of a body: parts of a setting. Null leaves a part to the model's name."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    policy: Any = None
-    threshold: Any = None
-    acceptance: Any = None
-    max_draft: Any = None
+Citer = dict[Literal["policy", "threshold", "acceptance", "max_draft"], Any]
+"""The field `citer` of a body: parts of a setting. Null leaves a part to the model's name."""
 
 
 def model_names(pair: Pair) -> list[str]:
@@ -62,16 +53,16 @@ def chosen_setting(name: str, citer: Citer, pair: Pair, settings: Settings) -> S
 
     Where `citer` names another policy, dials that neither states are that policy's own.
     """
-    setting = named_setting(name, pair, settings)
-    policy = citer.policy
+    setting, given = named_setting(name, pair, settings), {k: v for k, v in citer.items() if v is not None}
+    policy = given.get("policy")
     if policy is not None and policy not in pair.policies:
         there = ", ".join(pair.policies)
         raise Refusal(400, f"citer.policy = {shown(policy, True)}: choose one of {there}.", "citer.policy")
     if policy is not None and policy != setting.policy:
         setting = replace(_of_policy(policy, pair, settings), **_stated(name.removeprefix(f"{pair.preset}:")))
     with blamed("citer"):
-        setting = replace(setting, **citer.model_dump(exclude_none=True))
-    with blamed("model" if citer.acceptance is None else "citer"):
+        setting = replace(setting, **given)
+    with blamed("citer" if "acceptance" in given else "model"):
         pair.check_acceptance(setting.acceptance)
     return setting
 

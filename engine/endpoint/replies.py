@@ -47,8 +47,7 @@ class Reply:
         self._asked, self._pair = asked, pair
         prefix, self._whole, self._part = _KINDS[asked.body.chat]
         self._head = {"id": f"{prefix}-{secrets.token_hex(12)}", "created": int(time.time())}
-        options = asked.body.stream_options
-        self._usage_wanted = options is not None and options.include_usage
+        self._usage_wanted = (asked.body.stream_options or {}).get("include_usage", False)
         self._choices: list[Choice] = []
         self._news, self._loop = asyncio.Event(), asyncio.get_running_loop()
 

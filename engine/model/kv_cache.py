@@ -1,6 +1,6 @@
 """A KV cache whose rows have lengths of their own.
 
-Rows of a batch lag by different amounts, so one preallocated block per layer holds every row, each with its own length.
+Rows of a batch lag by different amounts, so one block per layer holds every row, each with a length of its own.
 New keys go behind a row's last ones, at their position in the text, and what a token sees follows from the lengths.
 """
 
@@ -30,7 +30,6 @@ class RaggedCache:
     Attributes:
         keys, values: Per layer a tensor [rows, kv_heads, capacity or some more, head_dim].
         lengths: Tokens stored per row, at most `capacity`.
-        prefixes: Per row a number for each stored token that stands for the text up to it; see `prefix_keys`.
     """
 
     def __init__(self, config: Any, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -40,7 +39,6 @@ class RaggedCache:
         self.keys = [_zeros(shape, dtype, device) for _ in layers]
         self.values = [_zeros(shape, dtype, device) for _ in layers]
         self.lengths = [0] * rows
-        self.prefixes: list[list[int]] = [[] for _ in range(rows)]
         self.capacity = capacity
 
     def grow(self, rows: int, capacity: int) -> None:
@@ -52,15 +50,14 @@ class RaggedCache:
                 for row, length in enumerate(self.lengths):
                     new[row, :, :length] = old[row, :, :length]
                 blocks[layer] = new
-        self.prefixes += [[] for _ in range(rows - len(self.lengths))]
         self.lengths += [0] * (rows - len(self.lengths))
         self.capacity = capacity
 
     def clear(self, row: int) -> None:
-        """Empties a row whose values may be no numbers, which another text behind them would not be safe from."""
+        """Empties a row and zeroes it: values that are no numbers would spoil the next text there."""
         for block in (*self.keys, *self.values):
             block[row] = 0
-        self.lengths[row], self.prefixes[row] = 0, []
+        self.lengths[row] = 0
 
     def leave(self, row: int) -> None:
         """No-op: only a served cache has requests in flight."""
@@ -69,50 +66,33 @@ class RaggedCache:
         """Rolls a row back to its first `length` tokens; what lies beyond is overwritten later."""
         assert 0 <= length <= self.lengths[row], (length, self.lengths[row])
         self.lengths[row] = length
-        del self.prefixes[row][length:]
-
-    def extend(self, row: int, prefixes: Sequence[int]) -> None:
-        """Says that a row's next tokens are stored."""
-        self.lengths[row] += len(prefixes)
-        self.prefixes[row] += prefixes
-
-    def fork(self, source: int, target: int, length: int | None = None) -> None:
-        """Makes row `target` a copy of row `source`, or of its first `length` tokens."""
-        length = self.lengths[source] if length is None else length
-        assert length <= self.lengths[source], (length, self.lengths[source])
-        for block in (*self.keys, *self.values):
-            block[target, :, :length] = block[source, :, :length]
-        self.lengths[target], self.prefixes[target] = length, self.prefixes[source][:length]
 
     def copy(self, spans: Sequence[Span]) -> None:
         """Stores behind each target's last token what a source holds at the same places."""
-        places = torch.tensor(
-            [(span.source, span.target, place) for span in spans for place in range(span.start, span.stop)],
-            device=self.keys[0].device,
-        )
-        sources, targets, positions = places.T
-        for block in (*self.keys, *self.values):
-            block[targets, :, positions] = block[sources, :, positions]
-        for source, target, start, stop in spans:
-            self.extend(target, self.prefixes[source][start:stop])
+        if len(spans) == 1:
+            ((source, target, start, stop),) = spans
+            for block in (*self.keys, *self.values):
+                block[target, :, start:stop] = block[source, :, start:stop]
+        else:
+            places = torch.tensor(
+                [(span.source, span.target, place) for span in spans for place in range(span.start, span.stop)],
+                device=self.keys[0].device,
+            )
+            sources, targets, positions = places.T
+            for block in (*self.keys, *self.values):
+                block[targets, :, positions] = block[sources, :, positions]
+        for span in spans:
+            assert self.lengths[span.target] == span.start and span.stop <= self.lengths[span.source], span
+            self.lengths[span.target] = span.stop
 
 
 class Span(NamedTuple):
-    """What one row is to take over from another: the tokens from `start` to before `stop`, where its own text ends."""
+    """The tokens from `start` to before `stop` that one row copies from another. Its own tokens end at `start`."""
 
     source: int
     target: int
     start: int
     stop: int
-
-
-def prefix_keys(before: Sequence[int], tokens: Sequence[int]) -> list[int]:
-    """For each token a number that stands for the text up to it; `before` are those of what stands before."""
-    key, keys = before[-1] if before else 0, []
-    for token in tokens:
-        key = hash((key, token))
-        keys.append(key)
-    return keys
 
 
 class RaggedAttention:
@@ -129,8 +109,8 @@ class RaggedAttention:
         """Prepares a pass over so many new tokens (`chunks`, at least 1) of each of these rows, in this order.
 
         Args:
-            together: Of each row's new tokens, numbered from 0, those that attend in one call; the others take what
-                they would take were each read alone, to the bit. None: all do, with other rows where they can.
+            together: Per row, which of its new tokens, numbered from 0, attend in one call. Each of the others attends
+                as if it were read alone, to the bit. None: all attend in one call, with other rows where they can.
         """
         starts = [cache.lengths[row] for row in rows]
         spans = [range(start, start + chunk) for start, chunk in zip(starts, chunks, strict=True)]
@@ -178,7 +158,7 @@ class RaggedAttention:
                 block[self._row, :, self.positions] = new
 
     def attend(self, layer: int, queries: torch.Tensor) -> torch.Tensor:
-        """What the tokens take from all they see: queries [tokens, heads, head_dim] → [tokens, heads · head_dim]."""
+        """Attention over all that the tokens see: queries [tokens, heads, head_dim] → [tokens, heads · head_dim]."""
         keys, values = self._cache.keys[layer], self._cache.values[layer]
         if len(self._groups) == 1:
             return self._groups[0].attend(queries, keys, values)
@@ -207,7 +187,7 @@ class _Group:
             self._mask = mask.masked_fill_(hidden, -math.inf)[:, None]
 
     def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """What the group's tokens take from all they see of the layer's keys and values."""
+        """Attention of the group's tokens, from one layer's keys and values."""
         keys, values = keys[self._rows, :, : self._end], values[self._rows, :, : self._end]
         rows, kv_heads, _, width = keys.shape
         if self._chunk == 1:
@@ -220,21 +200,21 @@ class _Group:
 
 
 class _Alone:
-    """Tokens of which each takes what it would take were it read alone, to the bit.
+    """Tokens that attend together as if each were read alone, to the bit.
 
-    They look at as many places of the cache, a multiple of `PLACES`, of which those behind a token are hidden from it:
-    sums over as many numbers are made in the same order.
+    All look at as many places of the cache, a multiple of `PLACES`, and the places behind a token are masked.
+    So each sum has as many numbers, in the same order, as when the token is read alone.
     """
 
     def __init__(self, rows: slice, tokens: slice, end: int, positions: torch.Tensor, dtype: torch.dtype) -> None:
-        """Tokens at some places of the pass: all of one row, or one of each."""
+        """Takes the places of the tokens in the pass: all of one row, or one of each row."""
         self.tokens, self._rows, self._end = tokens, rows, end
         hidden = torch.arange(end, device=positions.device) > positions[tokens, None]
         mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
         self._mask = mask.masked_fill_(hidden, -math.inf)[:, None, None]
 
     def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """What the tokens take from all they see of the layer's keys and values."""
+        """Attention of these tokens, from one layer's keys and values."""
         count, _, width = queries.shape
         keys, values = (each[self._rows, :, : self._end].expand(count, -1, -1, -1) for each in (keys, values))
         grouped = queries.view(count, keys.shape[1], -1, width)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
@@ -12,13 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from engine.events.cost import ModelCost
 from engine.model import pass_times
-from engine.model.any_model import AnyCache, AnyModel
 from engine.model.forward import Trunk
-from engine.model.kv_cache import PLACES, RaggedAttention, RaggedCache, head_dim, prefix_keys
+from engine.model.kv_cache import PLACES, RaggedAttention, RaggedCache, head_dim
 from engine.model.linear import joined, size_of
 from engine.model.pass_times import HEADS, LENGTHS, PassTimes
 from engine.provenance import hardware
@@ -29,9 +26,9 @@ if TYPE_CHECKING:
     from engine.models.store import StoredModel
 
 _MOST_TIMES, _ALIKE = 6, 1.1
-"""A pass is timed until its two shortest times are alike, so once or twice more where the machine was busy."""
+"""A pass is timed until its two shortest times are alike, or so many times: the machine may be busy."""
 _FASTER = 1.25
-"""Where a pass is faster than it was by this factor, the times that were kept had been disturbed."""
+"""Stored times are measured again where a pass is faster by this factor: the machine was busy when they were taken."""
 
 ALONE_UP_TO = 16 * PLACES
 """Tokens of a text that attend each as if it were read alone, also where many are read at once."""
@@ -89,7 +86,7 @@ class LanguageModel:
             cache: Of this model.
             rows: Rows of the cache that take part, each once.
             chunks: Each row's new token ids, at least one.
-            looks: At how many of each row's last tokens somebody looks; None is at all.
+            looks: At how many of each row's last tokens the hidden states are wanted; None is at all.
 
         Returns:
             Per row its last-layer hidden states after the final norm, there: [looks, d].
@@ -105,7 +102,7 @@ class LanguageModel:
         attention = RaggedAttention(cache, placed, sizes, together)
         states = self._trunk(torch.tensor(ids, device=self.device), attention).split(sizes)
         for row, chunk in zip(rows, chunks, strict=True):
-            cache.extend(row, prefix_keys(cache.prefixes[row], chunk))
+            cache.lengths[row] += len(chunk)
         self.fed += len(ids)
         hidden = dict(zip(order, states, strict=True))
         return [hidden[n][len(hidden[n]) - wanted[n] :] for n in range(len(rows))]
@@ -126,9 +123,9 @@ class LanguageModel:
         self._take(PassTimes(timed, [max(each, heads[0]) for each in heads]))
 
     def recall(self, path: Path) -> bool:
-        """Takes the times that were kept in a file, unless a pass of one token is faster now; whether it could.
+        """Takes stored times, unless a pass of one token is faster now. Returns whether it did.
 
-        A slower one says that the machine is busy now, and that to measure again would make it worse.
+        Where a pass is slower now, the machine is busy, and to measure again would make the times worse.
         """
         times = pass_times.recall(path, self._key)
         if times is None:
@@ -141,7 +138,7 @@ class LanguageModel:
         return True
 
     def keep(self, path: Path) -> None:
-        """Keeps the times that `calibrate` found, for `recall` at the next start, or shorter ones that are there."""
+        """Stores the times that `calibrate` found for the next start; shorter ones that are stored stay."""
         tables = [[seconds for _, seconds in table] for table in (self.cost.pass_table, self.cost.head_table)]
         if there := pass_times.recall(path, self._key):  # what disturbs only adds
             tables = [[*map(min, *each)] for each in zip(tables, (there.passes, there.lm_head), strict=True)]
@@ -175,10 +172,10 @@ class LanguageModel:
 
 
 def _together(before: int, tokens: int, looks: int) -> range:
-    """Which of a row's new tokens, numbered from 0, attend in one call: many that nobody looks at, far into a text.
+    """Which of a row's new tokens, numbered from 0, attend in one call.
 
-    The others attend as if each were read alone. So a text is the same whenever and beside whatever it is read, and a
-    long prompt is not read any slower.
+    These are many tokens far into a text whose hidden states are not wanted. The others attend as if each were read
+    alone. So a text does not depend on when or beside which texts it is read, and a long prompt is read as fast.
     """
     few = before and tokens <= LENGTHS[-1]
     first = max(0, ALONE_UP_TO - before)
@@ -212,36 +209,3 @@ def _shortest(run: Callable[[], object]) -> float:
         run()
         times = sorted([*times, time.perf_counter() - started])
     return times[0]
-
-
-SHORTEST = 16  # tokens that two texts must have in common before a copy is worth a pass of its own
-
-
-def prefill_shared(model: AnyModel, cache: AnyCache, texts: Mapping[int, Sequence[int]]) -> None:
-    """Prefills the prefixes that new texts share, each once; at least the last token of each text is left to be read.
-
-    Longest first, each text takes a copy of the prefix that it shares with one before it. `texts` are token ids by row
-    of the cache; only rows of which nothing is cached yet are looked at.
-    """
-    fresh = sorted((row for row in texts if cache.lengths[row] == 0), key=lambda row: -len(texts[row]))
-    if len(fresh) < 2:
-        return
-    ids = pad_sequence([torch.tensor(texts[row]) for row in fresh], batch_first=True, padding_value=-1)
-    depth = dict.fromkeys(fresh, 0)  # copies of copies
-    passes: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
-    for n, row in enumerate(fresh[1:], 1):
-        common = (ids[:n] == ids[n]).cumprod(1).sum(1)
-        best = int(common.argmax())  # the first of the best, which is the longest
-        donor = fresh[best]
-        length = min(int(common[best]), len(texts[row]) - 1, len(texts[donor]) - 1)
-        if length >= SHORTEST:
-            depth[row] = depth[donor] + 1
-            passes[depth[donor]][donor].append((row, length))
-    for _, donors in sorted(passes.items()):
-        chunks = {donor: texts[donor][cache.lengths[donor] : -1] for donor in donors}
-        fed = {donor: chunk for donor, chunk in chunks.items() if chunk}
-        if fed:
-            model.feed(cache, list(fed), list(fed.values()), [0] * len(fed))
-        for donor, copies in donors.items():
-            for row, length in copies:
-                cache.fork(donor, row, length)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from engine.model.kv_cache import Span
+
 Asked = tuple[tuple[int, ...], int]
 """A text, and after how many of its last tokens the answer is wanted."""
 
@@ -41,12 +43,11 @@ class TextCache:
         assert 0 <= length <= self.lengths[row], (length, self.lengths[row])
         self.lengths[row] = length
 
-    def fork(self, source: int, target: int, length: int | None = None) -> None:
-        """Makes row `target` a copy of row `source`, or of its first `length` tokens."""
-        length = self.lengths[source] if length is None else length
-        assert length <= self.lengths[source], (length, self.lengths[source])
-        self._texts[target] = self._texts[source][:length]
-        self.lengths[target] = length
+    def copy(self, spans: Sequence[Span]) -> None:
+        """Adds to each target's text what a source's has at the same places."""
+        for source, target, start, stop in spans:
+            self._texts[target] = [*self._texts[target][:start], *self._texts[source][start:stop]]
+            self.lengths[target] = stop
 
     def text(self, row: int, chunk: Sequence[int]) -> list[int]:
         """A row's text with new tokens behind it."""

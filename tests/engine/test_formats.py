@@ -145,6 +145,15 @@ def test_tensors_of_a_gguf_file_may_not_overlap(converted, tmp_path):
         GgufFile("small", tmp_path / "x.gguf")
 
 
+def test_a_damaged_length_in_a_gguf_file_does_not_make_items_of_the_whole_file(converted, tmp_path):
+    content = bytearray((converted.settings.cache_dir / "gguf" / "small.gguf").read_bytes())
+    begin = content.index(b"tokenizer.ggml.token_type") + len("tokenizer.ggml.token_type") + 8  # two types before it
+    content[begin : begin + 8] = struct.pack("<Q", 10**12)
+    (tmp_path / "x.gguf").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"x\.gguf .*1,000,000,000,000 items; at most 2,000,000"):
+        GgufFile("small", tmp_path / "x.gguf")
+
+
 @given(data=st.data())
 def test_a_models_configuration(tmp_path, data):
     random_qwen(1).config.save_pretrained(tmp_path)

@@ -24,7 +24,7 @@ from engine import (
     extend,
     load_settings,
 )
-from engine.batch.slots import common
+from engine.batch.prefixes import common, prefix_keys
 from engine.batch.text import Text, follow
 from engine.events import charged
 from engine.events.cost import modelled_seconds
@@ -298,7 +298,7 @@ def test_the_next_prompt_of_a_conversation_is_read_on_from_the_text_before_it(ti
         follow_up = asked(PROMPTS[1], 0.9, alternatives=2, turns=(Turn("user", LONG), Turn("assistant", answer)))
         (prompt,) = (text.tokens for text in tiny_pair.texts([follow_up]))
         read = list(before.tokens)
-        shared = common(read, prompt)
+        shared = common(prefix_keys([], read), prefix_keys([], prompt))
         assert shared > before.prompt_tokens + len(answer.split())
         fed = [model.fed for model in models]
         handle = written(scheduler, follow_up)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, replace
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from trainer import TrainerError
 from trainer.commands.on_pair import OnData, OnPair, OnQuestions
-from trainer.options import Count, Paths, Rate, Words, option
+from trainer.options import Count, Paths, Words, option
 from trainer.settings import AlignSettings, RolloutSettings
 
 
@@ -90,7 +90,6 @@ class Rollout(RolloutSettings, OnData):
 
     labels: Path = option(MISSING, "folder that `label` wrote for the same questions")
     router: Path | None = option(None, "finishes the texts; without it the SLM does, alone (round 1)")
-    threshold: Rate | None = option(None, "of that router (default: its own)", "T")  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def run(self) -> None:
         from engine.router import Router
@@ -100,7 +99,5 @@ class Rollout(RolloutSettings, OnData):
         if self.threshold is not None and not self.router:
             raise TrainerError("--threshold is the router's: name one with --router, or leave it out")
         router = Router.load(self.router) if self.router else None
-        threshold = self.threshold if self.threshold is not None else router.card.threshold if router else 0.0
-        settings = replace(self, threshold=threshold).part(RolloutSettings)
         questions = self.named(labels_about(self.labels)["questions"])
-        roll_out(self.pair(), questions, self.labels, self.out, settings, router)
+        roll_out(self.pair(), questions, self.labels, self.out, self.part(RolloutSettings), router)

@@ -20,9 +20,10 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from engine import Request
+from engine import Request, Role
+from engine.batch.prefixes import Prefixes, Wanted
 from engine.grading import grade
-from engine.model.language_model import LanguageModel, prefill_shared
+from engine.model.language_model import LanguageModel
 from engine.model.logits import LOGIT_FEATURES, logit_features
 from engine.models.files import sha256_of
 from engine.pair import Pair
@@ -31,11 +32,11 @@ from engine.tokenizer import render
 from trainer import Report, TrainerError
 from trainer.json_files import AGAIN
 from trainer.labels.answers import Answer
+from trainer.parquet import read_metadata, read_table, schema, write_table
 from trainer.preference import CASE_NAMES, Case, shortcut
 from trainer.questions.apart import texts_of
 from trainer.questions.question import Question, prompt
 from trainer.shards import MadeOf, Shards, identity_of
-from trainer.tables import read_metadata, read_table, schema, write_table
 
 SHARD = 20  # questions; small enough that an interruption costs a minute or two on two cores
 BATCH = 5  # questions per forward pass
@@ -207,7 +208,7 @@ def _columns(
     order = sorted(range(len(questions)), key=lambda n: len(prompts[n]) + len(references[n].tokens))
     for batch in (order[n : n + BATCH] for n in range(0, len(order), BATCH)):
         texts = [(prompts[n], references[n].tokens) for n in batch]
-        states = list(teacher_force(slm, texts))
+        states = teacher_force(slm, texts)
         of_llm = _of_llm(pair, texts) if run_llm else [None] * len(batch)
         for n, hidden, scored in zip(batch, states, of_llm, strict=True):
             tokens, name = references[n].tokens, questions[n].id
@@ -259,15 +260,13 @@ def _log_probabilities(logits: torch.Tensor, tokens: Sequence[int]) -> list[floa
     return (logits[range(len(tokens)), list(tokens)] - logits.logsumexp(-1)).tolist()
 
 
-def teacher_force(model: LanguageModel, texts: Sequence[tuple[list[int], list[int]]]) -> Iterator[torch.Tensor]:
+def teacher_force(model: LanguageModel, texts: Sequence[tuple[list[int], list[int]]]) -> list[torch.Tensor]:
     """Hidden states [reference tokens, d] from which each reference token is to be predicted, text by text.
 
     A text is the ids of its rendered prompt and those of its reference.
     """
-    cache = model.new_cache(len(texts), max(len(ids) + len(reference) for ids, reference in texts))
-    prefill_shared(model, cache, {row: ids for row, (ids, _) in enumerate(texts)})
-    starts = list(cache.lengths)
-    chunks = [[*ids, *reference[:-1]][start:] for (ids, reference), start in zip(texts, starts, strict=True)]
-    hidden = model.feed(cache, range(len(texts)), chunks)
-    for (ids, _), start, states in zip(texts, starts, hidden, strict=True):
-        yield states[len(ids) - 1 - start :]
+    longest = max(len(ids) + len(reference) for ids, reference in texts)
+    prefixes = Prefixes({Role.SLM: model}, longest)
+    prefixes.reserve(len(texts), longest)
+    wanted = [Wanted(slot, [*ids, *reference[:-1]], len(reference)) for slot, (ids, reference) in enumerate(texts)]
+    return [states for states in prefixes.read(Role.SLM, wanted) if states is not None]

@@ -12,7 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -29,12 +29,12 @@ from engine.tokenizer import render
 from trainer import Report, TrainerError
 from trainer.continuous_batch import require_costs, write_each
 from trainer.labels.labels import labelled_tokens_of, labels_about, read_labels
+from trainer.parquet import read_rows, schema, write_rows
 from trainer.preference import Case
 from trainer.questions.apart import texts_of
 from trainer.questions.question import Question, prompt
 from trainer.settings import RolloutSettings
 from trainer.shards import MadeOf, Shards
-from trainer.tables import read_rows, schema, write_rows
 
 SHARD = 60  # questions
 ROWS = 256  # rollouts written at once: more do not make two cores faster
@@ -95,13 +95,15 @@ def roll_out(
     Args:
         questions: Those of the labels.
         labels: A folder of `trainer.labels.labels`.
-        router: Finishes the texts, at `settings.threshold`; None lets the SLM finish them alone (the first round).
+        router: Finishes the texts, at `settings.threshold` or its own. None lets the SLM finish them (the first round).
 
     Raises:
         TrainerError: The labels are incomplete or of other questions; the folder holds rollouts made otherwise; or the
             cost of the LLM's passes is unknown.
     """
     require_costs(pair)
+    if router is None or settings.threshold is None:
+        settings = replace(settings, threshold=router.card.threshold if router else None)
     labelled, tokens, texts = labels_about(labels), labelled_tokens_of(labels), texts_of(questions)
     if labelled["texts"] != texts:
         raise TrainerError(f"{labels} holds labels of other questions than the {len(questions)} given")
@@ -111,7 +113,6 @@ def roll_out(
         "router": fingerprint(router.network) if router else None,
         "labels": {name: value for name, value in labelled.items() if name not in unimportant},
         **asdict(settings),
-        "threshold": settings.threshold if router else None,
         "answers": labelled.get("answers"),
         "llm_bytes": _llm_bytes(pair, questions, labels),
     }
@@ -195,7 +196,7 @@ def _finish(
     report: Report,
 ) -> list[Rollout]:
     """Finishes texts and grades them."""
-    limit, dial = settings.max_new_tokens, settings.threshold
+    limit, dial = settings.max_new_tokens, settings.threshold or 0.0
     texts, numbers = [], {}
     for number, start in enumerate(starts):
         if start.written[-1] not in pair.end_ids and len(start.written) < limit:

@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 
-from engine import build_request
-from engine.batch.prefix_cache import PrefixCache
+from engine import Role, build_request
+from engine.batch.prefixes import Prefixes, Wanted
 from engine.policy import ConfidencePolicy
 from engine.request import Sampling
 
@@ -19,7 +19,7 @@ DIALS = list(itertools.product((0.0, 0.6, 0.9), (0.0, 0.3, 1.0), (2, 5)))
 def written(pair, requests, caching):
     """Tokens and charges of all texts, and what each model was fed for them."""
     before = pair.slm.fed, pair.llm.fed
-    decoding = pair.open(prefix_cache=caching)
+    decoding = pair.open(remember=caching)
     policy = ConfidencePolicy()
     decoding.add(pair.texts(requests, [policy] * len(requests)))
     decoding.finish()
@@ -45,9 +45,17 @@ def test_texts_and_charges_are_those_without_it_and_less_is_read(tiny_pair, samp
 
 @pytest.fixture
 def llm(tiny_pair):
-    """The tiny LLM, an empty cache of five rows, and a prefix cache on top of it."""
-    cache = tiny_pair.llm.new_cache(5, 64)
-    return tiny_pair.llm, cache, PrefixCache(tiny_pair.llm, cache)
+    """The tiny LLM, and what it has read in five empty slots; it remembers."""
+    prefixes = Prefixes({Role.LLM: tiny_pair.llm}, 64, remember=True)
+    prefixes.reserve(5, 64)
+    return tiny_pair.llm, prefixes
+
+
+def reads(prefixes, **texts):
+    """Hidden states at the last `looks` tokens of texts, given as slot=(tokens, looks)."""
+    wanted = [Wanted(int(slot[1:]), *each) for slot, each in texts.items()]
+    prefixes.catch_up(Role.LLM, wanted)
+    return prefixes.read(Role.LLM, wanted)
 
 
 def fed_by(model, call):
@@ -63,29 +71,38 @@ def close(one, other):
     torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
-def test_a_row_that_comes_to_where_another_has_been_reads_nothing_and_goes_on_rightly(llm):
-    model, cache, known = llm
+def test_a_slot_that_comes_to_where_another_has_been_reads_nothing_and_goes_on_rightly(llm):
+    model, prefixes = llm
     text = list(range(20, 32))
-    known.feed([0, 1], [text[:4], text[:2]], [1, 1])
-    known.feed([0], [text[4:8]], [4])
-    found, fed = fed_by(model, lambda: known.feed([1], [text[2:8]], [1]))
+    reads(prefixes, s0=(text[:4], 1), s1=(text[:2], 1))
+    reads(prefixes, s0=(text[:8], 4))
+    found, fed = fed_by(model, lambda: reads(prefixes, s1=(text[:8], 1)))
     assert fed == 0
     close(found[0], alone(model, text[:8])[-1:])
-    found, fed = fed_by(model, lambda: known.feed([1], [text[cache.lengths[1] : 10]], [1]))
-    assert fed == 2, "what the row had not stored is copied"
+    found, fed = fed_by(model, lambda: reads(prefixes, s1=(text[:10], 1)))
+    assert fed == 2, "what the slot had not stored is copied"
     close(found[0], alone(model, text[:10])[-1:])
-    assert cache.lengths[1] == 10
+    assert prefixes.lengths(1) == {Role.LLM: 10}
 
 
-def test_what_a_row_has_taken_back_or_left_is_no_source(llm):
-    model, cache, known = llm
-    known.feed([0], [[5, 6, 7, 8]], [4])
-    cache.truncate(0, 2)
-    known.feed([0], [[9, 10]], [1])
-    found, fed = fed_by(model, lambda: known.feed([1], [[5, 6, 7, 8, 11]], [1]))
-    assert fed == 3 and cache.lengths[1] == 5
+def test_what_a_slot_has_taken_back_or_left_is_no_source(llm):
+    model, prefixes = llm
+    reads(prefixes, s0=([5, 6, 7, 8], 4))
+    prefixes.truncate(0, 2)
+    reads(prefixes, s0=([5, 6, 9, 10], 1))
+    found, fed = fed_by(model, lambda: reads(prefixes, s1=([5, 6, 7, 8, 11], 1)))
+    assert fed == 3 and prefixes.lengths(1) == {Role.LLM: 5}
     close(found[0], alone(model, [5, 6, 7, 8, 11])[-1:])
-    cache.clear(0)
-    found, fed = fed_by(model, lambda: known.feed([2], [[5, 6, 9, 10, 12]], [1]))
-    assert fed == 3, "5 and 6 are in row 1"
+    prefixes.truncate(0, 0)
+    found, fed = fed_by(model, lambda: reads(prefixes, s2=([5, 6, 9, 10, 12], 1)))
+    assert fed == 3, "5 and 6 are in slot 1"
     close(found[0], alone(model, [5, 6, 9, 10, 12])[-1:])
+
+
+def test_of_texts_that_begin_alike_the_first_is_read_and_the_others_copy(llm):
+    model, prefixes = llm
+    text = list(range(20, 50))
+    found, fed = fed_by(model, lambda: reads(prefixes, s0=(text, 1), s1=([*text[:20], 5, 6], 1), s2=(text[:25], 1)))
+    assert fed == 30 + 2 + 1
+    for states, tokens in zip(found, (text, [*text[:20], 5, 6], text[:25]), strict=True):
+        close(states, alone(model, tokens)[-1:])
