@@ -23,8 +23,14 @@ from starlette.staticfiles import StaticFiles
 
 from engine.guard.cached import FOR_GOOD
 
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-"""Of our own events: not in the API's description, not callable by clients, no progress bar over the output."""
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+"""Of our own events, which take milliseconds: answered at once, no part of the API, no progress bar over the output.
+
+Why one is refused is said by `assets/page/lib/refused.js`, and by nothing else.
+"""
+
+EACH_TIME: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
+"""Of events of which none may be dropped: a second one stops what the first has started."""
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "page"
 
@@ -82,6 +88,15 @@ def in_browser(name: str, *first: str) -> str:
     page = f"import(new URL('{SCRIPTS_PATH}/page.js', document.baseURI))"
     before = "".join(f"{json.dumps(value)}, " for value in first)
     return f"async (...inputs) => (await {page}).{name}({before}...inputs)"
+
+
+def tells(event: str, *names: str) -> str:
+    """For an event's `js`: has the browser dispatch an event of ours, which has the inputs by these names."""
+    return in_browser("tell", event, *names)
+
+
+STARTED = tells("citer-start")
+"""Has the browser open the feed, where it is not open."""
 
 
 def drawn(name: str, elem_id: str, value: str = "", events: Sequence[str] = (), **options: Any) -> gr.HTML:

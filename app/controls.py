@@ -91,7 +91,7 @@ def ask_card(preset: str | None, prompt: str) -> tuple[gr.Textbox, gr.Button, gr
         with gr.Row(elem_id="ask-line"):
             text = prompt_box("Prompt", "prompt", prompt)
             generate = gr.Button("Generate", variant="primary", elem_id="generate", min_width=112, scale=0)
-            stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=112, scale=0)
+            stop = gr.Button("Stop", elem_id="stop", min_width=112, scale=0)
         prompts = json.loads((ASSETS / "examples.json").read_text("utf-8"))
         seen = "tiny" if preset == "tiny" else "cpu"
         examples = {name: _examples(name, rows, text, name == seen) for name, rows in prompts.items()}

@@ -1,6 +1,7 @@
 """What the Playground's events do, and how every tab's Stop button works.
 
-Events start jobs, whose texts the feed brings; which event calls what is wired in `app.page`.
+Events start jobs, whose texts the feed brings, with the reason where one fails. Which event calls what is wired in
+`app.page`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import Any
 
 import gradio as gr
 
-from app.components import QUIET, Panel, refusal
+from app.components import EACH_TIME, QUIET, STARTED, refusal, tells
 from app.controls import fill, policy_update, scoring_choices
 from app.conversation import conversation_after
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import FIELDS, fitting, page_request, request_fields, router_dials, turns_text, whole
+from app.fields import FIELDS, held_fields, page_request, router_dials, turns_text, whole
 from app.header import header_html
 from app.running.host import Host
 from app.running.job import Job
@@ -26,19 +27,6 @@ from app.share.home import home_address
 from app.stream.versions import versions_message
 from app.sweep import Sweep, SweepRun
 from engine import EngineError, Role, Settings
-
-EACH_TIME: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
-"""Of events that start a job: a second one is not dropped, it stops the first."""
-
-ENABLE = """() => {
-  document.dispatchEvent(new CustomEvent('citer-start'));
-  return { __type__: 'update', interactive: true };
-}"""
-"""In the browser: the feed is opened at once, so that it is there when the first token comes."""
-
-STARTED = "() => { document.dispatchEvent(new CustomEvent('citer-start')); }"
-"""In the browser, once the server has started it: where the feed was closed meanwhile, it is opened again."""
-
 
 GONE = (
     "The server has the texts of this window no more: they had to make room for others, the connection was lost for a "
@@ -136,8 +124,7 @@ class Handlers:
         run = session.step(by) if by in (-1, 1) else session.go_to(number)
         values: dict[str, Any] = {}
         if run is not None:
-            policies = None if self.host.pair is None else self.host.pair.policies
-            values, _ = fitting(request_fields(run.settings), run.request.stop, policies)
+            values, _ = held_fields(run.settings, self.host.policies)
         if prompt and prompt not in sent:
             values.pop("prompt", None)
         return [versions_message(session), *fill(self.fields, values)]
@@ -168,23 +155,17 @@ class Handlers:
                 session.continue_from(SweepRun(job, row), threshold, acceptance, self.host)
         return versions_message(session)
 
-    def ended(self, request: gr.Request) -> str:
-        """Says why a text could not be written, if it could not; else what the versions are now."""
-        session = self.sessions.get(request.session_hash)
-        raise_error(session.run)
-        return versions_message(session)
-
     def versions(self, request: gr.Request) -> str:
-        """What the versions are now, also where a text failed and `ended` said why: what it had is one of them."""
+        """What the versions are now."""
         return versions_message(self.sessions.get(request.session_hash))
 
     def sweep_ended(self, request: gr.Request) -> None:
-        """Says why a sweep could not be made; where it has no texts, the sliders belong to the last one again."""
-        session = self.sessions.get(request.session_hash)
-        _leave_empty_sweep(session)
-        raise_error(session.jobs.get(SWEEP))
+        """Where a sweep has no texts, the sliders belong to the last text again."""
+        _leave_empty_sweep(self.sessions.get(request.session_hash))
 
-    def follow_loading(self, policy: str, threshold: float, acceptance: float, request: gr.Request) -> list[Any]:
+    def follow_loading(
+        self, threshold: float, acceptance: float, policy: str, tune_policy: str, request: gr.Request
+    ) -> list[Any]:
         """How far loading is; once the models are loaded, what they can do, and where their router starts.
 
         A dial that the settings name, or that the visitor has already moved, stays.
@@ -194,8 +175,8 @@ class Handlers:
         session = self.sessions.enter(request.session_hash)
         timer = gr.Timer(active=status.phase == "loading")
         if pair is None:
-            return [header, gr.skip(), timer, *[gr.skip()] * 3]
-        policies = policy_update(scoring_choices(pair.policies), policy)
+            return [header, *[gr.skip()] * 2, timer, *[gr.skip()] * 3]
+        policies = [policy_update(scoring_choices(pair.policies), each) for each in (policy, tune_policy)]
         rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
         # The dials are from when the browser asked; by now the visitor may have moved them. So the browser puts them
         # where they start, unless they have moved since (`assets/page/slider/slider.js`).
@@ -203,7 +184,7 @@ class Handlers:
         start = asked | {name: getattr(pair, name) for name in self._own_dials(session, threshold, acceptance)}
         session.put_dials(**start)
         starts = {name: [value, start[name]] for name, value in asked.items()}
-        return [header, policies, timer, slider_message(pair, session.prices, starts), *rows]
+        return [header, *policies, timer, slider_message(pair, session.prices, starts), *rows]
 
     def _own_dials(self, session: Session, threshold: float, acceptance: float) -> tuple[str, ...]:
         return router_dials(self.settings, threshold, acceptance, session.moved)
@@ -216,65 +197,26 @@ def _leave_empty_sweep(session: Session) -> None:
         session.scrubbing = False
 
 
-def enable_stop(button: gr.Button, starts: Iterable[Callable[..., Any]], js: str = ENABLE) -> None:
-    """Enables Stop where something is started, by event listeners such as `start.click`.
-
-    In the browser, and called before the handlers of the starts are added, so that it is done before the answer to a
-    refused request can undo it.
-    """
-    for start in starts:
-        start(None, outputs=button, js=js, **QUIET)
-
-
 def wire_stop(
     button: gr.Button,
     sessions: Sessions,
     jobs_of: Callable[[Session], Iterable[Job | None]],
     starts: Iterable[Any],
-    ends: Iterable[Any],
 ) -> None:
-    """Lets Stop stop, and disables it when nothing is left to stop, also where a start was refused.
+    """Lets Stop stop. The browser shows it while something is written (`assets/page/lib/stop.js`).
 
     Args:
         button: Stop.
         sessions: Of all windows.
         jobs_of: The jobs of a session that the button stops, within one step.
-        starts, ends: The events that start these jobs, and those that say that one has ended.
+        starts: The events that start these jobs.
     """
 
-    def can_stop(request: gr.Request) -> Any:
-        # Asked, not assumed: the job that ended may have given way to another, which can be stopped.
-        jobs = jobs_of(sessions.get(request.session_hash))
-        return gr.update(interactive=any(job is not None and job.active for job in jobs))
-
-    def stop(request: gr.Request) -> Any:
+    def stop(request: gr.Request) -> None:
         for job in filter(None, jobs_of(sessions.get(request.session_hash))):
             job.cancel.set()
-        return gr.update(interactive=False)
 
-    check: dict[str, Any] = {"outputs": button, "queue": False, **EACH_TIME}
     for start in starts:
         start.success(None, js=STARTED, **QUIET)
-        # Asked after a start too: the answer about a job that ended just before may come late, and disable Stop.
-        for after in (start.success, start.failure):
-            after(can_stop, **check)
-    for end in ends:
-        for after in (end.success, end.failure):
-            after(can_stop, **check)
-    button.click(stop, outputs=button, queue=False, trigger_mode="multiple", **QUIET)
-
-
-def wire_job(button: gr.Button, sessions: Sessions, kind: str, started: Any, panel: Panel) -> None:
-    """`wire_stop` for a tab whose jobs are of one kind and drawn by one panel; also says why a job failed."""
-
-    def ended(request: gr.Request) -> None:
-        raise_error(sessions.get(request.session_hash).jobs.get(kind))
-
-    ends = [panel.ended(ended, **EACH_TIME)]
-    wire_stop(button, sessions, lambda session: [session.jobs.get(kind)], [started], ends)
-
-
-def raise_error(job: Job | None) -> None:
-    """Shows a job's error, if it has one."""
-    if job is not None and job.error:
-        raise refusal(job.error)
+        start.failure(None, js=tells("citer-refused"), **QUIET)
+    button.click(stop, **EACH_TIME)

@@ -5,6 +5,7 @@ Events only start and stop jobs; what is written comes through the window's feed
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -13,14 +14,14 @@ from gradio.components import Component
 from app import controls
 from app.api import add_api, ready
 from app.compare.tab import ComparisonUpdates, compare_tab
-from app.components import ASSETS, PLOTLY, QUIET, SCRIPTS, Panel, drawn
+from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, SCRIPTS, STARTED, Panel, drawn, tells
 from app.conversation import conversation_panel
 from app.entrance.callers import Callers, calling_address
 from app.entrance.gradio_parts import PageBlocks
 from app.entrance.launch import page_app
 from app.entrance.metrics import metrics_route
-from app.fields import FIELDS
-from app.handlers import EACH_TIME, ENABLE, STARTED, Handlers, enable_stop, wire_stop
+from app.fields import DIALS, FIELDS
+from app.handlers import Handlers, wire_stop
 from app.header import header_html
 from app.recorded import Recorded
 from app.running.host import Host
@@ -41,17 +42,7 @@ from engine.guard.guard import Guard
 from engine.guard.limits import Places
 
 MAX_WAITING = 128
-"""Events that wait in gradio's queue. Those that write have places of their own; these take milliseconds."""
-
-_LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
-
-_ENABLE_IF_FLIPPED = f"""() => (
-  document.querySelector('.t.flip, .t.draft, .stream-origin.rescored') ? ({ENABLE})() : {{ __type__: 'update' }})"""
-_WENT = "() => { document.dispatchEvent(new CustomEvent('citer-went')); }"
-_UNFOLLOWED = "() => { document.dispatchEvent(new CustomEvent('citer-unfollowed')); }"
-_TELL_DIALS = """(threshold, acceptance, policy) => {
-  document.dispatchEvent(new CustomEvent('citer-dials', { detail: { threshold, acceptance, policy } }));
-}"""
+"""Events that wait in gradio's queue: windows without a feed, and calls of `/generate`, which have places beside."""
 
 
 def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> gr.Blocks:
@@ -76,21 +67,21 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
             drawn("header/theme", "theme")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Playground", elem_id="playground"):
-                panels, fields = _playground(demo, host, sessions, settings, header, share, recorded)
+                panels, fields, restore = _playground(demo, host, sessions, settings, header, share, recorded)
             with gr.Tab("Compare", elem_id="compare"):
                 panels["comparison"] = compare_tab(host, sessions, settings, fields, recorded)
             with gr.Tab("Tune on my prompts", elem_id="tune"):
-                panels["tune-panel"] = tune_tab(host, sessions, settings, fields)
+                panels["tune-panel"], tune_policy = tune_tab(host, sessions, settings, fields)
             with gr.Tab("How it works", elem_id="how"):
                 gr.HTML(html_template=(ASSETS / "how/how.html").read_text("utf-8"), apply_default_css=False)
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
         feeds = Feeds(sessions, host, UPDATES, callers)
-        wire_feed(demo, feeds, panels)
+        restore(wire_feed(demo, feeds, panels), tune_policy)
         add_api(host, places, callers, settings)
         endpoint = Endpoint(lambda: ready(host), settings, places)
 
         def forget(request: gr.Request) -> None:
-            sessions.drop(request.session_hash)
+            sessions.leave(request.session_hash)
 
         demo.unload(forget)
     demo.sessions, demo.feeds = sessions, feeds  # type: ignore[attr-defined]  # for tests, and for `application`
@@ -126,8 +117,13 @@ def _playground(
     header: gr.HTML,
     share: gr.HTML,
     recorded: Recorded | None,
-) -> tuple[dict[str, Panel], dict[str, Component]]:
-    """The tab's content; returns its panels by their names in the feed, and its fields by theirs (`FIELDS`)."""
+) -> tuple[dict[str, Panel], dict[str, Component], Callable[[Any, gr.Dropdown], None]]:
+    """The tab's content.
+
+    Returns:
+        Its panels by their names in the feed, its fields by theirs (`FIELDS`), and what has them restored after the
+        event by which a window has its session, and Tune's policy follow the models.
+    """
     start = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
     with gr.Column(elem_id="main"):
         note = link_note()
@@ -144,41 +140,40 @@ def _playground(
         more = controls.more_card(settings, start)
     by_name: dict[str, Any] = {"prompt": prompt, "turns": conversation, **more}
     fields = [by_name[name] for name in FIELDS]
-    dials = [by_name[name] for name in ("threshold", "acceptance")]
+    dials = [by_name[name] for name in DIALS]
     policy = by_name["policy"]
     handlers = Handlers(host, sessions, settings, fields)
-    enable_stop(stop, [generate.click, stream.change_text, sweep.sweep, sweep.open_text])
-    enable_stop(stop, [slider.commit], js=_ENABLE_IF_FLIPPED)
+    for begins in (stream.change_text, sweep.sweep, sweep.open_text):
+        begins(None, js=STARTED, **QUIET)
     to_versions: dict[str, Any] = {"outputs": versions, **EACH_TIME}
-    # What needs a text that the window has: where the server has it no more, `lib/refused.js` says so with the way out,
-    # and gradio, which tells of what its queue refuses, has none.
-    of_a_text = to_versions | {"queue": False}
     started = [
         generate.click(handlers.write, inputs=fields, **to_versions),
-        slider.commit(handlers.set_dials, inputs=[*dials, policy], outputs=versions, **_LIVE),
-        stream.change_text(handlers.change_text, inputs=by_name["max_new_tokens"], **of_a_text),
+        slider.commit(handlers.set_dials, inputs=[*dials, policy], **to_versions | {"trigger_mode": "always_last"}),
+        stream.change_text(handlers.change_text, inputs=by_name["max_new_tokens"], **to_versions),
         sweep.sweep(handlers.sweep, inputs=fields, **to_versions),
-        sweep.open_text(handlers.open_text, inputs=dials, **of_a_text),
+        sweep.open_text(handlers.open_text, inputs=dials, **to_versions),
     ]
-    ended = [stream.ended(handlers.ended, **to_versions), sweep.ended(handlers.sweep_ended, **EACH_TIME)]
-    ended[0].failure(handlers.versions, **to_versions)
-    wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started, ended)
-    sweep.scrub(handlers.scrub, **of_a_text)
-    followed = stream.follow_up(handlers.follow_up, outputs=conversation, queue=False, **QUIET)
-    followed.failure(None, js=_UNFOLLOWED, **QUIET)
+    wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started)
+    stream.ended(handlers.versions, **to_versions)
+    sweep.ended(handlers.sweep_ended, **EACH_TIME)
+    sweep.scrub(handlers.scrub, **to_versions)
+    followed = stream.follow_up(handlers.follow_up, outputs=conversation, **QUIET)
+    followed.failure(None, js=tells("citer-unfollowed"), **QUIET)
     # The history asks for one at a time: the fields follow to the text that is shown last.
-    gone = versions.go_to(
-        handlers.go_to, inputs=prompt, outputs=[versions, *fields], queue=False, trigger_mode="multiple", **QUIET
-    )
+    gone = versions.go_to(handlers.go_to, inputs=prompt, outputs=[versions, *fields], **EACH_TIME)
     gone.success(None, js=STARTED, **QUIET)
     for event in (gone.success, gone.failure):
-        event(None, js=_WENT, **QUIET)
+        event(None, js=tells("citer-went"), **QUIET)
     # In the browser, also where the server moved the dials.
     changes = [control.change for control in (*dials, policy)]
-    gr.on(changes, None, inputs=[*dials, policy], js=_TELL_DIALS, **QUIET)
-    restored = wire_share(demo, host, sessions, share, note, stream, fields)
-    timer = gr.Timer(0.5)
-    loading = [header, policy, timer, slider, *examples.values()]
-    for event in (restored.then, timer.tick):
-        event(handlers.follow_loading, inputs=[policy, *dials], outputs=loading, queue=False, **QUIET)
-    return {"stream": stream, "sweep": sweep}, by_name
+    gr.on(changes, None, inputs=[*dials, policy], js=tells("citer-dials", *DIALS, "policy"), **QUIET)
+    timer = gr.Timer(0.5, active=False)  # until the fields are restored: what loads must not move them before
+
+    def restore(entered: Any, tune_policy: gr.Dropdown) -> None:
+        loading = [header, policy, tune_policy, timer, slider, *examples.values()]
+        entered.then(handlers.versions, **to_versions)
+        restored = wire_share(entered, host, sessions, share, note, fields)
+        for event in (restored.then, timer.tick):
+            event(handlers.follow_loading, inputs=[*dials, policy, tune_policy], outputs=loading, **QUIET)
+
+    return {"stream": stream, "sweep": sweep}, by_name, restore

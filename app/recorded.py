@@ -1,57 +1,29 @@
 """The text that a visitor finds: a real pair's answer to one prompt all along the threshold, to be dragged through.
 
-It needs no model. `python -m app.recorded` writes it, as traces, into `assets/recorded.json.xz`; the browser is sent
+It needs no model. `python -m tools.record` writes it, as traces, into `assets/recorded.json.xz`; the browser is sent
 them as a sweep, in the page itself.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import lzma
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from math import ceil
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import engine
 from app.compare.comparison import Comparison, comparison_message
 from app.components import to_json
-from app.figures import dial, pair_name, simplest, token_ratios
+from app.figures import dial, pair_name, token_ratios
 from app.scale import STEPS
 from app.sweep import Sweep, SweptPoint, sweep_message
-from engine import (
-    Prices,
-    Request,
-    Role,
-    Settings,
-    TokenEvent,
-    Trace,
-    at_setting,
-    build_request,
-    load_settings,
-    same_text,
-)
-from engine.batch.text import follow
-from engine.errors import CommandParser, exit_status
-from engine.events.progress import print_progress
+from engine import Prices, Trace
 from engine.grading import is_right
-from engine.operating_points import LLM_ONLY
-from engine.provenance import machine, provenance
 
 FILE = Path(__file__).resolve().parent.parent / "assets" / "recorded.json.xz"
-PROMPT = (
-    "Tom has 3 boxes with 24 pencils each. He gives a third of all pencils to his sister and 10 to a friend. "
-    "How many does he keep? Answer in two short sentences."
-)
-ANSWER = "38"
-ROWS = 25
-"""Thresholds at most. Where the text has fewer decisions, there is one for each of its changes."""
-
 _LARGEST = 20_000_000  # bytes, unpacked
 
 
@@ -158,97 +130,4 @@ def load_recorded(path: Path = FILE) -> Recorded | None:
             raise ValueError("it has no text")
         return Recorded(**{name: about[name] for name in _ABOUT}, traces=traces, answer=str(about.get("answer", "")))
     except (lzma.LZMAError, ValueError, KeyError, TypeError, engine.InvalidRequest) as error:
-        raise engine.InvalidRequest(f"{path.name} is not what `python -m app.recorded` writes: {error}") from None
-
-
-def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
-    """One text after another, from SLM-only to LLM-only, at the next threshold that changes it, written on from there.
-
-    The first is the SLM alone, the others are at the request's acceptance. Where there are more decisions than rows, it
-    is the next but some, so that what is left to change is shared out evenly. The router's own threshold is among them,
-    where the text is another there.
-    """
-    threshold: float | None = 0.0
-    scheduler, events = engine.Scheduler(pair, 1), []
-    try:
-        for left in range(rows - 1, -1, -1):
-            acceptance = request.setting.acceptance if threshold != 0 else 0.0
-            at = LLM_ONLY if threshold is None else threshold
-            setting = replace(request.setting, threshold=at, acceptance=acceptance)
-            asked, kept = at_setting(request, events, setting)
-            events = [*kept, *follow([scheduler.submit(asked, "recorded", events=kept)])]
-            yield pair.trace(asked, events)
-            if threshold is None:
-                return
-            before, threshold = threshold, _next(events, left) if left > 1 else None
-            if before < pair.threshold < (threshold or LLM_ONLY) and pair.threshold > same_text(events)[1]:
-                threshold = pair.threshold
-    finally:
-        scheduler.close()
-
-
-def untimed(trace: Trace) -> Trace:
-    """A trace without seconds, its own and those of the passes from which others would be modelled."""
-    slow: dict[str, Any] = {"pass_seconds": 0.0, "token_seconds": 0.0, "pass_table": (), "head_table": ()}
-    return replace(
-        trace,
-        events=tuple(replace(event, seconds=0.0) for event in trace.events),
-        slm_cost=replace(trace.slm_cost, **slow),
-        llm_cost=replace(trace.llm_cost, **slow),
-    )
-
-
-def _next(events: Sequence[TokenEvent], left: int) -> float | None:
-    """A threshold above the lowest scores that went to the SLM, as many of them as leave the rest to `left` texts."""
-    scores = sorted(event.score for event in events if event.role is Role.SLM and event.score is not None)
-    for above in range(ceil(len(scores) / left), len(scores)):
-        if found := simplest(round(scores[above - 1], 7), round(scores[above], 7)):
-            return found
-    return None
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Records; returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
-    return exit_status(partial(_main, arguments))
-
-
-def _main(arguments: Sequence[str] | None) -> None:
-    settings = load_settings()
-    asked = _parser().parse_args(arguments)
-    settings = settings.model_copy(update={"preset": asked.preset})
-    recorded = _recorded(settings, Request(asked.prompt, max_new_tokens=asked.max_new_tokens), asked.answer)
-    recorded.save(asked.output)
-    texts = len({trace.text for trace in recorded.traces})
-    print(f"{asked.output}: {len(recorded.traces)} thresholds, {texts} texts, {asked.output.stat().st_size:,} bytes")
-
-
-def _recorded(settings: Settings, request: Request, answer: str) -> Recorded:
-    pair = engine.load(settings.preset, settings, print_progress)
-    traces = []
-    for trace in record(pair, build_request(request, acceptance=pair.acceptance)):
-        print(f"{trace.threshold:.7g}: {100 * trace.llm_share:.0f} % LLM, {trace.text[-60:]!r}", flush=True)
-        traces.append(trace)
-    return finished(pair, traces, os.getloadavg()[0], answer)
-
-
-def finished(pair: Any, traces: Sequence[Trace], load: float, answer: str = "") -> Recorded:
-    """What was recorded; without its seconds where the machine's load says that it did other work too."""
-    busy = load > 1.5 * machine()["threads"]
-    kept = tuple(map(untimed, traces)) if busy else tuple(traces)
-    return Recorded(pair.threshold, traces=kept, answer=answer, **provenance("app.recorded"))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(prog="python -m app.recorded", description=__doc__)
-    parser.add_argument("prompt", nargs="?", default=PROMPT, help="what the pair answers (default: %(default)s)")
-    parser.add_argument(
-        "--answer", default=ANSWER, help="the right one, empty where there is none (default: %(default)s)"
-    )
-    parser.add_argument("--preset", default="cpu", help="the pair (default: %(default)s)")
-    parser.add_argument("--max-new-tokens", type=int, default=160, help="of each text (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=FILE, help="the file to write")
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+        raise engine.InvalidRequest(f"{path.name} is not what `python -m tools.record` writes: {error}") from None

@@ -132,8 +132,8 @@ class Decoding:
 
         Args:
             texts: Those that take part, in the order in which they are read; None are all.
-            reading: How many tokens of long texts each model reads in this step, at most. A text of which more is to be
-                read first has no new event, until in a later step it has.
+            reading: How many tokens of long texts each model reads in this step, at most. A text with more to read has
+                no new event until a later step.
         """
         started = time.perf_counter()
         # 1. Plan

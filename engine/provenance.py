@@ -1,4 +1,4 @@
-"""Where a figure comes from: command, revision, machine. Kept with results, cards and benchmarks."""
+"""Where a figure comes from: command, revision, machine. Results, cards and benchmarks store it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def provenance(program: str) -> dict[str, str]:
 
 
 def command(program: str) -> str:
-    """What the user typed, quoted for a shell; of a path that leads out of the current folder, its name only.
+    """The command that the user typed, quoted for a shell; a path out of the current folder is cut to its name.
 
-    What changes the arithmetic stands before it: variables that hold the libraries to fewer instructions, and settings,
-    also those of a `.env` file, where they are not the default.
+    Variables before it are those that change the arithmetic: settings that are not the default, wherever they were set,
+    and those that hold the libraries to fewer instructions.
     """
     inside = []
     for each in sys.argv[1:]:
@@ -74,8 +74,7 @@ def machine() -> dict[str, Any]:
 def hardware(of: dict[str, Any] | None = None) -> str:
     """The GPU, or the processor and its threads, in words. `of` is what `machine` returned; None asks it now.
 
-    A processor without the 4-bit kernel's instructions is told apart from one of the same name that has them, and from
-    one that is held to fewer: its memory may be faster.
+    Processors of one name may lack the instructions of the 4-bit kernel, or be held to fewer: that is said.
     """
     of = of or machine()
     threads, instructions = of["threads"], of.get("instructions", _KERNEL)

@@ -7,8 +7,8 @@ alone. It is charged for what it would read alone, too. Before each step:
    batches, and for each owner a fair share. Where no row is free, a batch's text gives its own up, or that of an owner
    who has two more than the one in line. It goes on later as if it had stayed.
 2. Interactive texts take part in the step, and beside them a few of batches: those fill what is left.
-3. Of a long prompt a piece is read that takes about half a step, so that nobody waits for it, and a few tokens
-   of one text that is audited.
+3. A long prompt is read in pieces that take about half a step, so that nobody waits for it. Of the texts that are
+   audited, a few tokens of one are read.
 
 A text that fails ends alone. What the caches hold of an interactive text that has ended stays until its slot is needed.
 It serves texts that go on from it or begin alike.
@@ -26,6 +26,7 @@ from engine.batch.line import Line
 from engine.batch.text import State, Text
 from engine.errors import EngineError, log_fault
 from engine.events import TokenEvent
+from engine.events.cost import modelled_seconds
 from engine.model.memory import plan_memory
 from engine.pair import Pair
 from engine.request import Request
@@ -40,6 +41,11 @@ _AUDITED, _AUDITED_BESIDE = 64, 32
 """Tokens of an audited text that are read in a step, and in one for which others wait. At each of them both models'
 `lm_head` is applied: 32 take the `cpu` pair half a second on two threads of an EPYC, and fewer at once take longer
 in all."""
+
+_QUIET = 10.0  # seconds in which nothing is written, before passes are timed
+_TRIES = 3  # to time them
+_COMPARED = 60.0  # seconds of steps of one text that are compared with them
+_OFF = 4 / 3  # the factor by which they may differ
 
 _SLOW_SECONDS = 5.0  # for a first token, before people are told why
 _OF_LATE = 60.0  # seconds for which a first token's wait is news
@@ -69,9 +75,11 @@ class Scheduler:
         self._pair, self._decoding = pair, pair.open(self.bound)
         self._running: list[Text] = []
         self._line, self._changed, self._closed = Line(), threading.Condition(), False
-        self._gone: set[Hashable] = set()  # owners of whom nothing is to be kept
+        self._gone: set[Hashable] = set()  # owners whose texts are to be forgotten
         self._arrived = 0
         self._mean_step = self._mean_text = self._mean_first = self._first_at = 0.0
+        self._took = self._modelled = 0.0  # seconds of steps of one text, by the clock and by the pair's passes
+        self._tries = _TRIES
         self._thread = threading.Thread(target=self._work, name="citer-scheduler", daemon=True)
         self._thread.start()
 
@@ -143,7 +151,8 @@ class Scheduler:
         with self._changed:
             if text not in self._line.waiting:
                 return 0
-            running = self._running  # of which batches give way to an interactive text
+            running = self._running
+            # Batches give way to an interactive text.
             free = self.bound - sum(each.interactive or not text.interactive for each in running)
             return max(0, self._line.ahead(text, running) + 1 - free)
 
@@ -229,10 +238,23 @@ class Scheduler:
                 log_fault(logger, "a slot was not freed", fault)
 
     def _wait(self) -> bool:
-        """Waits until there is something to do; whether there is."""
+        """Waits until there is something to do; whether there is. Meanwhile passes are timed, where they have to be."""
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._closed or self._line.waiting or self._running or self._gone))
+            while not (self._closed or self._line.waiting or self._running or self._gone):
+                untimed = not self._pair.timed and self._tries > 0
+                if not self._changed.wait(_QUIET if untimed else None) and untimed:
+                    self._tries -= 1
+                    self._pair.calibrate()
             return not self._closed
+
+    def _compare(self, event: TokenEvent, seconds: float) -> None:
+        """Where steps of one text take another time than the pair's passes say, for a minute, these are timed anew."""
+        self._took += seconds
+        self._modelled += modelled_seconds([event], self._pair.slm_cost, self._pair.llm_cost)
+        if self._took > _COMPARED:
+            if not 1 / _OFF < self._took / max(self._modelled, 1e-9) < _OFF:
+                self._pair.timed, self._tries = False, _TRIES
+            self._took = self._modelled = 0.0
 
     def _arrange(self) -> None:
         """Ends what was cancelled, and begins those that are next in line."""
@@ -310,6 +332,8 @@ class Scheduler:
         self.seconds += seconds
         if len(chosen) > 1:
             self._mean_step += (seconds - self._mean_step) * (_NEW if self._mean_step else 1.0)
+        if len(chosen) == len(written) == 1:
+            self._compare(written[0].events[-1], seconds)
         for text in written:
             event = text.events[-1]
             # A draft that is refused in the step that drafted it has no event of its own, and no seconds.
@@ -370,7 +394,7 @@ class Scheduler:
         """A text has ended, and its slot is free."""
         try:
             with self._changed:
-                if text in self._running:
+                if text in self._running and text.since:
                     took = time.monotonic() - text.since
                     self._mean_text += (took - self._mean_text) * (_NEW if self._mean_text else 1.0)
                 keep = text.interactive and state != "failed" and not text.forgotten

@@ -217,7 +217,6 @@ class Settings(ServedSettings):
         None,
         gt=0,
         le=1e6,
-        allow_inf_nan=False,
         description="Gigabytes that a server may take; unset is the container's limit, or all that the machine has.",
     )
     cache_dir: _HomePath = Field(

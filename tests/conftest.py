@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -122,6 +123,20 @@ def host(pair):
     host = Host(lambda preset, progress: pair)
     host.start()
     yield host
+    host.close()
+
+
+@pytest.fixture
+def stepped():
+    """A pair that takes a step when it may, and its host, which writes one text at a time."""
+    from app.running.host import Host
+    from tests.support.fake_pair import SteppedPair
+
+    pair = SteppedPair()
+    host = Host(lambda preset, progress: pair, rows=1)
+    host.wait(threading.Event())
+    yield pair, host
+    pair.let()
     host.close()
 
 

@@ -7,16 +7,17 @@ passes of each model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
 
 from app.components import to_json
-from app.figures import FREE, counted, significant, slm_part
+from app.figures import FREE, UNITS, cost_parts, counted
 from app.running.job import Job, State
 from app.running.weight import request_weight
-from engine import UNITS, Costs, Prices, Request, Role, TokenEvent, build_request
+from engine import Prices, Request, Role, TokenEvent, build_request
 from engine.events.cost import costs, modelled_seconds
+from engine.events.settled import SettledEvents
 from engine.grading import is_right
 
 KEYS = ("slm", "middle", "llm")
@@ -24,13 +25,12 @@ _EXACT_DIFF_TOKENS = 1000  # longer texts are compared without their most freque
 
 
 @dataclass
-class Text:
+class Column:
     """One of the texts: its request, and what came of it.
 
     Attributes:
-        events: Those that stay; only ever appended to.
+        events: Those that the LLM can no longer take back; only ever appended to.
         seconds: Per event, what this text alone would have taken up to it.
-        drafts: What follows the events, beginning with a token that the LLM may yet take back.
     """
 
     key: str
@@ -38,18 +38,6 @@ class Text:
     prompt_tokens: int = 0
     events: list[TokenEvent] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    drafts: list[TokenEvent] = field(default_factory=list)
-
-    def lasting(self, event: TokenEvent) -> list[TokenEvent]:
-        """Takes the next event of its stream; returns those, no longer among the drafts, that will now stay."""
-        first = len(self.events)
-        for index, ratio in event.verdicts:
-            if 0 <= (place := index - first) < len(self.drafts):
-                self.drafts[place] = replace(self.drafts[place], ratio=ratio)
-        self.drafts[event.index - first :] = [event]
-        count = next((n for n, draft in enumerate(self.drafts) if draft.provisional), len(self.drafts))
-        lasting, self.drafts = self.drafts[:count], self.drafts[count:]
-        return lasting
 
 
 @dataclass(frozen=True)
@@ -78,7 +66,7 @@ class Comparison(Job):
         super().__init__(after)
         self.prices, self.answer = prices, answer
         alone = {key: build_request(request, policy=key, acceptance=0.0) for key in ("slm", "llm")}
-        self.texts = {key: Text(key, alone.get(key, request)) for key in KEYS}
+        self.texts = {key: Column(key, alone.get(key, request)) for key in KEYS}
         self.log: list[tuple[str, int]] = []
         self.differences: dict[str, Difference] = {}
 
@@ -103,16 +91,16 @@ class Comparison(Job):
         asked = self._submit([text.request for text in texts], interactive=True)
         for text, written in zip(texts, asked, strict=True):
             text.prompt_tokens = written.prompt_tokens
+        streams = [SettledEvents() for _ in texts]
         for event in self._follow(asked):
-            text = texts[event.row]
-            for lasting in text.lasting(event):
-                self.add(text, lasting)
-        for text in texts:  # stopped before the LLM had read them
-            for draft in text.drafts:
+            for settled in streams[event.row].add(event):
+                self.add(texts[event.row], settled)
+        for text, stream in zip(texts, streams, strict=True):
+            for draft in stream.rest():  # stopped before the LLM had read it
                 self.add(text, draft)
         self.compare()
 
-    def add(self, text: Text, event: TokenEvent) -> None:
+    def add(self, text: Column, event: TokenEvent) -> None:
         """Takes a token that stays."""
         before = text.seconds[-1] if text.seconds else 0.0
         slm = FREE if text.key == "llm" else self.pair.slm_cost  # a recorded text has scores, which it does not need
@@ -157,7 +145,7 @@ def comparison_message(job: Comparison, start: int, end: int | None = None, note
         and `verdicts` in words.
     """
     over = job.finished.is_set()  # before the events: a comparison that is done by now has all of them
-    state = job.message_state(whole=end is None)
+    state = job.told_state(end is None)
     log = job.log[start:end]
     texts = job.texts.values()
     message: dict[str, Any] = {
@@ -173,23 +161,17 @@ def comparison_message(job: Comparison, start: int, end: int | None = None, note
 
 
 def _costs(job: Comparison) -> dict[str, list[list[float] | None]]:
-    """By key and unit [the SLM's part, the LLM's part], both as a share of the LLM-only text's cost."""
-    slm, llm = job.pair.slm_cost, job.pair.llm_cost
-
-    def spent(text: Text) -> Costs:
-        return costs(text.events, text.prompt_tokens, slm, llm, job.prices)
-
-    alone = spent(job.texts["llm"]).llm_only
-    shares: dict[str, list[list[float] | None]] = {"llm": [[0.0, 1.0]] * len(UNITS)}
-    for key in job.differences.keys() - {"llm"}:
-        text = job.texts[key]
-        both, small = spent(text).run, slm_part(text.events, text.prompt_tokens, slm, job.prices)
-        triples = ([getattr(cost, unit) for cost in (small, both, alone)] for unit in UNITS)
-        shares[key] = [[significant(a / c), significant((run - a) / c)] if c > 0 else None for a, run, c in triples]
-    return shares
+    """By key the parts of the cost (see `cost_parts`), beside that of the LLM-only text."""
+    models, target = (job.pair.slm_cost, job.pair.llm_cost, job.prices), job.texts["llm"]
+    alone = costs(target.events, target.prompt_tokens, *models).llm_only
+    return {
+        key: cost_parts(text.events, text.prompt_tokens, *models, alone) if key != "llm" else [[0.0, 1.0]] * len(UNITS)
+        for key, text in job.texts.items()
+        if key in job.differences
+    }
 
 
-def _verdict(job: Comparison, text: Text) -> str:
+def _verdict(job: Comparison, text: Column) -> str:
     """Who is right where that is known, else how much of the LLM's text it is."""
     if job.answer:
         return "✓ right" if is_right("".join(event.text for event in text.events), job.answer) else "✗ wrong"
@@ -201,6 +183,6 @@ def _verdict(job: Comparison, text: Text) -> str:
     return f"shares {tokens - len(found.own)} of its {counted(tokens, 'token')} with the large model’s text"
 
 
-def _token(text: Text, index: int) -> list[Any]:
+def _token(text: Column, index: int) -> list[Any]:
     event = text.events[index]
     return [text.key, event.text, 0 if event.role is Role.SLM else 1, round(text.seconds[index], 6)]

@@ -12,10 +12,10 @@ import gradio as gr
 from gradio.components import Component
 
 from app.compare.comparison import Comparison, comparison_message
-from app.components import Panel
+from app.components import EACH_TIME, Panel
 from app.controls import prompt_box
 from app.fields import draft_limit, whole
-from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
+from app.handlers import refusals, wire_stop
 from app.recorded import Recorded
 from app.running.host import Host
 from app.running.sessions import Sessions
@@ -62,12 +62,12 @@ def compare_tab(
     with gr.Row(elem_id="compare-card", elem_classes="card"):
         prompt = prompt_box("Prompt to compare on", "compare-prompt")
         start = gr.Button("Compare", variant="primary", elem_id="compare-start", min_width=112, scale=0)
-        stop = gr.Button("Stop", interactive=False, elem_id="compare-stop", min_width=112, scale=0)
+        stop = gr.Button("Stop", elem_id="compare-stop", min_width=112, scale=0)
     found = recorded.race() if recorded else ""
     panel = Panel("compare/compare", "comparison", recorded=found)
-    enable_stop(stop, [start.click])
     inputs = [prompt, *(fields[name] for name in _OF_THE_PLAYGROUND)]
-    wire_job(stop, sessions, KIND, start.click(write, inputs=inputs, **EACH_TIME), panel)
+    started = start.click(write, inputs=inputs, **EACH_TIME)
+    wire_stop(stop, sessions, lambda session: [session.jobs.get(KIND)], [started])
     return panel
 
 

@@ -123,18 +123,23 @@ class Job:
         """The memory that it keeps, in tokens: see `app.running.weight`."""
         return 0
 
-    def message_state(self, whole: bool) -> State:
-        """The state to send with a message, to be read before its content; `whole` if that is all there is.
+    def heading(self, cut: int, count: int, state: State, note: str = "") -> dict[str, Any]:
+        """How the messages about it begin.
+
+        Returns:
+            `run` and `n`: its id and number; `cut`: how many items stay on the page, `count`: how many follow; `state`;
+            `note` for people.
+        """
+        note = self.error or note
+        return {"run": self.id, "n": self.number, "cut": cut, "count": count, "state": state, "note": note}
+
+    def told_state(self, over: bool) -> State:
+        """The state to send with a message, to be read before its content; `over` if it brings the last of it.
 
         A part never says that the job has ended: the next message brings what the part lacks together with the end.
         """
         state = self.state
-        return state if whole or state == "waiting" else "waiting" if self.paused else "running"
-
-    def heading(self, start: int, count: int, state: State, note: str = "") -> dict[str, Any]:
-        """How the messages about it begin: `run`, `n`, `from` and `count` of its items, `state`, `note` for people."""
-        note = self.error or note
-        return {"run": self.id, "n": self.number, "from": start, "count": count, "state": state, "note": note}
+        return state if over or state == "waiting" else "waiting" if self.paused else "running"
 
     def _take_default_policy(self, pair: Any) -> None:
         """Called where it was asked for before the pair was there: what that cannot do gives way to what it can."""

@@ -6,57 +6,38 @@ It goes on at another threshold, or as a branch. The engine decides which tokens
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 from app.running.job import Job, State
 from app.running.weight import FILE_BYTES, request_weight
-from engine import Request, Revealed, Setting, TokenEvent, build_request, extend, fold_revealed
+from engine import Request, Revealed, Setting, TokenEvent, build_request, fold_revealed
 
-
-@dataclass(frozen=True)
-class Change:
-    """How a run goes on from another, the origin, which has ended by the time the plan is carried out."""
-
-    origin: Run
-    plan: Callable[[Run], tuple[Request, Sequence[TokenEvent]]]  # what is asked now, and which of its events stay
-    reveal_prefix: bool = False  # let both models read what stays, because its candidates were not recorded
-
-
-@dataclass(frozen=True)
-class SharedPrefix:
-    """How many of a run's first tokens the page has already, from the run of this number."""
-
-    number: int
-    count: int
-
-
-class Written(NamedTuple):
-    """A text so far, to be read as one: its events, and in `cuts` from which indices on tokens were taken back."""
-
-    events: list[TokenEvent]
-    cuts: tuple[int, ...] = ()
-
-    def lasting(self, count: int, cuts: int) -> int:
-        """How many of the first `count` tokens stand as they were when there had been so many cuts."""
-        return min((count, *self.cuts[cuts:]))
+Plan = Callable[["Run"], tuple[Request, Sequence[TokenEvent]]]
+"""Says of a run that has ended what another that goes on from it asks, and which of its events stay."""
 
 
 class Run(Job):
     """One text being written.
 
-    Attributes:
+    Args:
+        request: What is asked.
+        after: The newest job of the window before it.
         router_dials: Names of the dials that nobody chose, so that they become the router's once the pair is loaded.
-        change: How it goes on from another run; None once it has begun, or where it starts from the beginning.
+        origin: The run that it goes on from, if it does.
+        plan: How.
+        reveal: Whether both models read what stays, because its candidates were not recorded.
+
+    Attributes:
+        origin: None once it has begun.
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
-        family: The same object for all runs that go on from each other, whose texts begin alike.
-        written: Its events so far; a run that goes on from another begins with what stays of that one's. The list is
+        events: The text's so far; a run that goes on from another begins with what stays of that one's. The list is
             appended to, and replaced where tokens are taken back.
-        late: Candidates that were revealed after the last token.
         fixed: Whether there is nothing to go on with, as in an opened trace.
         about: What is said of it where it has nothing else to say.
-        brought: Whether gradio has put it on the page, so that the feed need not.
         size: Bytes of the file that it was opened from.
+        version: Its number in the window's history.
+        interrupted: Whether another text was asked for while this one was being written.
     """
 
     def __init__(
@@ -64,19 +45,21 @@ class Run(Job):
         request: Request,
         after: Job | None = None,
         router_dials: Collection[str] = (),
-        change: Change | None = None,
+        origin: Run | None = None,
+        plan: Plan = lambda origin: (origin.request, origin.folded),
+        reveal: bool = False,
     ) -> None:
         super().__init__(after)
-        self.request, self.router_dials, self.change = request, router_dials, change
-        self.again = change is not None
-        self.fixed = self.brought = False
+        self.request, self.router_dials = request, router_dials
+        self.origin, self._plan, self._reveal = origin, plan, reveal
+        self.again = origin is not None
+        self.fixed = self.interrupted = False
+        self.version = -1
         self.size = 0
         self.about = ""
-        self.family: object = change.origin.family if change else object()
         self._text: Any = None  # the scheduler's, while it is written
         self._setting = request.setting
-        self.written = Written([])
-        self.late: list[Revealed] = []
+        self.events: list[TokenEvent] = []
         self.prompt_tokens = 0
         self._asked_weight = request_weight(request)
 
@@ -90,15 +73,6 @@ class Run(Job):
         self._setting = setting
         if (text := self._text) is not None:
             text.setting = setting
-
-    @property
-    def events(self) -> list[TokenEvent]:
-        """The text's so far."""
-        return self.written.events
-
-    @events.setter
-    def events(self, events: list[TokenEvent]) -> None:
-        self.written = Written(events)
 
     @property
     def complete(self) -> bool:
@@ -124,7 +98,7 @@ class Run(Job):
     @property
     def folded(self) -> tuple[TokenEvent, ...]:
         """The events with what was revealed later in its place."""
-        return fold_revealed(self.events)
+        return fold_revealed([*self.events])
 
     @property
     def settings(self) -> Request:
@@ -135,7 +109,7 @@ class Run(Job):
     def show_again(self, after: Job | None) -> None:
         """Comes to the page anew, as it was left; `after` is the newest run of the session."""
         self.again = len({(event.threshold, event.acceptance) for event in self.events}) == 1
-        self.request, self.brought = self.settings, False
+        self.request = self.settings
         self.renumber(after)
 
     @property
@@ -151,12 +125,12 @@ class Run(Job):
         self.prompt_tokens = text.prompt_tokens
         try:
             for event in self._follow([text]):
-                if self.change is not None:
+                if self.origin is not None:
                     self._take_over(kept, text.revealed)
                 self._add(event)
                 self.notify()
         finally:
-            if self.change is not None and text.since:  # also where it fails before its first token
+            if self.origin is not None and text.since:  # also where it fails before its first token
                 self._take_over(kept, text.revealed)
             self._text = None
 
@@ -167,37 +141,34 @@ class Run(Job):
                 # Asked for while the models loaded: the page's slider is about to move there, a short text is faster.
                 self.request = build_request(self.request, **{name: getattr(self.pair, name)})
                 self.setting = replace(self.setting, **{name: getattr(self.pair, name)})
-        change, kept = self.change, []
-        if change is not None:
-            origin = change.origin
-            origin.finished.wait()  # it was stopped, which takes a step
-            while origin.change is not None:  # and that before it had begun
-                origin = origin.change.origin
-                origin.finished.wait()
-            self.request, kept = change.plan(origin)
+        kept: Sequence[TokenEvent] = ()
+        if self.origin is not None:
+            self.request, kept = self._plan(self.origin.ended())
         text = self.scheduler.submit(
             self.request,
             self.owner,
             setting=self.setting,
             events=kept,
-            reveal=change is not None and change.reveal_prefix,
+            reveal=self._reveal,
             stopped=self.unwanted,
         )
         self._text = text
         text.setting = self.setting  # it may have changed meanwhile
         return text, kept
 
+    def ended(self) -> Run:
+        """Waits for its end, a step away. Where it has not begun by then, gives the run that it was to go on from."""
+        self.finished.wait()
+        return self if self.origin is None else self.origin.ended()
+
     def _take_over(self, events: Sequence[TokenEvent], revealed: list[Revealed]) -> None:
         """Begins with what stays of the run that this one goes on from."""
-        self.change = None  # a newer run need not hold on to an older one
-        self.late = revealed
-        if events and self.late:
-            events = [*events[:-1], replace(events[-1], revealed=(*events[-1].revealed, *self.late))]
+        self.origin = None  # a newer run need not hold on to an older one
+        if events and revealed:
+            events = [*events[:-1], replace(events[-1], revealed=(*events[-1].revealed, *revealed))]
         self.events = list(fold_revealed(events))
 
     def _add(self, event: TokenEvent) -> None:
-        events, cuts = self.written
-        if event.index < len(events):
-            events, cuts = [*events], (*cuts, event.index)  # who reads the old ones keeps them whole
-        extend(events, event)
-        self.written = Written(events, cuts)
+        if event.index < len(self.events):
+            self.events = self.events[: event.index]  # who reads the old list has it whole
+        self.events.append(event)

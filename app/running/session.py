@@ -12,21 +12,19 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from app.fields import ALTERNATIVES
-from app.running.history import History, Version
+from app.figures import duration
+from app.running.history import History
 from app.running.host import Host
 from app.running.job import Job, SomeJob
 from app.running.listeners import Listeners
-from app.running.run import Change, Run
+from app.running.run import Plan, Run
 from engine import DEFAULT_THRESHOLD, Forced, Prices, Request, Role, Setting, TokenEvent, at_setting, build_request
 
+KEPT_SECONDS = 300.0
+"""How long a text is written on, and everything of a window kept, after the window was heard of last."""
+
 UNHEARD_SECONDS = 15.0
-"""How long a job works though no feed is open: what was asked for by a window that is gone by now stops.
-
-A tab that is closed says so, and its job stops at once. This is for connections that were lost; a busy machine may take
-several seconds to open a feed, and a text that somebody waits for must not stop meanwhile.
-"""
-
-_UNHEARD = "Stopped, because this window was not connected for {:.0f} s"
+"""After which it gives its place to others who need one. A busy machine may take several seconds to open a feed."""
 
 SWEEP = "sweep"
 """Kind of the job whose texts the slider scrubs through."""
@@ -47,6 +45,8 @@ class Session:
         history: The texts that it has had, `run`'s among them.
         jobs: Other jobs by kind, e.g. "compare".
         scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
+        name: What gradio calls the window; another once the page is loaded again.
+        left: Whether the window said that it goes.
         holds: Whether it was ever let have a job or a text, which is all that is worth keeping.
         address: The client's that asked last; None where it is not known.
     """
@@ -55,7 +55,9 @@ class Session:
         self,
         prices: Prices | None = None,
         admit: Admit = lambda session, job, replaced: None,
+        name: str = "",
     ) -> None:
+        self.name, self.left = name, False
         self.key = secrets.token_urlsafe(18)
         self.listeners = Listeners()
         self.prices = prices or Prices()
@@ -110,11 +112,11 @@ class Session:
             request = build_request(run.request, **dials)
             if run.active and run.request == request:
                 return None
-            version, whole = self.history.nearest(run, request.setting)
+            nearest, whole = self.history.nearest(run, request.setting)
             if whole:
-                return None if version is self.history.current else self._show(version, step=True)
-            change = Change(version.run, lambda origin: at_setting(origin.request, origin.folded, request.setting))
-            return self._start(self._put(self._continued(request, change)), host)
+                return None if nearest is self.history.current else self._show(nearest, step=True)
+            plan: Plan = lambda text: at_setting(text.request, text.folded, request.setting)  # noqa: E731
+            return self._go_on(request, nearest, plan, host)
 
     def scrub(self, job_id: str) -> None:
         """Lets the sliders scrub through the sweep of this id, if it is here and no run is active."""
@@ -134,8 +136,7 @@ class Session:
                 return None
             before = tuple(forced for forced in run.request.forced if forced.index < index)
             request = replace(run.request, forced=(*before, Forced(index, role, token)))
-            change = Change(run, lambda origin: (request, origin.folded[:index]))
-            return self._start(self._put(self._continued(request, change)), host)
+            return self._go_on(request, run, lambda text: (request, text.folded[:index]), host)
 
     def extend(self, more: int, host: Host) -> Run | None:
         """Goes on from a text that ended at its limit, by at most so many tokens, or from one that was stopped or
@@ -154,22 +155,21 @@ class Session:
             if end == "length":
                 limit = len(run.events) + more
             request = replace(run.settings, max_new_tokens=limit)
-            change = Change(run, lambda _: (request, kept))
-            return self._start(self._put(self._continued(request, change)), host)
+            return self._go_on(request, run, lambda _: (request, kept), host)
 
     def go_to(self, number: int) -> Run | None:
         """Puts a version on the page as it was left; None where it is there already or no longer kept."""
         with self._lock:
-            version = self.history.find(number)
-            if version is None or (version is self.history.current and not self.scrubbing):
+            run = self.history.find(number)
+            if run is None or (run is self.history.current and not self.scrubbing):
                 return None
-            return self._show(version, step=version is not self.history.current)
+            return self._show(run, step=run is not self.history.current)
 
     def can_step(self, by: int) -> bool:
         """Whether there is something to undo (-1) or to redo (1)."""
         current = self.history.current
         if self.scrubbing and by < 0:  # a sweep's texts are there in the place of the current one
-            return current is not None and bool(current.run.events)
+            return current is not None and bool(current.events)
         return self.history.can_step(by)
 
     def step(self, by: int) -> Run | None:
@@ -177,8 +177,8 @@ class Session:
         with self._lock:
             if not self.can_step(by):
                 return None
-            version = self.history.current if self.scrubbing and by < 0 else self.history.step(by)
-            return self._show(version) if version is not None else None
+            run = self.history.current if self.scrubbing and by < 0 else self.history.step(by)
+            return self._show(run) if run is not None else None
 
     def continue_from(self, origin: Run, threshold: float, acceptance: float, host: Host) -> Run:
         """Goes on at other dials from an ended text that is none of its versions, e.g. a sweep's.
@@ -193,7 +193,7 @@ class Session:
             return request, at_setting(request, text.folded, request.setting)[1]
 
         with self._lock:
-            run = Run(request, self.run, change=Change(origin, plan, reveal_prefix=True))
+            run = Run(request, self.run, origin=origin, plan=plan, reveal=True)
             run.pair, run.prompt_tokens = origin.pair, origin.prompt_tokens
             run.events = list(plan(origin)[1])
             if run.events:
@@ -221,14 +221,41 @@ class Session:
         return self._start(job, host)
 
     @property
+    def working(self) -> list[Job]:
+        """What is being written."""
+        return [job for job in (self.run, *self.jobs.values()) if job is not None and job.active]
+
+    @property
     def active(self) -> bool:
         """Whether anything that is shown is being written."""
-        return any(job is not None and job.active for job in (self.run, *self.jobs.values()))
+        return bool(self.working)
 
     @property
     def in_use(self) -> bool:
-        """Whether something is being written, or a window listens."""
-        return self.active or len(self.listeners) > 0
+        """Whether a window listens, or something is written for one that did so a moment ago."""
+        return len(self.listeners) > 0 or (self.active and not self.is_alone)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it was not heard of for a while."""
+        return self.listeners.unheard_seconds > UNHEARD_SECONDS
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its window is gone, and has not come back in time."""
+        return self.left and self.listeners.unheard_seconds > KEPT_SECONDS
+
+    def leave(self) -> None:
+        """The window goes. Its text is written on for a while, since it may come back; everything else stops."""
+        self.left = True
+        self.listeners.last_heard = time.monotonic()
+        for kind in [*self.jobs]:
+            self.stop_job(kind)
+
+    def come_back(self, name: str) -> None:
+        """A window has loaded the page again, and has nothing on it yet."""
+        self.name, self.left = name, False
+        self.listeners.last_heard = time.monotonic()
 
     @property
     def weight(self) -> int:
@@ -255,6 +282,9 @@ class Session:
         for job in [*self.jobs.values()]:
             job.cancel.set()
 
+    def _go_on(self, request: Request, origin: Run, plan: Plan, host: Host) -> Run:
+        return self._start(self._put(Run(request, self.run, origin=origin, plan=plan)), host)
+
     def _put(self, run: Run) -> Run:
         """Lets a run write another text, in place of everything that is on the tab; returns it."""
         self._admit(self, run, [self.run, self.jobs.get(SWEEP)])
@@ -263,12 +293,12 @@ class Session:
         self.history.begin(run, self._beside)
         return run
 
-    def _show(self, version: Version, step: bool = False) -> Run:
+    def _show(self, run: Run, step: bool = False) -> Run:
         """Puts a kept text on the page as it was left, as a step of its own or as one that is undone or redone."""
         self._clear()
         if step:
-            self.history.show(version)
-        run = self._bring_back(version)
+            self.history.show(run)
+        self._bring_back(run)
         self._dials = {"threshold": run.request.setting.threshold, "acceptance": run.request.setting.acceptance}
         self.moved.update(self._dials)
         self.listeners.last_heard = time.monotonic()
@@ -280,35 +310,26 @@ class Session:
         run = self.run
         if run is not None and not (run.active or run.events or self.scrubbing):
             current = self.history.current
-            version = current if current is not None and current.run.events else self.history.step(-1)
-            if version is not None:
-                self._bring_back(version)
+            kept = current if current is not None and current.events else self.history.step(-1)
+            if kept is not None:
+                self._bring_back(kept)
         return self.run
 
-    def _bring_back(self, version: Version) -> Run:
+    def _bring_back(self, run: Run) -> None:
         """Has a kept text be the newest, and come to the page anew."""
-        run = version.run
         run.show_again(self.run)
         self.run = run
-        return run
 
     def _clear(self) -> None:
         self.stop()
         self.stop_job(SWEEP)
         self.scrubbing = False
 
-    def _continued(self, request: Request, change: Change) -> Run:
-        """A run that goes on from another; it is of the family of the one on the page, which has the same prompt."""
-        run = Run(request, self.run, change=change)
-        if self.run is not None:
-            run.family = self.run.family
-        return run
-
     def _start(self, job: SomeJob, host: Host) -> SomeJob:
         def look() -> None:
-            if self.listeners.unheard_seconds > UNHEARD_SECONDS:
+            if self.listeners.unheard_seconds > KEPT_SECONDS:
                 if isinstance(job, Run):
-                    job.about = _UNHEARD.format(UNHEARD_SECONDS)
+                    job.about = f"Stopped, because this window was not connected for {duration(KEPT_SECONDS)}"
                 job.cancel.set()
 
         self.listeners.last_heard = time.monotonic()

@@ -72,8 +72,9 @@ class Sessions:
         with self._lock:
             session = self._sessions.get(name)
             if session is None:
-                return Session(self._prices, lambda *asked: self._admit(name, *asked))
+                return Session(self._prices, self._admit, name)
             self._sessions.move_to_end(name)
+            session.left = False
             return session
 
     def enter(self, key: str | None) -> Session:
@@ -86,15 +87,40 @@ class Sessions:
                 empty.sort(key=self._open_now)  # invented windows before those that somebody has open
             for other in empty[: max(0, len(empty) - MAX_EMPTY)]:
                 del self._sessions[other]
+            over = [other for other, of in self._sessions.items() if of.is_over]
+        for other in over:
+            self.drop(other)
         return session
 
-    def _admit(self, name: str, session: Session, job: Job, replaced: Collection[Job | None]) -> None:
+    def adopt(self, key: str | None, former: str) -> Session:
+        """`enter` for a window that was another before: it goes on with what that one had, by the key of its feed."""
+        name, session = key or "", self.enter(key)
+        with self._lock:
+            left = next((of for of in self._sessions.values() if of.holds and of.key == former), None)
+            if left is None or session.holds:
+                return session
+            del self._sessions[left.name]
+            self._sessions[name] = left
+            left.come_back(name)
+        return left
+
+    def leave(self, key: str | None) -> None:
+        """A window goes: what it has is kept for `KEPT_SECONDS`, in which it may come back by `adopt`."""
+        with self._lock:
+            session = self._sessions.get(key or "")
+            if session is not None and not session.holds:
+                del self._sessions[session.name]
+        if session is not None:
+            session.leave()
+
+    def _admit(self, session: Session, job: Job, replaced: Collection[Job | None]) -> None:
         """Before a session begins a job: finds a place for both, or raises Busy."""
+        name, stopped = session.name, None
         with self._lock:
             address = self._address()
             leaving = self._leaving(name, address, session.weight + job.weight, job.weight > LITTLE)
             if self._places is not None and job.active:
-                self._places.take(job, address, replaced)
+                stopped = self._take_place(self._places, job, address, replaced)
             dropped = [self._sessions.pop(other) for other in leaving]
             doubled = self._sessions.get(name)  # made where nobody kept this one yet
             if doubled is not None and doubled is not session:
@@ -102,8 +128,25 @@ class Sessions:
             self._sessions[name] = session
             self._sessions.move_to_end(name)
             session.holds, session.address = True, address
+        if stopped is not None:
+            stopped.close()
         for other in dropped:
             self._close(other)
+
+    def _take_place(
+        self, places: Places, job: Job, address: str | None, replaced: Collection[Job | None]
+    ) -> Session | None:
+        """Gives a job a place; returns the session whose texts have to stop for it, because no window follows them."""
+        alone = [of for of in self._sessions.values() if of.active and of.is_alone]
+        refused: list[Busy] = []
+        for other in (None, *sorted(alone, key=lambda of: of.listeners.last_heard)):
+            try:
+                places.take(job, address, [*replaced, *(other.working if other else ())])
+            except Busy as error:
+                refused.append(error)
+            else:
+                return other
+        raise refused[0]
 
     def _leaving(self, name: str, address: str | None, weight: int, brings: bool) -> list[str]:
         """Which sessions go so that one has room.

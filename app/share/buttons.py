@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
 import gradio as gr
 
-from app.components import QUIET, drawn, in_browser, to_json
+from app.components import QUIET, STARTED, drawn, in_browser, tells, to_json
 from app.controls import fill
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import DIALS, FIELDS, fitting, read_query, trace_fields
+from app.fields import DIALS, FIELDS, fitting, held_fields, read_query
 from app.figures import counted, dial, pair_name
 from app.recorded import Recorded
 from app.running.host import Host
@@ -28,9 +28,8 @@ from app.running.sessions import Sessions
 from app.share.export import html_page, trace_json
 from app.share.link import link_json
 from app.share.open_trace import MAX_BYTES, opened_run
-from app.stream.token_stream import token_message
 from app.sweep import Sweep
-from engine import POLICIES, EngineError, Role, Trace
+from engine import EngineError, Role, Trace
 from engine.errors import shown
 
 _FROM_BEFORE = "From before the page was loaded again; Generate writes it anew"
@@ -46,12 +45,6 @@ _NAMES = {
     "turns": "conversation before it",
 }
 
-
-_TELL_FIELDS = f"""(...values) => {{
-  const names = {json.dumps(FIELDS)};
-  const detail = Object.fromEntries(names.map((name, i) => [name, values[i]]));
-  document.dispatchEvent(new CustomEvent('citer-fields', {{ detail }}));
-}}"""
 
 _MOST_KEPT = 1_500_000  # characters of the fields, whose prompt may have a million
 
@@ -83,26 +76,27 @@ def link_note() -> gr.HTML:
 
 
 def wire_share(
-    demo: gr.Blocks,
+    entered: Any,
     host: Host,
     sessions: Sessions,
     bar: gr.HTML,
     note: gr.HTML,
-    shown: gr.HTML,
     fields: Sequence[Any],
 ) -> Any:
     """Lets files be opened, and links fill in the page when it loads; returns the event of filling in.
 
-    `shown` is the panel of the text; `fields` are the page's, in the order of `FIELDS`.
+    `entered` is the event by which a window has its session; `fields` are the page's, in the order of `FIELDS`.
     """
     handlers = _ShareHandlers(host, sessions, fields)
     for opener in (bar, note):
-        opener.upload(handlers.open_trace, outputs=[opener, shown, *fields], **QUIET, queue=False)
-    gr.on([field.change for field in fields], None, inputs=list(fields), js=_TELL_FIELDS, **QUIET)
+        opened = opener.upload(handlers.open_trace, outputs=[opener, *fields], **QUIET)
+        opened.success(None, js=STARTED, **QUIET)
+    gr.on([field.change for field in fields], None, inputs=list(fields), js=tells("citer-fields", *FIELDS), **QUIET)
     # By themselves, as a trace may take long to read: what is typed meanwhile stays. Both components can carry a text.
-    demo.load(handlers.restore_text, bar, shown, js=in_browser("keptTrace"), **QUIET, queue=False)
+    restored = entered.then(handlers.restore_text, bar, None, js=in_browser("keptTrace"), **QUIET)
+    restored.success(None, js=in_browser("startKept"), **QUIET)
     carriers, js = [note, bar], in_browser("keptFields")
-    return demo.load(handlers.restore_fields, carriers, [note, *fields], js=js, **QUIET, queue=False)
+    return entered.then(handlers.restore_fields, carriers, [note, *fields], js=js, **QUIET)
 
 
 def keep_texts(demo: gr.Blocks, names: Collection[str]) -> None:
@@ -168,22 +162,25 @@ class _ShareHandlers:
         """
         kept = _kept_fields(fields)
         if kept or has_text:
-            values, _ = fitting({name: kept[name] for name in FIELDS if name in kept}, policies=self._policies())
+            values, _ = fitting({name: kept[name] for name in FIELDS if name in kept}, policies=self.host.policies)
             self.sessions.enter(request.session_hash).moved |= values.keys() & DIALS
-            return [gr.skip(), *self._updates(values)]
+            return [gr.skip(), *fill(self.fields, values)]
         query = dict(request.query_params)
-        values, refused = read_query(query, self._policies())
+        values, refused = read_query(query, self.host.policies)
+        session = self.sessions.enter(request.session_hash)
         if not values and not refused:
-            return [gr.skip(), *[gr.skip()] * len(self.fields)]
-        if chosen := values.keys() & DIALS:  # else the router's own would take their place once the models are there
-            self.sessions.enter(request.session_hash).moved |= chosen
+            if session.run is None:
+                return [gr.skip()] * (1 + len(self.fields))
+            # A text that was left by a window before this one: it is asked for anew as it was.
+            return [gr.skip(), *fill(self.fields, held_fields(session.run.settings, self.host.policies)[0])]
+        session.moved |= values.keys() & DIALS  # else the router's own would take their place once the models are there
         filled = ", ".join(_NAMES.get(name, name.replace("_", " ")) for name in values)
         said = f"The link filled in {filled or 'nothing'}; Generate writes the text."
         if refused:
             said += " It also asked for what cannot be had:"
-        return [_told(said, refused=refused), *self._updates(values)]
+        return [_told(said, refused=refused), *fill(self.fields, values)]
 
-    async def restore_text(self, text: Any, request: gr.Request) -> Any:
+    async def restore_text(self, text: Any, request: gr.Request) -> None:
         """Puts back the text that the window had: a trace from the browser's storage."""
         if isinstance(text, str) and text:
             session = self.sessions.enter(request.session_hash)
@@ -191,8 +188,7 @@ class _ShareHandlers:
                 run = await self._read(text, session)
                 run.about = _FROM_BEFORE
                 if session.run is None and SWEEP not in session.jobs:  # else something newer was begun meanwhile
-                    return _show(session, run)
-        return gr.skip()
+                    session.show(run)
 
     async def _read(self, text: str, session: Session) -> Run:
         """The run of a trace. EngineError."""
@@ -212,29 +208,15 @@ class _ShareHandlers:
         name, text = shown(said_text(given, "name"), limit=_LONGEST_NAME), said_text(given, "text")
         try:
             run = await self._read(text, session)
-            message = _show(session, run)
+            session.show(run)
         except EngineError as error:
             said = f"{name} was not opened. {error}" if name else f"The text of this link was not opened. {error}"
-            return [_told(said, bad=True), *[gr.skip()] * (1 + len(self.fields))]
-        trace: Trace = run.pair.opened
+            return [_told(said, bad=True), *[gr.skip()] * len(self.fields)]
         session.moved.update(DIALS)
-        values, missing = fitting(trace_fields(trace), trace.stop, self._policies())
+        values, missing = held_fields(run.settings, self.host.policies)
         said = f"Opened {name}; the fields are those it was written with." if name else _LINKED
         told = _told(" ".join([said, *missing]), run=run.id, again=not name)
-        return [told, message, *self._updates(values)]
-
-    def _policies(self) -> Sequence[str]:
-        """What can be chosen: all until the models are there."""
-        return POLICIES if self.host.pair is None else self.host.pair.policies
-
-    def _updates(self, values: Mapping[str, Any]) -> list[Any]:
-        return fill(self.fields, values)
-
-
-def _show(session: Session, run: Run) -> str:
-    """Puts what was read on the page; the message that brings it. EngineError."""
-    session.show(run)
-    return token_message(run, 0, prices=session.prices)
+        return [told, *fill(self.fields, values)]
 
 
 def _kept_fields(text: Any) -> dict[str, Any]:

@@ -31,7 +31,15 @@ LONGEST_PIECE = 10_000
 _LONGEST_NAME = 300
 _LONGEST_TABLE = 100
 _LARGEST = 10**18  # of a model's bytes and FLOPs
-_LONGEST = 1e7  # seconds of one step
+_WHOLE = {2**31 - 1: ("id",), 0: ("row",), 10_000_000: ("slm_fed", "llm_fed", "llm_head")}
+_NUMBERS = {
+    1.0: ("score", "ratio", "probability", "acceptance"),
+    64.0: ("slm_entropy", "llm_entropy"),
+    MAX_THRESHOLD: ("threshold",),
+    1e7: ("seconds",),
+}
+"""Fields of a token by what they are at most. A trace is one text, in row 0."""
+
 _HINT = "the file was changed, or another program wrote it"
 
 
@@ -50,7 +58,7 @@ def opened_run(text: str, after: Job | None = None) -> Run:
     _check(trace)
     trace.check_cost()
     run = Run(request, after)
-    run.fixed = run.brought = True
+    run.fixed = True
     run.size = size
     router = f", router {trace.router}" if trace.router else ""
     run.about = f"Opened from a trace: {trace.slm} ⇄ {trace.llm}{router}"
@@ -111,21 +119,11 @@ def _check_draft(event: TokenEvent, where: str, position: int) -> None:
 
 def _check_event(event: TokenEvent, where: str, position: int) -> None:
     check_whole(f"{where}.index", event.index, position, position, "tokens are numbered in their order")
-    check_whole(f"{where}.id", event.id, 0, 2**31 - 1, _HINT)
-    check_whole(f"{where}.row", event.row, 0, 0, "a trace is one text")
-    if event.score is not None:
-        check_number(f"{where}.score", event.score, 0, 1, _HINT)
-    for name in ("slm_entropy", "llm_entropy"):
-        if getattr(event, name) is not None:
-            check_number(f"{where}.{name}", getattr(event, name), 0, 64, _HINT)
-    check_number(f"{where}.threshold", event.threshold, 0, MAX_THRESHOLD, _HINT)
-    check_number(f"{where}.acceptance", event.acceptance, 0, 1, _HINT)
-    for name in ("ratio", "probability"):
-        if getattr(event, name) is not None:
-            check_number(f"{where}.{name}", getattr(event, name), 0, 1, _HINT)
-    for name in ("slm_fed", "llm_fed", "llm_head"):
-        check_whole(f"{where}.{name}", getattr(event, name), 0, 10_000_000, _HINT)
-    check_number(f"{where}.seconds", event.seconds, 0, _LONGEST, _HINT)
+    for check, limits in ((check_whole, _WHOLE), (check_number, _NUMBERS)):
+        for most, names in limits.items():
+            for name in names:
+                if (value := getattr(event, name)) is not None:
+                    check(f"{where}.{name}", value, 0, most, _HINT)
     candidates = (*event.slm_alternatives, *event.llm_alternatives)
     check_whole(f"{where}: candidates", len(candidates), 0, 100, _HINT)
     for candidate in candidates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -22,7 +23,10 @@ def alive_route(sessions: Sessions) -> Route:
     async def alive(request: Request) -> PlainTextResponse:
         words = [start]
         if key := request.headers.get("citer-feed"):
-            words.append("unknown" if sessions.find_key(key) is None else "known")
+            session = sessions.find_key(key)
+            words.append("known" if session else "unknown")
+            if session:
+                session.listeners.last_heard = time.monotonic()
         return PlainTextResponse(" ".join(words), headers={"Cache-Control": "no-store"})
 
     return Route("/gradio_api/citer/pair", alive)

@@ -20,12 +20,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.components import QUIET, Panel, drawn
+from app.components import EACH_TIME, QUIET, Panel, drawn, in_browser
 from app.entrance.callers import Callers
 from app.running.host import Host
 from app.running.session import UNHEARD_SECONDS, Session
 from app.running.sessions import Sessions
-from app.stream.updates import PanelState, PanelUpdates
+from app.stream.updates import PanelUpdates
 from engine.endpoint.routes import EventStream
 
 FLUSH_SECONDS = 0.125
@@ -48,7 +48,7 @@ _LOOK_SECONDS = 0.25  # for what nobody notifies: places in the queue, a tuning'
 _PATH = "/gradio_api/citer/feed"  # gradio's own prefix, which proxies and Spaces let through; without a dot, which
 # would have gradio compress it, and hold it back
 
-MakeUpdates = Callable[[Session, Host, PanelState], PanelUpdates]
+MakeUpdates = Callable[[Session, Host, int], PanelUpdates]
 
 
 class Feeds:
@@ -93,9 +93,8 @@ class Feeds:
         messages = {panel: list(updates.due()) for panel, updates in self._updates(session, {}).items()}
         return {panel: due[-1] for panel, due in messages.items() if due}
 
-    def _updates(self, session: Session, browser: Mapping[str, PanelState]) -> dict[str, PanelUpdates]:
-        nothing = PanelState()
-        return {panel: make(session, self.host, browser.get(panel, nothing)) for panel, make in self.panels.items()}
+    def _updates(self, session: Session, seen: Mapping[str, int]) -> dict[str, PanelUpdates]:
+        return {panel: make(session, self.host, seen.get(panel, -1)) for panel, make in self.panels.items()}
 
     async def _open(self, request: Request) -> Response:
         session = self.sessions.find_key(request.path_params["key"])
@@ -103,15 +102,16 @@ class Feeds:
             return Response(status_code=404)
         if len(session.listeners) >= MAX_FEEDS:
             return PlainTextResponse(f"This window has {MAX_FEEDS} feeds open already.", 429)
-        browser = {panel: _panel_state(request.query_params.get(panel)) for panel in self.panels}
-        return EventStream(self.follow(session, browser))
+        said = {panel: request.query_params.get(panel, "") for panel in self.panels}
+        seen = {panel: int(number) for panel, number in said.items() if re.fullmatch("[0-9]{1,15}", number)}
+        return EventStream(self.follow(session, seen))
 
-    async def follow(self, session: Session, browser: Mapping[str, PanelState]) -> AsyncGenerator[str, None]:
+    async def follow(self, session: Session, seen: Mapping[str, int]) -> AsyncGenerator[str, None]:
         """Yields what a window lacks, as server-sent events named after their panels; "quiet" is the last.
 
-        `browser` is what the window has, by panel.
+        `seen` has by panel the number of the job that the window has whole, where there is one.
         """
-        panels = self._updates(session, browser)
+        panels = self._updates(session, seen)
         last_active, last_sent = time.monotonic(), 0.0
         last_said = last_active
         with session.listeners.listen() as notified:
@@ -141,31 +141,28 @@ class Feeds:
                 await _wait(notified, _LOOK_SECONDS)
 
 
-def wire_feed(demo: gr.Blocks, feeds: Feeds, panels: Mapping[str, Panel]) -> None:
-    """Adds what opens the feed in the browser; where that fails, gradio brings the finished texts (`Feeds.whole`)."""
+def wire_feed(demo: gr.Blocks, feeds: Feeds, panels: Mapping[str, Panel]) -> Any:
+    """Adds what opens the feed in the browser; where that fails, gradio brings the finished texts (`Feeds.whole`).
+
+    Returns the event by which a window that was opened has its session: a new one, or that of a window before it.
+    """
     opener = drawn("stream/feed", "feed", events=("unreached",), path=_PATH.removeprefix("/"), panels=list(panels))
 
-    def key(request: gr.Request) -> str:
-        return feeds.sessions.enter(request.session_hash).key
+    def key(former: Any, request: gr.Request) -> str:
+        return feeds.sessions.adopt(request.session_hash, former if isinstance(former, str) else "").key
 
     async def whole(request: gr.Request) -> list[Any]:
         session = feeds.sessions.enter(request.session_hash)
         messages = await feeds.whole(session, request.session_hash)
         return [session.key, *(messages.get(name, gr.skip()) for name in panels)]
 
-    demo.load(key, outputs=opener, queue=False, **QUIET)
+    entered = demo.load(key, opener, opener, js=in_browser("formerKey"), **QUIET)
     outputs = [opener, *panels.values()]
-    opener.unreached(whole, outputs=outputs, trigger_mode="multiple", concurrency_limit=None, **QUIET)
+    # The queue lets gradio's page wait for minutes, whatever a proxy thinks of that.
+    opener.unreached(whole, outputs=outputs, concurrency_limit=None, **EACH_TIME | {"queue": True})
+    return entered
 
 
 async def _wait(notified: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(notified.wait(), seconds)
-
-
-def _panel_state(text: str | None) -> PanelState:
-    """What a window says it has of a panel: "number.items.end seen.cuts"; nothing where it says anything else."""
-    if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15}){3}", text or ""):
-        return PanelState()
-    number, count, ended, cuts = map(int, (text or "").split("."))
-    return PanelState(number, count, ended > 0, cuts)

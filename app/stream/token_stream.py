@@ -10,9 +10,11 @@ from typing import Any
 
 from app.components import Panel, to_json
 from app.figures import cost_parts
-from app.running.run import Run, SharedPrefix, Written
+from app.running.job import State
+from app.running.run import Run
 from engine import Prices, Role, TokenEvent
 from engine.events import charged
+from engine.events.delta import Delta
 from engine.policy import REGISTRY
 
 
@@ -23,71 +25,47 @@ def token_stream() -> Panel:
 
 def token_message(
     run: Run,
-    start: int,
-    end: int | None = None,
+    state: State,
+    change: Delta,
     note: str = "",
-    shared: SharedPrefix | None = None,
-    written: Written | None = None,
+    first: bool = True,
+    text: Sequence[TokenEvent] = (),
     prices: Prices | None = None,
 ) -> str:
-    """The run's tokens from `start` on, as JSON.
+    """How a run's text has changed, as JSON.
 
     Args:
-        start, end: How many the browser was already sent, and where to stop; None sends all there are.
+        run: The run.
+        state: Of the run, read before its tokens: a run that has ended by now has all of them.
+        change: From what the browser has. The tokens that stay have the run's dials from now on.
         note: What the run waits for, for people.
-        shared: Which tokens of another run the browser may keep; they have this run's dials from now on.
-        written: The text to send of, where `start` follows from it; None takes it as it is now.
-        prices: At which to say what the text costs so far; None says nothing of it.
+        first: Whether these are the run's first tokens for the browser.
+        text: All of it; with `prices`, what it costs is told.
+        prices: Of a million tokens of each model.
 
     Returns:
-        `Job.heading` with `cuts`: how often tokens were taken back; if more often than the browser knows, those from
-        `from` on are no more. Also `finish`, `policy`, `threshold`, `acceptance`, `kept` ([run, tokens]), `fixed`,
-        `more`: whether Continue is offered, `chat`: whether a prompt may follow it, `asked`: with the first tokens,
-        prompt, label of the policy, and how many messages come before; `tokens`, `verdicts`: ratios of earlier tokens
-        as [index, ratio], `revealed`: candidates of earlier tokens as [index, author, candidates, entropy]; and where
-        it is asked for `cost` (see `cost_parts`), with `took`: the seconds that the text really took.
+        `Job.heading` with `finish`, `policy`, `threshold`, `acceptance`, `fixed`; `more`: whether Continue is offered;
+        `chat`: whether a prompt may follow it; `tokens`; `asked`, with the first: prompt, label of the policy,
+        and how many messages come before; with prices `cost` (see `cost_parts`), and `took`: the seconds that the text
+        really took.
     """
-    state = run.message_state(whole=end is None)  # before the events: a run that is done by now has all of them
-    text, cuts = written or run.written
-    events = text[start:end]
-    late = [late for event in events for late in event.revealed] + (run.late if end is None else [])
-    read = [verdict for event in events for verdict in event.verdicts]
-    kept = [(event.index, event.ratio) for event in text[:start] if event.ratio is not None] if shared else []
-    first = shared.count if shared else 0
+    asked = run.request
     message = {
-        **run.heading(start, len(events), state, note or run.about),
-        "cuts": len(cuts),
+        **run.heading(change.cut, len(change.tokens), state, note or run.about),
         "finish": text[-1].finish_reason if text else None,
-        "policy": run.request.setting.policy,
-        "threshold": run.request.setting.threshold,
-        "acceptance": run.request.setting.acceptance,
-        "kept": [shared.number, shared.count] if shared and shared.count else None,
+        "policy": asked.setting.policy,
+        "threshold": asked.setting.threshold,
+        "acceptance": asked.setting.acceptance,
         "fixed": run.fixed,
         "more": run.extendable,
-        "chat": not run.request.raw,
-        "tokens": [_token(event) for event in events],
-        "revealed": [
-            [each.index, _author(each.role), _candidates(each.alternatives), _bits(each.entropy)]
-            for each in late
-            if each.alternatives
-        ],
-        "verdicts": [[index, _ratio(ratio)] for index, ratio in [*kept, *read]],
-        **({"asked": _asked(run)} if start == first else {}),
-        **({"cost": _cost(run, text, prices), "took": _took(text)} if prices and text else {}),
+        "chat": not asked.raw,
+        "tokens": [_token(event) for event in change.tokens],
+        **({"asked": [asked.prompt, REGISTRY[asked.setting.policy].label, len(asked.turns)]} if first else {}),
     }
+    if prices is not None and text:
+        message["cost"] = cost_parts(text, run.prompt_tokens, run.pair.slm_cost, run.pair.llm_cost, prices)
+        message["took"] = round(sum(event.seconds for event in charged(text)), 3)
     return to_json(message)
-
-
-def _asked(run: Run) -> list[Any]:
-    return [run.request.prompt, REGISTRY[run.request.setting.policy].label, len(run.request.turns)]
-
-
-def _cost(run: Run, text: Sequence[TokenEvent], prices: Prices) -> list[list[float] | None]:
-    return cost_parts(text, run.prompt_tokens, run.pair.slm_cost, run.pair.llm_cost, prices)
-
-
-def _took(text: Sequence[TokenEvent]) -> float:
-    return round(sum(event.seconds for event in charged(text)), 3)
 
 
 def _token(event: TokenEvent) -> list[Any]:
@@ -98,7 +76,7 @@ def _token(event: TokenEvent) -> list[Any]:
     """
     return [
         event.text,
-        _author(event.role),
+        0 if event.role is Role.SLM else 1,
         None if event.score is None else round(event.score, 7),
         round(event.threshold, 7),
         event.slm_fed,
@@ -122,10 +100,6 @@ def _ratio(ratio: float | None) -> float | None:
 
 def _bits(entropy: float | None) -> float | None:
     return None if entropy is None else round(entropy, 3)
-
-
-def _author(role: Role) -> int:
-    return 0 if role is Role.SLM else 1
 
 
 def _candidates(alternatives: Sequence[Any]) -> list[list[Any]]:

@@ -6,36 +6,22 @@ What a text costs is folded and sent at most once a second, so that following it
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from app.figures import counted, duration
 from app.running.host import Host
 from app.running.job import Job
-from app.running.run import Run, SharedPrefix
+from app.running.run import Run
 from app.running.session import Session
 from app.stream.token_stream import token_message
 from engine import TokenEvent
+from engine.events.delta import Delta, delta
 
 FIGURE_SECONDS = 1.0
 GAP_SECONDS = 2.0
 """Without a token, before the page says why."""
-
-_NOTHING_SHARED = SharedPrefix(0, 0)
-
-
-@dataclass(frozen=True)
-class PanelState:
-    """What a browser has of a panel: of which job (by number) how many items, and whether it saw the job's end.
-
-    `cuts` is how often it was told that the LLM took back a part of the text.
-    """
-
-    number: int = -1
-    count: int = 0
-    ended: bool = False
-    cuts: int = 0
 
 
 class PanelUpdates:
@@ -47,22 +33,24 @@ class PanelUpdates:
 
 
 class TextUpdates(PanelUpdates):
-    """The tokens of the newest run.
+    """How the text of the newest run changes: a `Delta` from what the window has.
 
-    A run that goes on from another begins with tokens that are on the page already; only what follows them is sent.
-    An opened text is put on the page by gradio, and while the slider scrubs through a sweep, another text is there.
-    The session's `shown` becomes the run of which tokens were sent.
+    Where a text goes on from the one before, the window keeps what both begin with. While the slider scrubs through a
+    sweep, another text is there, and nothing is sent. The session's `shown` becomes the run of which tokens were sent.
+
+    Args:
+        session, host: Of the window and the page.
+        seen: The number of the run whose end the window has seen, and which it shows; -1 if there is none.
     """
 
-    def __init__(self, session: Session, host: Host, browser: PanelState) -> None:
+    def __init__(self, session: Session, host: Host, seen: int) -> None:
         self._session, self._host = session, host
-        self._page = next((run for run in (session.run, session.shown) if run and run.number == browser.number), None)
-        self._there = browser.count, browser.cuts  # of the tokens of the run on the page
-        same = self._page is not None and self._page is session.run
-        self._run = session.run if same else None
-        self._number = browser.number  # of the run: one that comes back to the page has another
-        self._over, self._begun = (browser.ended, True) if same else (False, False)
-        self._note, self._shared = "", _NOTHING_SHARED
+        there = next((run for run in (session.run, session.shown) if run is not None and run.number == seen), None)
+        self._had: Sequence[TokenEvent] = there.folded if there is not None else ()  # on the page
+        self._over = there is not None and there is session.run
+        self._number = seen  # of the run; one that comes back to the page has another
+        self._note: str | None = None  # of the last message about it
+        self._begun = False  # whether the window has tokens of it
         self._newest = 0, time.monotonic()  # how many tokens it had last, and since when
         self._cost_due = 0.0
 
@@ -71,38 +59,40 @@ class TextUpdates(PanelUpdates):
         run = self._session.run
         if run is None or self._session.scrubbing:
             return
-        if run is not self._run or run.number != self._number:
-            if run is self._page:  # what the browser has of it goes by its old number
-                self._page, self._there = None, (0, 0)
-            self._run, self._number, self._over, self._begun = run, run.number, False, False
-            self._note, self._shared = "", _NOTHING_SHARED
-            if run.brought:
-                self._page, self._over = run, True
+        if run.number != self._number:
+            self._number, self._over, self._note, self._begun = run.number, False, None, False
+            self._cost_due = 0.0
+            dials = run.request.setting
+            self._had = [replace(e, threshold=dials.threshold, acceptance=dials.acceptance) for e in self._had]
         if self._over:
             return
-        over = run.finished.is_set()  # before the events: a run that is done by now has all of them
-        note, written = "" if over else waiting_for(run, self._host) or trouble_of(run), run.written
-        count = len(written.events)
-        if count != self._newest[0] or note or over:
-            self._newest = count, time.monotonic()
-        elif count and time.monotonic() - self._newest[1] > GAP_SECONDS:
-            note = slow_because(run, self._host)
-        if count and not self._begun:
-            self._begun, self._shared = True, shared_prefix(self._page, run, *self._there)
-            self._there = self._shared.count, len(written.cuts)
-        sent = written.lasting(*self._there) if self._begun else 0
-        if not over and count <= sent and note == self._note:
+        over = not run.active
+        state, events = run.told_state(over), run.folded  # in this order: a run that has ended by now has all of them
+        note = "" if over else self._said(run, len(events))
+        change = delta(self._had, events) if events else Delta(0, ())
+        is_same = change.cut == len(self._had) and not change.tokens
+        if not over and note == self._note and (is_same or not events):
             return
-        if count > sent or (over and count):
-            self._session.shown = self._page = run
-        prices = self._session.prices if over or time.monotonic() >= self._cost_due else None
-        message = token_message(run, sent, None if over else count, note, self._shared, written, prices)
-        if prices:
+        costs = over or time.monotonic() >= self._cost_due
+        prices = self._session.prices if events and costs else None
+        message = token_message(run, state, change, note, bool(events) and not self._begun, events, prices)
+        if prices is not None:
             self._cost_due = time.monotonic() + FIGURE_SECONDS
-        if self._begun:
-            self._there = max(sent, count), len(written.cuts)
+        if events:
+            self._had, self._begun = events, True
+            self._session.shown = run
         self._note, self._over = note, over
         yield message
+
+    def _said(self, run: Run, count: int) -> str:
+        """Why nothing comes."""
+        if note := waiting_for(run, self._host) or trouble_of(run):
+            self._newest = count, time.monotonic()
+            return note
+        if count != self._newest[0]:
+            self._newest = count, time.monotonic()
+        waits = count and time.monotonic() - self._newest[1] > GAP_SECONDS
+        return slow_because(run, self._host) if waits else ""
 
 
 class JobUpdates(PanelUpdates):
@@ -116,11 +106,10 @@ class JobUpdates(PanelUpdates):
 
     kind = ""
 
-    def __init__(self, session: Session, host: Host, browser: PanelState) -> None:
+    def __init__(self, session: Session, host: Host, seen: int) -> None:
         self._session, self.host = session, host
         self._job = session.jobs.get(self.kind)
-        same = self._job is not None and self._job.number == browser.number
-        self._count, self._over = (browser.count, browser.ended) if same else (0, False)
+        self._count, self._over = 0, self._job is not None and self._job.number == seen
         self.last_sent, self.next_due = "", 0.0
 
     def due(self) -> Iterator[str]:
@@ -140,21 +129,6 @@ class JobUpdates(PanelUpdates):
     def message(self, job: Any, have: int, over: bool) -> tuple[str, int] | None:
         """What the browser lacks, and how many items it has then; None where nothing is due. The last is always due."""
         raise NotImplementedError
-
-
-def shared_prefix(page: Run | None, run: Run, count: int, cuts: int) -> SharedPrefix:
-    """How many of a run's first tokens are those on the page; for `count` and `cuts` of the page see `PanelState`."""
-    if page is None or not run.again or page.family is not run.family:  # of another prompt, or written anew
-        return _NOTHING_SHARED
-    there = page.written.events[: page.written.lasting(count, cuts)]
-    pairs = zip(there, run.events, strict=False)
-    same = next((n for n, (a, b) in enumerate(pairs) if _on_page(a) != _on_page(b)), None)
-    return SharedPrefix(page.number, min(len(there), len(run.events)) if same is None else same)
-
-
-def _on_page(event: TokenEvent) -> tuple[Any, ...]:
-    """What tells tokens apart that stand in the same place of texts which go on from each other."""
-    return event.id, event.role, event.forced, len(event.taken_back)
 
 
 def trouble_of(job: Job) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app.components import drawn, to_json
-from app.running.history import Version
+from app.running.run import Run
 from app.running.session import Session
 from engine import Role
 from engine.events import llm_share
@@ -33,29 +33,29 @@ def versions_message(session: Session) -> str:
     return to_json(
         {
             "at": time.monotonic_ns(),
-            "current": history.current.number if history.current else None,
+            "current": history.current.version if history.current else None,
             "undo": session.can_step(-1),
             "redo": session.can_step(1),
-            "versions": [_row(each) for each in history.versions if each.run.events and not each.run.active],
+            "versions": [_row(each) for each in history.versions if each.events and not each.active],
         }
     )
 
 
-def _row(version: Version) -> list[Any]:
-    run, asked = version.run, version.run.settings
+def _row(run: Run) -> list[Any]:
+    asked = run.settings
     return [
-        version.number,
+        run.version,
         round(asked.setting.threshold, 7),
         round(asked.setting.acceptance, 4),
         round(llm_share(run.events), 4),
-        _chosen(version),
+        _chosen(run),
         not run.complete,
         asked.prompt[:_SHOWN],
     ]
 
 
-def _chosen(version: Version) -> list[Any] | None:
-    forced, events = version.run.request.forced, version.run.events
+def _chosen(run: Run) -> list[Any] | None:
+    forced, events = run.request.forced, run.events
     if not forced or forced[-1].index >= len(events):
         return None
     event = events[forced[-1].index]

@@ -5,8 +5,6 @@ Files are read without ever being stored. Picking a point and exporting it happe
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,15 +12,15 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from app.components import ASSETS, PLOTLY, QUIET, Panel, drawn, to_json
-from app.controls import fill, knob, policy_update, scoring_choices, scoring_policy
+from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, Panel, drawn, to_json
+from app.controls import fill, knob, scoring_choices, scoring_policy
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, draft_limit, fitting, whole
-from app.handlers import EACH_TIME, enable_stop, refusals, wire_job
+from app.handlers import refusals, wire_stop
 from app.running.host import Host
 from app.running.sessions import Sessions
 from app.stream.updates import JobUpdates
-from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, PromptTable, parse, read_file, shorten
+from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, PromptTable, parse, shorten
 from app.tune.tuning import MAX_THRESHOLDS, Tuning, text_message, tuning_message
 from engine import POLICIES, InvalidRequest, Settings, build_request
 from engine.grading import RULE
@@ -42,15 +40,45 @@ or JSONL:
 {"prompt": "…", "answer": "…"}"""
 _PREVIEWED = 5
 _FLUSH_SECONDS = 0.5
-_MAX_ENCODED = 4 * MAX_BYTES // 3 + 4  # base64 writes three bytes as four characters
 
 
-def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> Panel:
-    """The tab's content; called inside the tab. Returns the panel that draws tunings.
+def tune_tab(
+    host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]
+) -> tuple[Panel, gr.Dropdown]:
+    """The tab's content; called inside the tab. Returns the panel that draws tunings, and the field of the policy.
 
     `fields` are the Playground's, by their names: what the LLM keeps is chosen there, and a point can be used there.
     """
-    handlers, kept = _TuneHandlers(host, sessions, settings, fields), [fields["acceptance"], fields["max_draft"]]
+
+    def tune(
+        text: str,
+        policy: str,
+        count: float,
+        limit: float,
+        acceptance: float,
+        max_draft: float,
+        request: gr.Request,
+    ) -> None:
+        session = sessions.get(request.session_hash)
+        with refusals():
+            rows = parse(text or "").rows
+            asked = build_request(
+                rows[0].prompt,
+                policy=policy,
+                acceptance=acceptance,
+                max_draft=draft_limit(max_draft),
+                max_new_tokens=whole(limit),
+            )
+            job = Tuning(rows, asked, whole(count), session.jobs.get(KIND))
+        session.begin_job(KIND, job, host)
+
+    def use(request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Takes a point over into the Playground's fields; nothing runs by itself."""
+        with refusals():
+            given = said_fields(event._data)
+        values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, policies=host.policies)
+        sessions.enter(request.session_hash).moved.update(values.keys() & DIALS)
+        return fill(fields, values)
 
     def text_of(data: Any) -> str | None:
         asked = said_fields(data)
@@ -70,13 +98,11 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
                 rule=RULE,
                 plotly=PLOTLY,
             )
-    enable_stop(stop, [run.click])
-    started = run.click(handlers.tune, inputs=[text, policy, count, limit, *kept], **EACH_TIME)
-    wire_job(stop, sessions, KIND, started, panel)
-    panel.use(handlers.use, outputs=[*fields.values()], queue=False, **QUIET)
-    timer = gr.Timer(0.5)
-    timer.tick(handlers.follow_loading, inputs=policy, outputs=[policy, timer], queue=False, **QUIET)
-    return panel
+    inputs = [text, policy, count, limit, fields["acceptance"], fields["max_draft"]]
+    started = run.click(tune, inputs=inputs, **EACH_TIME)
+    wire_stop(stop, sessions, lambda session: [session.jobs.get(KIND)], [started])
+    panel.use(use, outputs=[*fields.values()], **QUIET)
+    return panel, policy
 
 
 def _inputs(host: Host, settings: Settings) -> tuple[Any, ...]:
@@ -101,56 +127,8 @@ def _inputs(host: Host, settings: Settings) -> tuple[Any, ...]:
         limit = gr.Number(settings.max_new_tokens, label="New tokens per text", elem_id="tune-limit")
         with gr.Row(elem_id="tune-actions"):
             run = gr.Button("Run", variant="primary", elem_id="tune-run", min_width=112)
-            stop = gr.Button("Stop", interactive=False, elem_id="tune-stop", min_width=80)
+            stop = gr.Button("Stop", elem_id="tune-stop", min_width=80)
     return text, policy, count, limit, run, stop
-
-
-class _TuneHandlers:
-    """What the tab's events do."""
-
-    def __init__(self, host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> None:
-        self.host, self.sessions, self.settings, self.fields = host, sessions, settings, fields
-
-    def tune(
-        self,
-        request: gr.Request,
-        text: str,
-        policy: str,
-        count: float,
-        limit: float,
-        acceptance: float,
-        max_draft: float,
-    ) -> None:
-        """Starts a tuning."""
-        session = self.sessions.get(request.session_hash)
-        with refusals():
-            rows = parse(text or "").rows
-            asked = build_request(
-                rows[0].prompt,
-                policy=policy,
-                acceptance=acceptance,
-                max_draft=draft_limit(max_draft),
-                max_new_tokens=whole(limit),
-            )
-            job = Tuning(rows, asked, whole(count), session.jobs.get(KIND))
-        session.begin_job(KIND, job, self.host)
-
-    def use(self, request: gr.Request, event: gr.EventData) -> list[Any]:
-        """Takes a point over into the Playground's fields; nothing runs by itself."""
-        with refusals():
-            given = said_fields(event._data)
-        policies = POLICIES if self.host.pair is None else self.host.pair.policies
-        values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, policies=policies)
-        self.sessions.enter(request.session_hash).moved.update(values.keys() & DIALS)
-        return fill(self.fields, values)
-
-    def follow_loading(self, policy: str) -> tuple[Any, gr.Timer]:
-        """The policies that the models can do, once they are loaded."""
-        self.host.start()
-        pair = self.host.pair
-        if pair is None:
-            return gr.skip(), gr.Timer(active=self.host.status.phase == "loading")
-        return policy_update(scoring_choices(pair.policies), policy), gr.Timer(active=False)
 
 
 class TuningUpdates(JobUpdates):
@@ -179,24 +157,14 @@ def seconds_per_token(host: Host, rows: int) -> float:
 
 
 def read(data: Any) -> dict[str, Any]:
-    """Reads pasted text, or a file that the browser sends as base64, for the preview.
+    """Reads pasted text, or that of a file by its `name`, for the preview.
 
     Returns:
-        `error`, or `count`, `answers`, `kind`, `unused`, the first `rows`, and for a file its `text`.
+        `error`, or `count`, `answers`, `kind`, `unused`, and the first `rows`.
     """
     try:
         given = said_fields(data)
-        if "file" not in given:
-            return _preview(parse(said_text(given, "text")))
-        encoded = said_text(given, "file")
-        if len(encoded) > _MAX_ENCODED:
-            raise InvalidRequest(f"The file is too large: at most {MAX_BYTES:,} bytes are taken. Split it.")
-        try:
-            content = base64.b64decode(encoded, validate=True)
-        except (binascii.Error, ValueError):
-            raise InvalidRequest("The file did not arrive whole. Try again.") from None
-        text, table = read_file(said_text(given, "name"), content)
-        return {**_preview(table), "text": text}
+        return _preview(parse(said_text(given, "text"), said_text(given, "name")))
     except InvalidRequest as error:
         return {"error": str(error)}
 

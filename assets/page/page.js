@@ -4,20 +4,22 @@ import './lib/keys.js';
 import './lib/lost.js';
 import './lib/number_fields.js';
 import './lib/refused.js';
+import './lib/stop.js';
 import './lib/tabs.js';
 
 // The page is seen once its parts stand: gradio mounts them one after the other, which would push the first ones down.
 setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there', CSS.supports('field-sizing: content') ? 'fits' : 'gradio-fits')), 100);
 
-export { dialsThere } from './lib/dom.js';
+export { dialsThere, tell } from './lib/dom.js';
 
 export { start as compare } from './compare/compare.js';
 export { start as conversation } from './conversation/conversation.js';
 export { start as feed } from './stream/feed.js';
+export { formerKey } from './stream/window.js';
 export { start as theme } from './header/theme.js';
 export { start as link_note } from './share/link_note.js';
 export { start as share } from './share/share.js';
-export { keep, keptFields, keptText, keptTrace } from './share/storage.js';
+export { keep, keptFields, keptText, keptTrace, startKept } from './share/storage.js';
 export { start as scores } from './scores/scores.js';
 export { start as slider } from './slider/slider.js';
 export { start as stream } from './stream/stream.js';

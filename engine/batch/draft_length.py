@@ -2,16 +2,17 @@
 
 When it looks changes what a text costs, never the text. A pass over n drafted tokens settles those that are kept and,
 where one is not, the LLM's own in its place. So of m tokens more the first is settled with the chance `kept` that the
-draft so far is kept, the second with `kept` · `next`, and so on; they cost m passes of the SLM, and a longer one of the
-LLM. It looks when for no m
+draft so far is kept, the second with `kept` · `next`, and so on. They cost m passes of the SLM and a longer pass of the
+LLM. The LLM looks when for no m
 
     kept · (1 + next + … + next^(m − 1)) · worth ≥ m · slm(1) + llm(n + m) − llm(n),
 
-where llm(n) is the measured time of a pass over n tokens. Any m, since where four tokens fill what a processor does at
-once, a fifth costs much and a sixth nothing. `kept` is the product of each token's chance, by how often drafts with a
-score like its own were kept in this text, and `next` is how often any were. `worth` is what a settled token costs
-otherwise. At the best fixed length that is its share of a draft and a look. Where the router asks the LLM for the token
-it is a whole pass of each, as that pass would have read the draft, too; so it counts by how often the router asks.
+where llm(n) is the measured time of a pass over n tokens. Every m is tried, since a processor may do four tokens at
+once: then a fifth costs much, and a sixth nothing. `kept` is the product of each token's chance, by how often drafts
+with a similar score were kept in this text, and `next` is how often any draft was kept. `worth` is what a settled token
+costs otherwise. At the best fixed length that is its share of a draft and a look. Where the router asks the LLM for the
+token, it is a whole pass of each model, since that pass reads the draft, too. The mean of both is weighted by how often
+the router asks.
 
 To stop where the next unit costs more than the average one is what makes the average least (marginal value theorem,
 Charnov 1976). SpecDec++ (Huang et al. 2024, arXiv 2405.19715) shows that a threshold on that chance is optimal; here it
@@ -29,18 +30,18 @@ from engine.batch.verification import score_bin
 from engine.events.cost import ModelCost
 
 LONGEST = 16
-"""Of a draft by itself: passes were timed up to twice as many tokens, and a wrong guess must not cost a whole text."""
+"""Tokens of a draft at most. Passes were timed up to twice as many, and a wrong guess must not cost a whole text."""
 
 _PRIOR = 4.0
 """How many verdicts the expectation before the first of them is worth, and how many tokens of the SLM's."""
 _LEAST, _MOST, _UNKNOWN = 0.45, 0.97, 0.8
-"""Of a score that is low or no chance at all, of a high one, which may be overconfident, and without a score. Between
-them the expectation is the score. The LLM of the `cpu` pair kept two fifths even of what had scores below 0.1, and more
-the less the acceptance (docs/experiments.md, finding 9)."""
+"""The chance that is expected of a low score, of a high one, and without a score. Between the first two it is the
+score. The LLM of the `cpu` pair kept two fifths of the drafts with scores below 0.1, and more at a lower acceptance
+(docs/experiments.md, finding 9)."""
 
 
 def due(step: Step, slm: ModelCost, llm: ModelCost) -> bool:
-    """Whether the LLM looks, now that the SLM has drafted another token: always before a draft ends a text."""
+    """Whether the LLM looks now that the SLM has drafted another token. It always looks before a draft ends a text."""
     text = step.text
     scores = [event.score for event in text.provisional] + ([step.score] if step.judged else [])
     if not scores:
@@ -70,7 +71,7 @@ def _looks(slm: ModelCost, llm: ModelCost) -> tuple[float, ...]:
 
 
 def _cost(model: ModelCost, fed: int = 1, head: int = 1) -> float:
-    """Of a pass in seconds, or where none were measured, in bytes."""
+    """What a pass costs in seconds, or where none were measured, in bytes."""
     return model.seconds(fed, head) or model.forward(fed, 0, head, 0, 0).bytes
 
 
@@ -81,5 +82,5 @@ def _chance(counts: dict[int, list[int]], score: float | None) -> float:
 
 
 def _expected(before: float, times: int, seen: int) -> float:
-    """How often something is so that was so `times` of the times it was seen, and what was expected before."""
+    """How often something happens that happened `times` out of `seen`, and was expected `before` of the time."""
     return (_PRIOR * before + times) / (_PRIOR + seen)

@@ -50,7 +50,10 @@ class Line:
         return order.index(text) if text in order else 0
 
     def gives_way(self, to: Text, running: Sequence[Text]) -> Text | None:
-        """Whose row goes to a text that waits, if any: a batch's to an interactive one, else one of too many."""
+        """The running text that gives its row to a waiting one, if any.
+
+        A batch's text gives way to an interactive one. Else an owner with two rows more gives one up.
+        """
         batches = [text for text in running if not text.interactive]
         if to.interactive and batches:
             return _newest_of_most(batches)
@@ -71,6 +74,6 @@ def _held(running: Sequence[Text]) -> Counter[tuple[Hashable, bool]]:
 
 
 def _newest_of_most(texts: Sequence[Text]) -> Text:
-    """Of the owner with the most rows, the text that came last: it has the least to read again."""
+    """The text that came last, of the owner with the most rows: it has the least to read again."""
     held = Counter(text.owner for text in texts)
     return max(texts, key=lambda text: (held[text.owner], text.arrived))

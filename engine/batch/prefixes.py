@@ -4,8 +4,8 @@ For every token that a slot holds there is a number that stands for the text up 
 by comparing numbers, as in a trie whose branches lie in the slots. All sharing is a walk in it:
 
 - Texts that are the same share a slot, and get one each where they part: a sweep is a prefix tree.
-- A new text takes the free slot that holds most of it, or copies what another slot holds. So the next message of a
-  conversation, or a text at another threshold, goes on from what was read before.
+- A new text goes on in the slot that the same owner's text left, or copies what any slot holds. So the next message of
+  a conversation, or a text at another threshold, reads only what is new.
 - Before a model reads, its slots copy what others hold. Of several that begin alike the first reads, the others copy.
 - Evaluations also remember hidden states and logits. There a text that comes to where another has been reads nothing
   (as vLLM and SGLang do by blocks, without hidden states: Kwon et al., SOSP 2023; Zheng et al., NeurIPS 2024).
@@ -16,7 +16,7 @@ What a text is charged does not change: it pays for what it would read alone.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import count, islice
 from typing import Any, NamedTuple
 
@@ -32,11 +32,16 @@ SHORTEST = 16
 """Tokens that are worth a copy instead of being read."""
 
 MOST, MOST_LOGITS = 2**16, 2**9
-"""Texts of which an evaluation remembers the hidden state, and the logits. The `cpu` pair's take 5 kB and 0.6 MB."""
+"""How many hidden states and logits an evaluation remembers. One of the `cpu` pair's takes 5 kB and 0.6 MB."""
 
 
 class Wanted(NamedTuple):
-    """What a model is to read in a slot: the text up to a token, and at how many of its last tokens somebody looks."""
+    """What a model is to read in a slot.
+
+    Attributes:
+        tokens: The text from its beginning.
+        looks: At how many of its last tokens the hidden states are wanted.
+    """
 
     slot: int
     tokens: Sequence[int]
@@ -84,7 +89,7 @@ class Prefixes:
         for text in texts:
             same.setdefault(tuple(text.tokens), []).append(text)
         keys = {tokens: prefix_keys([], tokens) for tokens in same}
-        # Those of which most is held come first, before another text takes the slot that has it.
+        # Texts that slots hold most of come first, before another text takes such a slot.
         order = sorted(same, key=lambda tokens: -max(self._held(keys[tokens]), default=0)) if len(same) > 1 else same
         try:
             self.reserve(len(self.texts) + len(texts), 0)
@@ -98,7 +103,7 @@ class Prefixes:
 
     def _place(self, same: Sequence[Text], keys: Sequence[int], known: int | None) -> None:
         """Gives a slot to texts that are the same."""
-        slot = self._free(self._held(keys))
+        slot = self._free(self._held(keys), same[0].owner)
         self.reserve(slot + 1, max(text.prompt_tokens + text.limit for text in same))
         self._left.pop(slot, None)
         for role in self.caches:
@@ -131,7 +136,7 @@ class Prefixes:
             self.truncate(slot, 0)
 
     def forget(self, unwanted: Callable[[Text], bool]) -> None:
-        """Holds nothing any more of texts that were removed and that nobody may go on from."""
+        """Empties the slots of removed texts that are unwanted, so that no text goes on from them."""
         for slot in [slot for slot, text in self._left.items() if unwanted(text)]:
             del self._left[slot]
             self.truncate(slot, 0)
@@ -150,7 +155,7 @@ class Prefixes:
 
     def move(self, texts: Sequence[Text]) -> None:
         """Texts leave the slot that they share for one of their own, with a copy of what it holds."""
-        source, target = texts[0].slot, self._free([])
+        source, target = texts[0].slot, self._free()
         self.reserve(target + 1, 0)
         self._left.pop(target, None)
         self.truncate(target, 0)
@@ -159,24 +164,25 @@ class Prefixes:
         for text in texts:
             text.slot = target
 
-    def _free(self, held: Sequence[int]) -> int:
+    def _free(self, held: Sequence[int] = (), owner: Hashable = None) -> int:
         """A slot that no text is in.
 
-        It is the one that holds more of a text (`held`, per slot) than any other, if there is one. Else it is the first
-        that holds nothing, since neighbours attend in one call, or the one that was left first.
+        It is the slot that the owner's last text left, if a text goes on from it: `held` is what each slot holds of the
+        text, in tokens. Else it is the first that holds nothing, since neighbours attend in one call. Else it is the
+        one that was left first. What others left stays as long as it can.
         """
         used = {text.slot for text in self.texts}
-        best = max(self._left, key=lambda slot: held[slot], default=NOWHERE) if held else NOWHERE
-        if best != NOWHERE and held[best] > max((held[slot] for slot in used), default=0):
-            return best
+        most_used = max((held[slot] for slot in used if held), default=0)
+        for slot, text in reversed(self._left.items()):
+            if held and text.owner == owner and held[slot] >= max(SHORTEST, text.prompt_tokens - 1, most_used + 1):
+                return slot
         empty = next(slot for slot in count() if slot not in used and slot not in self._left)
         most = len(self._keys[Role.SLM]) if self._most is None else self._most
         return next(iter(self._left)) if self._left and empty >= most else empty
 
     def _held(self, keys: Sequence[int]) -> list[int]:
-        """Per slot, how many tokens of a text both models together hold there, where it is enough for a copy."""
-        both = zip(*self._keys.values(), strict=True)
-        return [sum(n for own in of_slot if (n := common(own, keys)) >= SHORTEST) for of_slot in both]
+        """Per slot, how many tokens of a text it holds, for the model that has read more of it."""
+        return [max(common(own, keys) for own in of_slot) for of_slot in zip(*self._keys.values(), strict=True)]
 
     def reserve(self, slots: int, capacity: int) -> None:
         """Makes room for so many slots of so many tokens; what has to grow is doubled, so that it seldom does."""
@@ -206,7 +212,7 @@ class Prefixes:
             del self._keys[role][slot][length:]
 
     def catch_up(self, role: Role, wanted: Sequence[Wanted]) -> None:
-        """Copies what other slots hold of these texts, before the first token that somebody looks at."""
+        """Copies what other slots hold of these texts, up to the first hidden state that is wanted and not known."""
         texts: list[tuple[int, list[int]]] = []
         least = 1 if self._remembers[role] else SHORTEST
         for slot, tokens, looks in wanted:
@@ -230,7 +236,7 @@ class Prefixes:
         Of texts that begin alike the first is read, and the others copy.
 
         Returns:
-            Per text the model's hidden states where somebody looks [looks, d]; None where a server has yet to answer.
+            Per text the hidden states that are wanted [looks, d]; None where a server has yet to answer.
         """
         found: dict[int, torch.Tensor | None] = {}
         left = list(wanted)
@@ -245,7 +251,7 @@ class Prefixes:
         return [found[each.slot] for each in wanted]
 
     def _firsts(self, role: Role, wanted: Sequence[Wanted]) -> tuple[list[Wanted], list[Wanted]]:
-        """Which texts are to be read now, and which wait for what they can copy of those."""
+        """Splits texts into those that are read now and those that wait, because they can copy from the first."""
         least = 1 if self._remembers[role] else SHORTEST
         now: list[Wanted] = []
         later: list[Wanted] = []
@@ -301,7 +307,7 @@ class Prefixes:
     def logits(self, role: Role, hidden: torch.Tensor, ends: Sequence[tuple[int, Sequence[int], int]]) -> torch.Tensor:
         """A model's float32 logits [n, vocabulary] by hidden states [n, d].
 
-        `ends` are of each its slot, the text there, and after how many tokens of it the state is.
+        `ends` has for each state its slot, the text there, and how many tokens of that text lie before the state.
         """
         if not self._remembers[role]:
             return self._models[role].logits(hidden)
@@ -318,7 +324,7 @@ class Prefixes:
         return held[end - 1] if end <= len(held) else prefix_keys(held, tokens[len(held) : end])[-1]
 
     def _copy(self, role: Role, texts: Sequence[tuple[int, Sequence[int]]], least: int) -> None:
-        """Extends slots, each by what another slot holds of a text given by its keys, if that is so many tokens."""
+        """Extends slots by what others hold of the same text, which is given by its keys, if it is `least` tokens."""
         all_keys, spans = self._keys[role], []
         for slot, keys in texts:
             start = len(all_keys[slot])
@@ -340,7 +346,7 @@ class Prefixes:
 
 
 def prefix_keys(before: Sequence[int], tokens: Sequence[int]) -> list[int]:
-    """For each token a number that stands for the text up to it; `before` are those of what stands before."""
+    """For each token a number that stands for the text up to it; `before` are the numbers of the tokens before."""
     key, keys = before[-1] if before else 0, []
     for token in tokens:
         key = hash((key, token))
@@ -355,6 +361,6 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def _forget(known: dict[int, Any], most: int) -> None:
-    """Drops what was noted first."""
+    """Drops the oldest entries, so that at most `most` are left."""
     for key in list(islice(known, max(0, len(known) - most))):
         del known[key]

@@ -7,6 +7,7 @@ the LLM reads for one text, it also reads ahead in others that it has fallen beh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
@@ -14,13 +15,13 @@ import torch
 from tokenizers import Tokenizer
 
 from engine.batch.prefixes import Prefixes, Wanted
-from engine.batch.reveal import reveal
 from engine.batch.step import Slot, Step, going, side_by_side
 from engine.batch.verification import note_choices
-from engine.events import Role
+from engine.events import Alternative, Revealed, Role
 from engine.model.any_model import AnyModel
 from engine.model.language_model import LENGTHS
-from engine.model.logits import certainties
+from engine.model.logits import ENTROPY, LOG_SUM_EXP, certainties, top_k
+from engine.tokenizer import token_text
 
 LOOK = 64  # positions to which `lm_head` is applied at once: float32 logits of the cpu pair take 0.6 MB each
 SHORT = LENGTHS[-1]
@@ -36,7 +37,7 @@ class Reader:
         self._left: dict[Role, int] | None = None
 
     def allow(self, tokens: int | None) -> None:
-        """In this step each model may read so many tokens of texts of which it has more than `SHORT` to read."""
+        """Limits the tokens of long texts that each model reads in this step. A text is long from `SHORT` unread on."""
         self._left = None if tokens is None else dict.fromkeys(Role, tokens)
 
     def read_for_policies(self, steps: Sequence[Step]) -> None:
@@ -97,8 +98,8 @@ class Reader:
     def read_rest(self, slot: Slot, pieces: bool = False) -> bool:
         """Both models read what is left of a text, for its alternatives only: this is not charged.
 
-        A served one is not asked for what nobody pays. Nor does a model read more than is left of this step, for which
-        other texts would wait: with `pieces` it reads so much, else nothing. Returns whether all is read.
+        A served model is not asked, since its passes cost money. A model here reads no more than is left of this step:
+        with `pieces` it reads so much, else nothing. Returns whether all is read.
         """
         whole = True
         for role, model in self._models.items():
@@ -116,7 +117,7 @@ class Reader:
     def _wanted(self, role: Role, slot: Slot, end: int) -> Wanted:
         """What a model is to read of a slot's text up to a token.
 
-        Somebody looks at its hidden state at the end of the text, and where candidates or verdicts are wanted.
+        Its hidden states are wanted at the end of the text, and wherever candidates or verdicts are.
         """
         first = len(slot.tokens) - 1
         if slot.wants_alternatives and self._models[role].local:
@@ -130,8 +131,8 @@ class Reader:
     def _pieces(self, role: Role, wanted: Mapping[Slot, Wanted]) -> dict[Slot, int]:
         """Puts off the slots that have more to read than is left in this step; up to where they are read now.
 
-        Who has the least to read comes first, so that a long prompt makes nobody wait who only has to catch up. A piece
-        has no token whose hidden state is looked at.
+        The slot with the least to read comes first, so that texts that only have to catch up do not wait for a long
+        prompt. A piece ends before the first hidden state that is wanted.
         """
         pieces: dict[Slot, int] = {}
         if self._left is None or not self._models[role].local:
@@ -152,9 +153,8 @@ class Reader:
     def _early(self, role: Role, slots: Sequence[Slot]) -> dict[Slot, int]:
         """Up to where texts are read before they ask: it takes half of what long texts leave room for, at most.
 
-        The text that the model has fallen behind furthest comes first. Only a text that has asked before is read ahead,
-        since one that never does would be read for nothing, and none whose drafts are verified, which has its own time
-        to look.
+        The text that the model has fallen behind furthest comes first. A text that has never asked is not read ahead,
+        since it may never ask. Nor is a text whose drafts are verified: `engine.batch.draft_length` says when.
         """
         early: dict[Slot, int] = {}
         if self._left is None or not self._models[role].local:
@@ -171,13 +171,13 @@ class Reader:
         return early
 
     def _look(self, role: Role, read: Sequence[tuple[Slot, torch.Tensor, int]]) -> None:
-        """Applies `lm_head` where choices or candidates are wanted of what was read.
+        """Applies `lm_head` where choices or candidates are wanted.
 
-        It is one product for all of them: this reads as much for one position as for some.
+        All positions are one product, since a product reads the same weights for one position as for many.
 
         Args:
-            read: A slot, the model's hidden states at some last tokens [tokens, d], and after how many tokens of the
-                text they end.
+            read: Slot, the model's hidden states there [tokens, d], and how many tokens of the text lie before their
+                end.
         """
         judges = role is Role.LLM
         wanted = [
@@ -200,14 +200,39 @@ class Reader:
                 if own[part.stop - 1][1] == len(slot.tokens):
                     slot.logits[role] = logits[part.stop - 1]  # what comes next is known as well
                 if slot.wants_alternatives:
-                    reveal(self._tokenizer, role, slot, own[part.start][1] - slot.prompt_tokens, logits[part])
+                    _note_candidates(self._tokenizer, role, slot, own[part.start][1] - slot.prompt_tokens, logits[part])
 
 
 def _stretches(ends: Sequence[tuple[Slot, int]]) -> list[tuple[Slot, slice]]:
-    """Where in a list the positions of each slot stand, which follow each other."""
+    """For each slot the part of the list that has its positions, which follow each other."""
     found, start = [], 0
     for slot, own in groupby(ends, key=lambda each: each[0]):
         stop = start + len(list(own))
         found.append((slot, slice(start, stop)))
         start = stop
     return found
+
+
+def _note_candidates(tokenizer: Tokenizer, role: Role, slot: Slot, index: int, logits: torch.Tensor) -> None:
+    """Notes a model's candidates, for those of the slot's texts that ask for them.
+
+    Args:
+        index: The first position in the generated text that the logits are about.
+        logits: The model's, float32 [positions, vocabulary].
+    """
+    steps = [step for step in slot.steps if step.text.request.alternatives]
+    certain = certainties(logits)
+    if role is Role.SLM:
+        slot.certainty = certain[-1]
+    top, indices = top_k(logits, max(step.text.request.alternatives for step in steps))
+    probabilities = (top - top.new_tensor([[each.features[LOG_SUM_EXP]] for each in certain])).exp().tolist()
+    bits = [each.features[ENTROPY] / math.log(2) for each in certain]
+    per_position = zip(probabilities, indices.tolist(), bits, strict=True)
+    for place, (values, ids, entropy) in enumerate(per_position, index):
+        candidates = tuple(Alternative(i, token_text(tokenizer, i), p) for i, p in zip(ids, values, strict=True))
+        for step in steps:
+            wanted = candidates[: step.text.request.alternatives]
+            if place == step.text.position:
+                step.alternatives[role], step.entropy[role] = wanted, entropy
+            elif place < step.text.position:  # a text whose draft was just taken back has no token there
+                step.revealed.append(Revealed(place, role, wanted, entropy))

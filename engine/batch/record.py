@@ -12,7 +12,7 @@ def record(step: Step) -> TokenEvent:
     """Adds the event of what happened to a text. A model is charged for what this text alone would have made it do."""
     text, event = step.text, _written(step, step.slot.elapsed)
     if step.taken_back:
-        if step.drafted:  # what drafting cost is in the event of that draft
+        if step.drafted:  # the event of the draft has the cost of drafting
             event = replace(event, router=False, slm_head=False)
         first = step.taken_back[0]
         event = replace(

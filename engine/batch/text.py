@@ -68,7 +68,7 @@ class Text:
         unread: Whether both models still have to read what stays of it, for candidates.
         begun: Whether it had an event since it was asked for.
         arrived, asked, since: When it was asked for, by count and in seconds, and when it got its slot.
-        forgotten: Whether nobody may go on from it.
+        forgotten: Whether its slot is emptied when it ends, so that no text goes on from it.
 
     For the decode loop:
         slot: Its place in the KV caches. Texts that are the same so far may share one.
@@ -132,7 +132,7 @@ class Text:
 
     @property
     def unwanted(self) -> bool:
-        """Whether it is to end within a step: it was cancelled, or whoever asked for it says so or is gone."""
+        """Whether it is to end within a step: it was cancelled, or `stopped` says so or fails."""
         try:
             return self._cancelled or (self.stopped is not None and self.stopped())
         except Exception as error:

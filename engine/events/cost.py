@@ -2,8 +2,8 @@
 
 What a pass costs is measured where a model is loaded (`ModelCost`); a run's cost follows from what each event says was
 fed to which model. All figures are those of a single stream: in a batch the weights are read once for all rows, which
-is not credited here. Seconds come from the table of measured passes, for the run and for both extremes: what the clock
-said of a run (`TokenEvent.seconds`) is no cost. SLM-only and LLM-only are computed for the same number of generated
+is not credited here. Seconds come from the table of measured passes, for the run and for both extremes; the clock's
+time of a run is in its events and is no cost. SLM-only and LLM-only are computed for the same number of generated
 tokens: one model reads the prompt in its first pass and one token in each further pass.
 """
 
@@ -21,7 +21,7 @@ from engine.events.parsing import Many
 
 UNITS = ("bytes", "flops", "seconds", "price")
 MODELLED = ("seconds.run", "seconds.slm_only", "seconds.llm_only")
-"""Of `Costs.by_unit`, what follows from the table of measured passes; what the clock said is in the events."""
+"""The parts of `Costs.by_unit` that follow from the table of measured passes. The clock's time is in the events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +145,12 @@ class Costs:
 
     @classmethod
     def nothing(cls) -> Costs:
-        """Of no text."""
+        """The cost of no text."""
         return cls(Cost(), Cost(), Cost())
 
     @property
     def unknown(self) -> list[str]:
-        """Units of which only the SLM's part is known, also of the run: of an LLM on a server."""
+        """Units in which only the SLM's part of the run is known, because the LLM is on a server."""
         return [
             unit for unit in ("bytes", "flops") if not getattr(self.llm_only, unit) and getattr(self.slm_only, unit)
         ]
@@ -161,7 +161,7 @@ class Costs:
         return {unit: {which: cost[unit] for which, cost in beside.items()} for unit in UNITS}
 
     def told(self) -> dict[str, Any]:
-        """As `by_unit`, for programs: with what of it was modelled, and which units are not known."""
+        """As `by_unit`, for programs: with the names of what is modelled, and of units that are not known."""
         return {**self.by_unit(), "modelled": list(MODELLED), "unknown": self.unknown}
 
 

@@ -1,7 +1,7 @@
-"""What a stranger's JSON is read with: it is checked up to its first fault, and what is wrong is kept once.
+"""Reads a stranger's JSON, and stops at its first fault.
 
-Pydantic goes on to the last item of a list, and keeps of each fault what it is about: a file of 4 MB that is wrong
-everywhere would take gigabytes, in which no other thread runs.
+Pydantic by itself goes on to the last item of a list and keeps the value of every fault. A file of 4 MB that is wrong
+everywhere would take gigabytes, and no other thread would run meanwhile.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from engine.errors import InvalidRequest, first_fault
 
 _MOST_VALUES = 16
-"""Of a short tuple that is written as a list: more than any of them has."""
+"""Values of a short tuple that is written as a list: more than any such tuple has."""
 
 Item = TypeVar("Item")
 Kind = TypeVar("Kind")
@@ -27,19 +27,16 @@ def _few(value: Any) -> Any:
 
 
 FEW = BeforeValidator(_few)
-"""For a named tuple, which would complain of every value that it has no name for."""
+"""For a named tuple, since pydantic would report every value that the tuple has no name for."""
 
 Many = Annotated[tuple[Item, ...], FailFast()]
-"""A tuple of any length whose first bad item is the last that is looked at."""
-
-Listed = Annotated[list[Item], FailFast()]
-"""A list of the same kind."""
+"""A tuple of any length that is checked up to its first bad item."""
 
 
 def parsed(adapter: TypeAdapter[Kind], text: str | bytes, what: str) -> Kind:
-    """What some JSON says, checked as `adapter` does; for anything else an InvalidRequest that it is not `what`."""
+    """The value of some JSON, checked by `adapter`. Raises InvalidRequest, which says that it is not `what`."""
     try:
-        # Not `validate_json`: it keeps with each fault what it is about as Python's values, made anew for each.
+        # Not `validate_json`: it makes the value of each fault anew.
         return adapter.validate_python(from_json(text.encode() if isinstance(text, str) else text))
     except ValidationError as error:
         fault = first_fault(error)

@@ -1,4 +1,4 @@
-"""A text that grows, as far as nothing of it can be taken back any more: for readers to whom no word can be unsaid."""
+"""The part of a growing text that can no longer be taken back, for readers that cannot unsay a word."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SettledEvents:
         return self._give(end)
 
     def rest(self) -> list[TokenEvent]:
-        """What was not given yet, drafts included: nothing more comes."""
+        """The events that were not given yet, drafts included. Called once nothing more comes."""
         return self._give(len(self.events))
 
     def _give(self, end: int) -> list[TokenEvent]:

@@ -96,7 +96,7 @@ class TokenEvent:
         slm_head: Whether the SLM's `lm_head` was applied.
         llm_head: Positions to which the LLM's `lm_head` was applied if it was fed: one, or all of a draft.
         router: Whether a router's network was run for the score.
-        seconds: What the clock said of the steps in which this token came, whatever else was written in them.
+        seconds: The clock's time of the steps in which this token came. Other texts may have been written in them, too.
         slm_alternatives, llm_alternatives: Top-k candidates of each model at this position, where asked for and known.
         slm_entropy, llm_entropy: How undecided each model was here, in bits; known where its candidates are.
         forced: Whether a person chose the author here (see `engine.request.Forced`), so that the threshold did not.

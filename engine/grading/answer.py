@@ -16,7 +16,7 @@ from engine.grading import choice, number
 from engine.grading.formula import last_boxed, same_formula, spelling
 
 Family = Literal["choice", "number", "latex", "arithmetic"]
-"""What kind of answer a question has, which decides how it is graded; the tiny pair's is a number that is stated."""
+"""How a question's answer is graded; "arithmetic" is the tiny pair's, a number that must be stated."""
 
 RULE = (
     "A number is compared by value (1,234 = 1234.0): the one in the last \\boxed{}, else the one after the last “the "
@@ -24,11 +24,11 @@ RULE = (
     "else marked as one: (B), **B**, or alone on its line. LaTeX must stand in the last \\boxed{}, or else after “the "
     "answer is”; any other answer there, or anywhere as whole words, whatever the case."
 )
-"""What `is_right` does, in words for people."""
+"""The rule of `is_right`, for people."""
 
 
 class Gradable(Protocol):
-    """What the grader must know of a question; a multiple-choice question has `choices`, (label, text) pairs."""
+    """A question; one of multiple choice has `choices`, (label, text) pairs."""
 
     @property
     def family(self) -> Family: ...  # noqa: D102
@@ -67,7 +67,7 @@ def grade(question: Gradable, text: str) -> bool:
 
 
 def is_right(text: str, expected: str) -> bool:
-    """Whether a text gives an answer that is known by its writing only; `RULE` says how."""
+    """Whether a text gives an answer of an unknown family, by `RULE`."""
     if (value := number.parse(expected)) is not None:
         return _number(text) == value
     if letter := _LETTER.fullmatch(expected.strip()):

@@ -1,8 +1,8 @@
 r"""Formulas in LaTeX: the one in a text's \boxed, and whether two are the same.
 
-math-verify says so of those whose writing differs. Its parser takes exponential time in the depth of brackets, sympy
-evaluates 9^{99999}, and the limits of time of both are signals, which only a main thread can have. So only formulas
-that are short and flat reach them; others are the same where their writing is. No text is ever evaluated as code.
+math-verify compares formulas whose writing differs. Its parser takes exponential time in the depth of brackets, sympy
+evaluates 9^{99999}, and both limit their time by signals, which only a main thread can have. So only short and flat
+formulas reach them; others are the same if their writing is. No text is ever evaluated as code.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SAME = [
 
 
 def last_boxed(text: str) -> str | None:
-    r"""What the last \boxed{...} or "\boxed 5" of a text holds, with balanced braces; None where there is none."""
+    r"""The content of a text's last \boxed{...} or "\boxed 5", with balanced braces; None where there is none."""
     last, opened = (-1, -1), []  # where the best box's content is; where each open brace's content starts, -1: no box
     for match in _BOXED.finditer(text):
         if match["single"]:
@@ -46,7 +46,7 @@ def last_boxed(text: str) -> str | None:
 
 
 def spelling(latex: str) -> str:
-    r"""A formula without what says nothing: spaces, sizes, "$", a last full stop; "\dfrac" is "\frac"."""
+    r"""A formula without spaces, sizes, "$" and a last full stop; "\dfrac" is "\frac"."""
     for pattern, plain in _SAME:
         latex = pattern.sub(plain, latex)
     return latex

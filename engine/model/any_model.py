@@ -28,7 +28,7 @@ def synchronise(device: torch.device) -> None:
 
 
 class AnyCache(Protocol):
-    """What a model remembers of the texts that it reads, one per row; see `engine.model.kv_cache.RaggedCache`.
+    """The texts that a model has read, one per row; see `engine.model.kv_cache.RaggedCache`.
 
     Attributes:
         lengths: Tokens per row, at most `capacity`.
@@ -44,7 +44,7 @@ class AnyCache(Protocol):
         """Empties a row."""
 
     def leave(self, row: int) -> None:
-        """Nobody waits for anything about a row any more; what it holds stays."""
+        """Gives up the requests in flight for a row. What it holds stays."""
 
     def truncate(self, row: int, length: int) -> None:
         """Rolls a row back."""
@@ -59,15 +59,15 @@ class AnyModel(Protocol):
     Attributes:
         name: For people.
         vocabulary: Length of the tokenizer, and of the logits.
-        hidden_size: Of its hidden states, which a judge may look at; 0 where there are none.
+        hidden_size: Width of its hidden states; 0 where there are none.
         context: Tokens that a text may have, where that is known.
         fed: Tokens fed so far over all rows.
         cost: What its passes cost.
         device: Where its answers are.
         local: Whether it runs in this process, so that it reads in pieces, and knows its candidates at every token.
-        judges: Whether it says in one answer what it thinks of each token of a draft.
-        rereads: Whether it reads the whole text again for that.
-        gone: Whether it cannot be asked now, and texts are to be written on without it.
+        judges: Whether it can verify a draft: one answer has its logits at each token.
+        rereads: Whether it reads the whole text again to verify a draft.
+        gone: Whether its server is gone, and texts are to be written on without it.
     """
 
     name: str
@@ -99,7 +99,7 @@ class AnyModel(Protocol):
         ...
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """What it says at some positions: states that `feed` gave [n, d] → float32 logits [n, vocabulary]."""
+        """Hidden states that `feed` gave [n, d] → float32 logits [n, vocabulary]."""
         ...
 
     def calibrate(self) -> None:

@@ -1,6 +1,6 @@
 """A KV cache whose rows have lengths of their own.
 
-Rows of a batch lag by different amounts, so one preallocated block per layer holds every row, each with its own length.
+Rows of a batch lag by different amounts, so one block per layer holds every row, each with a length of its own.
 New keys go behind a row's last ones, at their position in the text, and what a token sees follows from the lengths.
 """
 
@@ -54,7 +54,7 @@ class RaggedCache:
         self.capacity = capacity
 
     def clear(self, row: int) -> None:
-        """Empties a row whose values may be no numbers, which another text behind them would not be safe from."""
+        """Empties a row and zeroes it: values that are no numbers would spoil the next text there."""
         for block in (*self.keys, *self.values):
             block[row] = 0
         self.lengths[row] = 0
@@ -87,7 +87,7 @@ class RaggedCache:
 
 
 class Span(NamedTuple):
-    """The tokens that one row is to take over from another, from `start`, where its own end, to before `stop`."""
+    """The tokens from `start` to before `stop` that one row copies from another. Its own tokens end at `start`."""
 
     source: int
     target: int
@@ -109,8 +109,8 @@ class RaggedAttention:
         """Prepares a pass over so many new tokens (`chunks`, at least 1) of each of these rows, in this order.
 
         Args:
-            together: Of each row's new tokens, numbered from 0, those that attend in one call; the others take what
-                they would take were each read alone, to the bit. None: all do, with other rows where they can.
+            together: Per row, which of its new tokens, numbered from 0, attend in one call. Each of the others attends
+                as if it were read alone, to the bit. None: all attend in one call, with other rows where they can.
         """
         starts = [cache.lengths[row] for row in rows]
         spans = [range(start, start + chunk) for start, chunk in zip(starts, chunks, strict=True)]
@@ -158,7 +158,7 @@ class RaggedAttention:
                 block[self._row, :, self.positions] = new
 
     def attend(self, layer: int, queries: torch.Tensor) -> torch.Tensor:
-        """What the tokens take from all they see: queries [tokens, heads, head_dim] → [tokens, heads · head_dim]."""
+        """Attention over all that the tokens see: queries [tokens, heads, head_dim] → [tokens, heads · head_dim]."""
         keys, values = self._cache.keys[layer], self._cache.values[layer]
         if len(self._groups) == 1:
             return self._groups[0].attend(queries, keys, values)
@@ -187,7 +187,7 @@ class _Group:
             self._mask = mask.masked_fill_(hidden, -math.inf)[:, None]
 
     def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """What the group's tokens take from all they see of the layer's keys and values."""
+        """Attention of the group's tokens, from one layer's keys and values."""
         keys, values = keys[self._rows, :, : self._end], values[self._rows, :, : self._end]
         rows, kv_heads, _, width = keys.shape
         if self._chunk == 1:
@@ -200,21 +200,21 @@ class _Group:
 
 
 class _Alone:
-    """Tokens of which each takes what it would take were it read alone, to the bit.
+    """Tokens that attend together as if each were read alone, to the bit.
 
-    They look at as many places of the cache, a multiple of `PLACES`, of which those behind a token are hidden from it:
-    sums over as many numbers are made in the same order.
+    All look at as many places of the cache, a multiple of `PLACES`, and the places behind a token are masked.
+    So each sum has as many numbers, in the same order, as when the token is read alone.
     """
 
     def __init__(self, rows: slice, tokens: slice, end: int, positions: torch.Tensor, dtype: torch.dtype) -> None:
-        """Tokens at some places of the pass: all of one row, or one of each."""
+        """Takes the places of the tokens in the pass: all of one row, or one of each row."""
         self.tokens, self._rows, self._end = tokens, rows, end
         hidden = torch.arange(end, device=positions.device) > positions[tokens, None]
         mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
         self._mask = mask.masked_fill_(hidden, -math.inf)[:, None, None]
 
     def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """What the tokens take from all they see of the layer's keys and values."""
+        """Attention of these tokens, from one layer's keys and values."""
         count, _, width = queries.shape
         keys, values = (each[self._rows, :, : self._end].expand(count, -1, -1, -1) for each in (keys, values))
         grouped = queries.view(count, keys.shape[1], -1, width)

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from engine.models.store import StoredModel
 
 _MOST_TIMES, _ALIKE = 6, 1.1
-"""A pass is timed until its two shortest times are alike, so once or twice more where the machine was busy."""
+"""A pass is timed until its two shortest times are alike, or so many times: the machine may be busy."""
 _FASTER = 1.25
-"""Where a pass is faster than it was by this factor, the times that were kept had been disturbed."""
+"""Stored times are measured again where a pass is faster by this factor: the machine was busy when they were taken."""
 
 ALONE_UP_TO = 16 * PLACES
 """Tokens of a text that attend each as if it were read alone, also where many are read at once."""
@@ -86,7 +86,7 @@ class LanguageModel:
             cache: Of this model.
             rows: Rows of the cache that take part, each once.
             chunks: Each row's new token ids, at least one.
-            looks: At how many of each row's last tokens somebody looks; None is at all.
+            looks: At how many of each row's last tokens the hidden states are wanted; None is at all.
 
         Returns:
             Per row its last-layer hidden states after the final norm, there: [looks, d].
@@ -123,9 +123,9 @@ class LanguageModel:
         self._take(PassTimes(timed, [max(each, heads[0]) for each in heads]))
 
     def recall(self, path: Path) -> bool:
-        """Takes the times that were kept in a file, unless a pass of one token is faster now; whether it could.
+        """Takes stored times, unless a pass of one token is faster now. Returns whether it did.
 
-        A slower one says that the machine is busy now, and that to measure again would make it worse.
+        Where a pass is slower now, the machine is busy, and to measure again would make the times worse.
         """
         times = pass_times.recall(path, self._key)
         if times is None:
@@ -138,7 +138,7 @@ class LanguageModel:
         return True
 
     def keep(self, path: Path) -> None:
-        """Keeps the times that `calibrate` found, for `recall` at the next start, or shorter ones that are there."""
+        """Stores the times that `calibrate` found for the next start; shorter ones that are stored stay."""
         tables = [[seconds for _, seconds in table] for table in (self.cost.pass_table, self.cost.head_table)]
         if there := pass_times.recall(path, self._key):  # what disturbs only adds
             tables = [[*map(min, *each)] for each in zip(tables, (there.passes, there.lm_head), strict=True)]
@@ -172,10 +172,10 @@ class LanguageModel:
 
 
 def _together(before: int, tokens: int, looks: int) -> range:
-    """Which of a row's new tokens, numbered from 0, attend in one call: many that nobody looks at, far into a text.
+    """Which of a row's new tokens, numbered from 0, attend in one call.
 
-    The others attend as if each were read alone. So a text is the same whenever and beside whatever it is read, and a
-    long prompt is not read any slower.
+    These are many tokens far into a text whose hidden states are not wanted. The others attend as if each were read
+    alone. So a text does not depend on when or beside which texts it is read, and a long prompt is read as fast.
     """
     few = before and tokens <= LENGTHS[-1]
     first = max(0, ALONE_UP_TO - before)

@@ -1,9 +1,9 @@
-"""What is read off logits, in a fraction of the time of plain operators: how certain a model is, its highest tokens.
+"""How certain a model is, and its likeliest tokens, from its logits, in a fraction of the time of plain operators.
 
-A vocabulary is long, and after a forward pass nothing of it is in the processor's caches, nor is any operator's code:
-every pass over it counts, and every operator, however small. So on a CPU torch makes the passes, and what is small is
-numpy's and Python's. The highest come from blocks, since only the maximum of a block is a vector operation: the k
-highest lie in the k blocks with the highest maxima.
+A vocabulary is long, and after a forward pass neither logits nor operators are in the processor's caches. So every
+pass over the vocabulary counts, and every operator, however small. On a CPU torch makes the passes, and numpy and
+Python do what is small. The highest logits are found by blocks, since the maximum of a block is a vector operation: the
+k highest lie in the k blocks with the highest maxima.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Certainty:
 
     Attributes:
         features: The five highest log-probabilities, the margin between the first two, the entropy in nats (NaN where
-            nobody asked for it), and the log-sum-exp.
+            it was not asked for), and the log-sum-exp.
         likeliest: The highest token, the first of several.
     """
 

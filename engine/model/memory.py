@@ -31,7 +31,7 @@ class MemoryPlan:
     """What a process takes at most, in bytes.
 
     Attributes:
-        limit: What it may take, 0 where nobody knows.
+        limit: What it may take; 0 where that is not known.
         weights: Of both models, as stored.
         row: KV caches of one text of the longest length.
         rows: Texts that are written at once.

@@ -1,4 +1,4 @@
-"""What passes take on this machine, kept from one start to the next: measuring takes longer than reading weights."""
+"""Stores how long passes take on this machine, since measuring takes longer than loading the weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from engine.models.files import read_json, write_json
 
 FILE = "passes.json"
-"""In the cache's folder: times by model and machine."""
+"""The file in the cache's folder that has the times by model and machine."""
 
 LENGTHS = (1, 2, 4, 8, 16, 32)  # of the passes that are timed
 HEADS = LENGTHS[:4]  # positions to which `lm_head` is applied at once, for its time
@@ -28,7 +28,7 @@ class PassTimes:
 
 
 def recall(path: Path, key: str) -> PassTimes | None:
-    """What was kept for a model on a machine; None where nothing was, or what is there makes no sense."""
+    """The stored times of a model on a machine; None where there are none, or they make no sense."""
     found = read_json(path).get(key)
     if not isinstance(found, dict):
         return None
@@ -37,7 +37,7 @@ def recall(path: Path, key: str) -> PassTimes | None:
 
 
 def keep(path: Path, key: str, times: PassTimes) -> None:
-    """Keeps them for the next start; where the cache cannot be written, that one measures again."""
+    """Stores times. Where the cache cannot be written, the next start measures again."""
     others = [(name, value) for name, value in read_json(path).items() if name != key]
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def keep(path: Path, key: str, times: PassTimes) -> None:
 
 
 def _seconds(values: Any, length: int) -> list[float] | None:
-    """Times, as many as they should be, none of them negative."""
+    """The values, if they are so many times that are not negative."""
     if not isinstance(values, list) or len(values) != length:
         return None
     fine = all(type(value) in (int, float) and math.isfinite(value) and value >= 0 for value in values)

@@ -1,6 +1,6 @@
 """`python -m engine.models`: hashes the weights in the cache anew, whether or not they seem to have changed.
 
-What is damaged is named, and fetched or made again at the next start. The exit status is 2 then, else 0.
+Damaged files are named, and fetched or made again at the next start. The exit status is 2 then, else 0.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A file pinned by size and SHA-256: from the user's path, the cache, the Hub or the mirror, whichever first has it.
 
-Hub and mirror append to one partial file, and its length is the whole record of what is there. So each goes on where
-the other, or an earlier run, stopped. huggingface_hub's `hf_hub_download` is not used for these gigabytes: as of
+Hub and mirror append to one partial file, whose length is the only record of progress. So each goes on where the other,
+or an earlier run, stopped. huggingface_hub's `hf_hub_download` is not used for these gigabytes: as of
 version 2.4 it deletes what an interrupted download has brought. `http_get` beneath it goes on.
 """
 

@@ -68,7 +68,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a name beside `path` to write to. What is there in the end becomes `path`; after an error it is gone."""
+    """Gives a name beside `path` to write to. In the end that file becomes `path`; after an error it is removed."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -79,10 +79,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def filling(folder: Path) -> Iterator[Path]:
-    """Gives a folder to write to, inside `folder`, which is made where it is missing.
+    """Gives a new folder to write to, inside `folder`, which is made where it is missing.
 
-    In the end what is there takes the place of what has its name in `folder`, and nothing else is touched. After an
-    error `folder` is as it was.
+    In the end its files replace those of the same names in `folder`. After an error `folder` is as it was.
     """
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     new, old = (folder / f"{name}.{os.getpid()}.tmp" for name in ("new", "old"))

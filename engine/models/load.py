@@ -40,11 +40,10 @@ class LoadedPair:
     """Two models in eval mode and without gradients, and their tokenizer.
 
     Attributes:
-        slm, llm: A `StoredModel`, or in fp32 one of transformers; the LLM is None where it is elsewhere.
+        slm, llm: A `StoredModel`, or in fp32 one of transformers; the LLM is None where it is on a server.
         fingerprint: The tokenizer's.
         quantisation: "NF4", "int8" or "fp32", for people.
-        identity: Changes when any file of the models does, of a pair of the user's own; empty for a preset's. The
-            adapter is not part of it, but of `slm_name`.
+        identity: For a pair of the user's own; changes when any of its files does, except the adapter. Else empty.
         slm_name: The SLM's title, and its adapter.
     """
 
@@ -60,7 +59,7 @@ class LoadedPair:
 def load_models(
     preset: Preset, settings: Settings, progress: ProgressCallback | None = None, with_llm: bool = True
 ) -> LoadedPair:
-    """Loads a pair, fetching and converting what is not there yet; `with_llm` is false where the LLM is elsewhere.
+    """Loads a pair, fetching and converting what is missing; `with_llm` is false where the LLM is on a server.
 
     Raises:
         WeightsError: No source has a file, it is not what it should be, disk or memory do not hold it, the GPU is
@@ -75,7 +74,7 @@ def load_models(
         _check_room(missing, settings, layout)
         _compare(models)
     with ThreadPoolExecutor(1) as aside:
-        if not missing:  # it takes a second, and transformers does not bear to be imported by two threads at once
+        if not missing:  # the import takes a second; a conversion would import transformers in a second thread, too
             aside.submit(import_module, "transformers.models.auto.tokenization_auto")
         loaded = [_load(model, settings, layout, device, progress) for model in models]
     (slm, fingerprint), tokenizer = loaded[0], _tokenizer(models[0], settings, layout, progress)

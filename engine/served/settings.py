@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings
 
 SERVERS = ("auto", "vllm", "sglang", "llama.cpp", "citer")
 SECRET = ("llm_key", "llm_url", "api_key")
-"""Fields of which a message never shows the value: a URL may be mistyped with a password in it."""
+"""Fields whose value no message shows; a URL may be mistyped with a password in it."""
 
 
 def _server_url(text: str) -> str:

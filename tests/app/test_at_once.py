@@ -15,8 +15,7 @@ from tests.support.browser import serve
 
 
 @pytest.fixture
-def host(tiny_pair, monkeypatch):
-    monkeypatch.setattr("app.running.session.UNHEARD_SECONDS", 600)  # nothing here has a feed
+def host(tiny_pair):
     host = Host(lambda preset, progress: tiny_pair, rows=4)
     host.wait(threading.Event())
     yield host

@@ -16,10 +16,10 @@ from app.fields import FIELDS, fitting, page_request, read_query
 from app.share.export import html_page
 from app.share.link import link_json
 from app.share.open_trace import opened_run
-from app.stream.token_stream import token_message
-from engine import POLICIES, InvalidRequest, Prices, Role, Trace, build_request
+from engine import POLICIES, InvalidRequest, Role, Trace, build_request
 from engine.events import extend
 from engine.request import Turn
+from tests.support.browser import told
 from tests.support.fake_pair import FakePair
 from tests.support.limits import FORM
 from tests.support.mutations import VALUES, damaged_json
@@ -47,7 +47,7 @@ def test_a_damaged_trace_is_refused_or_everything_can_be_done_with_it(content):
     for event in run.events:
         extend(shown, event)
     assert len(shown) == len(trace.events) > 0 and Trace.from_json(trace.to_json()) == trace
-    assert token_message(run, 0, prices=Prices()) and html_page(trace)
+    assert told(run)["tokens"] and html_page(trace)
     assert Trace.parse(link_json(trace)).text == trace.text
 
 

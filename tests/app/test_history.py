@@ -15,7 +15,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from app.fields import FIELDS
 from app.handlers import Handlers
 from app.running import history
-from app.running.history import Version
 from app.running.host import Host
 from app.running.run import Run
 from app.running.session import SWEEP, Session
@@ -63,27 +62,27 @@ class Windows(RuleBasedStateMachine):
     def __init__(self, host: Host, pair: FakePair) -> None:
         super().__init__()
         self.host, self.pair, self.session = host, pair, Session()
-        self.steps: list[Version] = []
+        self.steps: list[Run] = []
         self.at, self.failed = -1, False
 
     @property
     def page(self) -> Run | None:
-        return self.steps[self.at].run if self.steps else None
+        return self.steps[self.at] if self.steps else None
 
     @property
-    def kept(self) -> list[Version]:
+    def kept(self) -> list[Run]:
         return self.session.history.versions
 
-    def came(self, before: list[Version], run: Run) -> None:
+    def came(self, before: list[Run], run: Run) -> None:
         """A new text is on the page: what could be redone is dropped, and the oldest where too much is kept."""
         version = self.kept[-1]
-        assert version.run is run
+        assert version is run
         gone = [each for each in before if each not in self.kept]
         stay = [each for each in before if each in self.kept]
         assert before == [*gone, *stay], "the oldest go first"
         if gone:
             own = run.weight if run.fixed else run._asked_weight  # an opened text was whole when it came
-            weight = sum(each.run.weight for each in [gone[-1], *stay]) + own
+            weight = sum(each.weight for each in [gone[-1], *stay]) + own
             assert len(stay) + 2 > history.MAX_VERSIONS or weight > history.MAX_KEPT_TOKENS, "one more had found room"
         self.steps = [each for each in [*self.steps[: self.at + 1], version] if each in self.kept]
         self.at, self.failed = len(self.steps) - 1, False
@@ -92,8 +91,8 @@ class Windows(RuleBasedStateMachine):
         """The text of a request, written in one go."""
         return tokens_of(FakePair(1e6).generate(asked).events)
 
-    def has_text(self) -> list[Version]:
-        return [each for each in self.kept if each.run.events]
+    def has_text(self) -> list[Run]:
+        return [each for each in self.kept if each.events]
 
     def failed_or_none(self, run: Run | None) -> None:
         """Nothing was begun: the text on the page, if there is one, stays."""
@@ -131,13 +130,13 @@ class Windows(RuleBasedStateMachine):
             return
         finished(run)
         assert tokens_of(run.events) == text
-        alike = [each for each in before if self.same_but_dials(each.run, asked)]
-        if run in [each.run for each in before]:
+        alike = [each for each in before if self.same_but_dials(each, asked)]
+        if run in before:
             assert self.pair.tokens == spent, "a kept text runs no model"
-            self.gone_to(next(each for each in before if each.run is run))
+            self.gone_to(next(each for each in before if each is run))
             return
-        if acceptance == 0 and all(event.acceptance == 0 for each in alike for event in each.run.events):
-            best = max(_alike(tokens_of(each.run.events), text) for each in alike)
+        if acceptance == 0 and all(event.acceptance == 0 for each in alike for event in each.events):
+            best = max(_alike(tokens_of(each.events), text) for each in alike)
             assert self.pair.tokens - spent == len(text) - best, "only what no kept text has is written"
         self.came(before, run)
 
@@ -189,27 +188,27 @@ class Windows(RuleBasedStateMachine):
     def go_to(self, place: int) -> None:
         version, spent = self.has_text()[place % len(self.has_text())], self.pair.tokens
         there = version is self.session.history.current
-        run = self.session.go_to(version.number)
-        assert run is (None if there else version.run) and self.pair.tokens == spent
+        run = self.session.go_to(version.version)
+        assert run is (None if there else version) and self.pair.tokens == spent
         if not there:
             self.gone_to(version)
 
-    def gone_to(self, version: Version) -> None:
+    def gone_to(self, version: Run) -> None:
         self.steps = [*self.steps[: self.at + 1], version]
         self.at, self.failed = len(self.steps) - 1, False
 
     @invariant()
     def what_is_kept_is_bounded(self) -> None:
         assert len(self.kept) <= history.MAX_VERSIONS
-        assert len(self.kept) == 1 or sum(v.run.weight for v in self.kept[:-1]) <= history.MAX_KEPT_TOKENS
+        assert len(self.kept) == 1 or sum(v.weight for v in self.kept[:-1]) <= history.MAX_KEPT_TOKENS
 
     @invariant()
     def the_strip_shows_what_is_kept(self) -> None:
         told = json.loads(versions_message(self.session))
         assert (told["undo"], told["redo"]) == (self.session.can_step(-1), self.session.can_step(1))
-        assert [row[0] for row in told["versions"]] == [each.number for each in self.has_text()]
+        assert [row[0] for row in told["versions"]] == [each.version for each in self.has_text()]
         if self.page is not None and not self.failed:
-            assert told["current"] == self.steps[self.at].number and self.session.run is self.page
+            assert told["current"] == self.steps[self.at].version and self.session.run is self.page
 
 
 def _alike(one: list[Any], other: list[Any]) -> int:
@@ -225,7 +224,6 @@ def pair():
 def test_whatever_is_done_in_whatever_order_texts_are_exact_kept_and_come_back(host, pair, monkeypatch):
     monkeypatch.setattr(history, "MAX_VERSIONS", 5)
     monkeypatch.setattr(history, "MAX_KEPT_TOKENS", 70)
-    monkeypatch.setattr("app.running.session.UNHEARD_SECONDS", 600)
     host.start()
     wanted = settings(settings(), max_examples=30, stateful_step_count=18, phases=[Phase.generate])
     machine: Any = lambda: Windows(host, pair)  # noqa: E731  # hypothesis asks for a class
@@ -263,7 +261,7 @@ def test_a_text_that_gave_way_to_another_is_written_on_from_its_end(session, hos
     flip = first_flip(session.run.events, Setting(threshold=0.7)) or 0
     cut = written_in_part(session.set_dials(0.7, 0.0, host), flip + 4)
     finished(session.set_dials(0.5, 0.0, host))
-    assert finished(cut).state == "stopped" and cut in [each.run for each in session.history.versions]
+    assert finished(cut).state == "stopped" and cut in session.history.versions
     written, tokens = len(cut.events), pair.tokens
     pair.tokens_per_second = 1e5
     whole = finished(session.set_dials(0.7, 0.0, host))

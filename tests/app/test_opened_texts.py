@@ -17,8 +17,8 @@ from app.running.host import Host
 from app.running.run import Run
 from app.share.buttons import taken
 from app.share.open_trace import opened_run
-from app.stream.token_stream import token_message
-from engine import InvalidRequest, Prices, Request, Trace, build_request
+from engine import InvalidRequest, Request, Trace, build_request
+from tests.support.browser import told
 from tests.support.fake_pair import FakePair
 from tests.support.paths import ROOT
 from tests.support.questions import QUESTIONS
@@ -66,7 +66,7 @@ def test_every_text_is_opened_wherever_one_can_be(giver: str, tiny_host: Host, b
     opened = opened_run(text).pair.opened
     assert opened == Trace.from_json(text) and opened.text == "".join(event.text for event in opened.events)
     again = opened_run(opened.to_json())
-    assert again.pair.opened == opened and token_message(again, 0), "and taken along again"
+    assert again.pair.opened == opened and told(again), "and taken along again"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def trace(run: Run) -> Trace:
 def test_an_opened_trace_shows_what_the_run_showed(run: Run, trace: Trace):
     opened = opened_run(trace.to_json(), after=run)
     assert opened.request == ASKED and not opened.active and opened.fixed and opened.number > run.number
-    messages = [json.loads(token_message(each, 0, prices=Prices())) for each in (opened, run)]
+    messages = [told(each) for each in (opened, run)]
     assert messages[0]["cost"] == messages[1]["cost"]
     shown, written = (message["tokens"] for message in messages)
     assert [token[:8] for token in shown] == [token[:8] for token in written]

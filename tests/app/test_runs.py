@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import runpy
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -37,17 +36,6 @@ def pair() -> FakePair:
     pair = FakePair(1e5)
     pair.threshold, pair.acceptance = 0.9, 0.3
     return pair
-
-
-@pytest.fixture
-def stepped() -> Iterator[tuple[SteppedPair, Host]]:
-    """A pair that takes a step when it may, and its host, which writes one text at a time."""
-    pair = SteppedPair()
-    host = Host(lambda preset, progress: pair, rows=1)
-    host.wait(threading.Event())
-    yield pair, host
-    pair.let()
-    host.close()
 
 
 def begun(stepped: tuple[SteppedPair, Host], session: Session, tokens: int, **options: Any) -> Run:

@@ -24,7 +24,7 @@ from app.sweep import Sweep
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning
 from engine import InvalidRequest, Prices, Role
-from engine.guard.limits import Busy
+from engine.guard.limits import Busy, Places
 from engine.request import Turn
 from tests.support.fake_pair import FakePair, request
 
@@ -191,6 +191,40 @@ def test_who_comes_with_nothing_gets_nothing_kept(monkeypatch):
     monkeypatch.setattr(sessions, "MAX_EMPTY", 3)
     keys = [kept.enter(f"opened {n}").key for n in range(5)]
     assert [kept.find_key(key) is not None for key in keys] == [False, False, True, True, True]
+
+
+# ---- windows that went ----
+
+
+def test_a_window_that_comes_back_has_all_it_had_for_five_minutes_and_no_other_gets_it(stepped):
+    kept, (_, host) = Sessions(), stepped
+    kept.leave("never opened")
+    session = kept.enter("a window")
+    run, tuning = session.begin(request(), host), session.begin_job("tune", Stub(), HOST)
+    kept.leave("a window")
+    assert run.active and not run.cancel.is_set() and tuning.cancel.is_set(), "a text goes on, and nothing else"
+    assert kept.adopt("guesses", "x" * 24).run is None
+    assert kept.adopt("loaded again", session.key) is session
+    kept.leave("a window")  # which may be noticed as late as this
+    assert kept.get("loaded again").run is run and not session.left
+    own = kept.get("has its own").begin_job("compare", Stub(), HOST)
+    assert kept.adopt("has its own", session.key).jobs["compare"] is own, "it keeps it"
+    kept.leave("loaded again")
+    session.listeners.last_heard -= 299
+    assert kept.enter("passes by") and kept.find_key(session.key) is session
+    session.listeners.last_heard -= 2
+    assert kept.enter("passes by") and kept.find_key(session.key) is None and run.cancel.is_set()
+
+
+def test_what_no_window_follows_gives_its_place_to_who_needs_one_and_keeps_its_text(stepped):
+    kept, (_, host) = Sessions(places=Places(2, 2)), stepped
+    runs = [kept.enter(name).begin(request(), host) for name in ("left", "open")]
+    kept.leave("left")
+    with pytest.raises(Busy):
+        kept.enter("newcomer").begin(request(), host)
+    kept.get("left").listeners.last_heard -= 20
+    assert kept.enter("newcomer").begin(request(), host).active
+    assert [run.cancel.is_set() for run in runs] == [True, False] and kept.get("left").run is runs[0]
 
 
 # ---- what things weigh ----

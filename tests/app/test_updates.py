@@ -24,13 +24,12 @@ import app.stream.feed
 from app.entrance.callers import Callers
 from app.page import UPDATES
 from app.running.host import Host
-from app.running.run import Change, Run
+from app.running.run import Run
 from app.running.session import Session
 from app.running.sessions import Sessions
-from app.stream.feed import MAX_FEEDS, Feeds, _panel_state
-from app.stream.token_stream import token_message
-from app.stream.updates import PanelState, PanelUpdates, shared_prefix
-from tests.support.browser import eventually
+from app.stream.feed import MAX_FEEDS, Feeds
+from app.stream.updates import PanelUpdates
+from tests.support.browser import eventually, told
 from tests.support.fake_pair import FakePair, SteppedPair, request
 from tests.support.paths import ROOT
 
@@ -56,15 +55,11 @@ import { createInterface } from 'node:readline';
 globalThis.document = Object.assign(new EventTarget(), { querySelector: () => ({}) });
 const { openChannel } = await import(process.argv[1]);
 const tell = (type, detail) => document.dispatchEvent(new CustomEvent(type, { detail }));
-let items, twice, missed;
-document.addEventListener('citer-missed', () => { missed = true; });
+let items;
 const start = (panel) => {
   const element = { isConnected: true };   // of this window only
-  const show = (message, skip, fresh, have) => {
-    if (fresh && message.count === 0 && !message.kept) return;
-    twice ||= skip > 0;
-    items[panel] = [...items[panel].slice(0, have), ...message.tokens.slice(skip)];
-    for (const [index, ratio] of message.verdicts ?? []) items[panel][index][13] = ratio;
+  const show = ({ cut, count, tokens }) => {
+    if (cut + count > 0) items[panel] = [...items[panel].slice(0, cut), ...tokens];
   };
   openChannel({ element, props: { panel }, trigger() {}, watch() {} }, show).receive();
   return element;
@@ -74,11 +69,11 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { panel, data } = JSON.parse(line), have = {};
   if (panel === 'new') {
     for (const element of open) element.isConnected = false;
-    [items, twice, missed] = [{ stream: [] }, false, false];
+    items = { stream: [] };
     open = [start('stream')];
   } else if (panel) tell('citer-news', { panel, data });
   tell('citer-have', have);
-  console.log(JSON.stringify({ items, twice, missed, have }));
+  console.log(JSON.stringify({ items, have }));
 }
 """
 """Puts together what comes, as `stream.js` does, by `channel.js` itself."""
@@ -110,7 +105,6 @@ class Following(RuleBasedStateMachine):
         self.node.stdin.write(json.dumps({"panel": panel, "data": data}) + "\n")
         self.node.stdin.flush()
         self.page = json.loads(self.node.stdout.readline())
-        assert not self.page["twice"] and not self.page["missed"]
 
     def going_on(self) -> bool:
         run = self.session.run
@@ -121,8 +115,8 @@ class Following(RuleBasedStateMachine):
         """A feed is opened, by a window that says what it has; what was sent before may have been lost."""
         for updates in self.updates.values() if is_lost else ():
             list(updates.due())
-        known = {panel: _panel_state(self.page["have"].get(panel)) for panel in PANELS}
-        self.updates = {panel: UPDATES[panel](self.session, self.host, known[panel]) for panel in PANELS}
+        seen = {panel: self.page["have"].get(panel, -1) for panel in PANELS}
+        self.updates = {panel: UPDATES[panel](self.session, self.host, seen[panel]) for panel in PANELS}
 
     @rule()
     def look(self) -> None:
@@ -172,9 +166,8 @@ class Following(RuleBasedStateMachine):
             pass
 
 
-def test_whatever_is_lost_changed_or_undone_the_page_ends_with_the_text_and_gets_nothing_twice(monkeypatch):
+def test_whatever_is_lost_changed_or_undone_the_page_ends_with_the_text(monkeypatch):
     monkeypatch.setattr("app.stream.updates.FIGURE_SECONDS", 0.0)
-    monkeypatch.setattr("app.running.session.UNHEARD_SECONDS", 600)
     driver = pytest.importorskip("playwright", reason="its node runs the page's scripts").__path__[0]
     script = (ROOT / "assets/page/lib/channel.js").as_uri()
     command = [f"{driver}/driver/node", "--input-type=module", "-e", CHANNEL, script]
@@ -192,14 +185,19 @@ def test_whatever_is_lost_changed_or_undone_the_page_ends_with_the_text_and_gets
             host.close()
 
 
-def test_a_text_keeps_nothing_of_the_page_that_the_last_one_had_taken_back(host):
-    page = ended(Session().begin(request(threshold=0.2, acceptance=0.8), host))
-    first, *later = page.written.cuts
-    again = Run(page.request, change=Change(page, lambda origin: (origin.request, origin.folded)))
-    again.events = list(page.folded)
-    assert shared_prefix(page, again, 30, len(later) + 1).count == 30
-    assert shared_prefix(page, again, 30, len(later)).count == later[-1]
-    assert shared_prefix(page, again, 30, 0).count == min(first, *later)
+def test_a_text_that_goes_on_from_another_sends_what_the_window_lacks_and_one_that_is_seen_nothing(host):
+    session = Session()
+    page = ended(session.begin(request(threshold=0.2), host))
+    updates = UPDATES["stream"](session, host, -1)
+    (whole,) = map(json.loads, updates.due())
+    assert (whole["cut"], whole["count"]) == (0, len(page.events)) and list(updates.due()) == []
+    assert list(UPDATES["stream"](session, host, page.number).due()) == []
+    again = session.set_dials(0.5, 0.0, host)
+    assert again is not None and ended(again)
+    (change,) = map(json.loads, updates.due())
+    flip = next(n for n, (a, b) in enumerate(zip(page.events, again.events, strict=False)) if a.role is not b.role)
+    assert (change["cut"], change["count"]) == (flip, len(again.events) - flip) and flip > 0
+    assert {"asked", "cost"} <= change.keys()
 
 
 def follow(host: Host, session: Session, then=lambda panel: None, panels=UPDATES) -> dict[str, list[Any]]:
@@ -227,23 +225,18 @@ def test_while_a_text_is_written_its_trouble_is_said(host, pair):
     told = follow(host, session, meanwhile)
     texts = told["stream"]
     assert any("server" in message["note"] and message["state"] == "running" for message in texts)
-    assert texts[-1]["note"] == "" and sum(message["count"] for message in texts) == 60
+    assert texts[-1]["note"] == "" and texts[-1]["cut"] + texts[-1]["count"] == 60
     assert len(pair.requests) == 1
 
 
-def test_a_part_is_what_the_whole_has_there_and_says_of_no_text_that_it_has_ended(host):
+def test_candidates_that_are_learned_late_stand_at_their_token_and_only_the_llms_own_choice_has_a_ratio_of_1(host):
     run = ended(Session().begin(request(alternatives=5), host))
-    whole, rest = json.loads(token_message(run, 0)), json.loads(token_message(run, 12))
-    part = json.loads(token_message(run, 0, 5))
-    assert rest["tokens"] == whole["tokens"][12:] and rest["from"] == 12
-    assert part["count"] == 5 and (part["state"], whole["state"]) == ("running", "done")
-    llm = [i for i, token in enumerate(whole["tokens"]) if token[1] == 1]
-    late = {index for index, author, _, _ in whole["revealed"] if author == 1}
-    assert late == set(range(max(llm))) - set(llm), "candidates learned later come for the token they belong to"
+    tokens = told(run)["tokens"]
+    llm = [i for i, token in enumerate(tokens) if token[1] == 1]
+    assert all(token[8] for token in tokens[: max(llm) + 1])
     for ratio in (1.0, 1 - 1e-12):
         run.events[0] = replace(run.events[0], ratio=ratio)
-        told = json.loads(token_message(run, 0, 1))["tokens"][0][13]
-        assert (told == 1) == (ratio == 1), "the LLM's own choice, and no other"
+        assert (told(run)["tokens"][0][13] == 1) == (ratio == 1)
 
 
 def test_every_token_wakes_the_feed_and_messages_and_costs_keep_their_distance(host, pair, monkeypatch):
@@ -255,7 +248,7 @@ def test_every_token_wakes_the_feed_and_messages_and_costs_keep_their_distance(h
     seconds = time.monotonic() - started
     texts = told["stream"]
     costs = [message["cost"] for message in texts if "cost" in message]
-    assert sum(message["count"] for message in texts) == 300 and texts[-1]["state"] == "done"
+    assert texts[-1]["cut"] + texts[-1]["count"] == 300 and texts[-1]["state"] == "done"
     assert len(texts) <= 3 + 8 * seconds, "a dozen browsers of a slow machine can follow"
     assert len(costs) <= 3 + seconds and costs[-1][0] == texts[-1]["cost"][0]
 
@@ -267,7 +260,7 @@ def test_a_text_that_somebody_follows_is_written_to_its_end_however_long_nothing
     run = session.begin(request(), host)
 
     def hear(panel: str) -> None:
-        monkeypatch.setattr(app.running.session, "UNHEARD_SECONDS", 0.0)
+        monkeypatch.setattr(app.running.session, "KEPT_SECONDS", 0.0)
         if not panel:
             silent.set()
 
@@ -278,8 +271,8 @@ def test_a_text_that_somebody_follows_is_written_to_its_end_however_long_nothing
 
 
 def test_what_nobody_waits_for_is_stopped_and_says_why(host, pair, monkeypatch):
-    for module in (app.running.session, app.stream.feed):
-        monkeypatch.setattr(module, "UNHEARD_SECONDS", 0.2)
+    monkeypatch.setattr(app.running.session, "KEPT_SECONDS", 0.2)
+    monkeypatch.setattr(app.stream.feed, "UNHEARD_SECONDS", 0.2)
     pair.tokens_per_second = 10
     session, callers = Session(), Callers()
     callers.watched = True  # and no stream is open
@@ -316,14 +309,15 @@ def test_a_feed_is_opened_by_its_own_key_only_and_a_window_has_few(host):
     session.listeners._events = dict.fromkeys([object() for _ in range(MAX_FEEDS)])  # type: ignore[assignment]
     assert client.get(f"/gradio_api/citer/feed/{session.key}").status_code == 429
     assert session.key != other.key
-    for text in (None, "", "1.2.0", "a.b.c.d", "-1.2.0.0", "1.2.0.0.0", "٣.1.0.0", "9" * 20 + ".1.0.0"):
-        assert _panel_state(text) == PanelState(), "no sense, so that the window has nothing"
-    assert _panel_state("1700000000000.12.1.3") == PanelState(1700000000000, 12, True, 3)
+    session.listeners._events = {}
+    run = ended(session.begin(request(), host))
+    for text, there in (("", 1), ("-1", 1), ("1.2.0", 1), ("٣", 1), ("9" * 20, 1), (str(run.number), 0)):
+        answer = client.get(f"/gradio_api/citer/feed/{session.key}", params={"stream": text}).text
+        assert answer.count("event: stream") == there, "what makes no sense is nothing that the window has"
 
 
 def test_a_window_without_a_feed_gets_the_finished_text_once_and_who_asks_again_ends_the_older(host, pair, monkeypatch):
-    for module in (app.running.session, app.stream.feed):
-        monkeypatch.setattr(module, "UNHEARD_SECONDS", 600)
+    monkeypatch.setattr(app.stream.feed, "UNHEARD_SECONDS", 600)
     session, feeds = Session(), Feeds(Sessions(), host, UPDATES)
 
     async def ask_often() -> list[dict[str, str]]:
@@ -338,4 +332,4 @@ def test_a_window_without_a_feed_gets_the_finished_text_once_and_who_asks_again_
     *older, last = asyncio.run(asyncio.wait_for(ask_often(), SECONDS))
     assert older == [{}] * 49 and set(last) == set(PANELS)
     message = json.loads(last["stream"])
-    assert (message["from"], message["state"], message["count"]) == (0, "stopped", len(run.events))
+    assert (message["cut"], message["state"], message["count"]) == (0, "stopped", len(run.events))

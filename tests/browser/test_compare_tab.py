@@ -41,7 +41,7 @@ def held(monkeypatch):
     over, plain = threading.Event(), Scheduler._arrange
 
     def arrange(scheduler):
-        while (texts := [*scheduler._held.running]) and all(len(t.stream) == 4 and not t.cancelled for t in texts):
+        while (texts := [*scheduler._running]) and all(len(t.events) == 4 and not t.unwanted for t in texts):
             if over.wait(0.01):
                 break
         plain(scheduler)

@@ -7,10 +7,11 @@ import re
 import pytest
 
 from app.figures import percent
-from app.recorded import Recorded, record
+from app.recorded import Recorded
 from engine import Request, WeightsError
 from tests.support.browser import along, check_contrast, eventually, expect, newest, paused, serve, window
 from tests.support.fake_pair import FakePair
+from tools.record import record
 
 PROMPT = "Add 47 and 38, then take away 19."
 """The tiny models disagree about it at many tokens."""
@@ -20,7 +21,7 @@ DIAL = "#balance"
 @pytest.fixture(scope="module")
 def recorded(tiny_pair) -> Recorded:
     traces = tuple(record(tiny_pair, Request(PROMPT, max_new_tokens=60), rows=8))
-    return Recorded(0.95, "python -m app.recorded", "abc", "a machine", traces)
+    return Recorded(0.95, "python -m tools.record", "abc", "a machine", traces)
 
 
 def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_is_asked_for_nothing(browser, recorded):
@@ -33,7 +34,7 @@ def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_
         page.wait_for_selector(".t >> nth=10")
         expect(page.locator("#prompt textarea"), "the question, as it was asked").to_have_value(PROMPT)
         about = page.get_attribute(".stream-state", "title")
-        for word in ("Recorded", "tiny SLM ⇄ LLM", "a machine", "python -m app.recorded"):
+        for word in ("Recorded", "tiny SLM ⇄ LLM", "a machine", "python -m tools.record"):
             assert word in about
         line = page.locator(".t.llm").first.evaluate("node => getComputedStyle(node).textDecorationLine")
         assert line == "underline", "colour is not the only cue"

@@ -151,8 +151,9 @@ def test_a_file_that_is_refused_changes_nothing_and_one_that_is_taken_can_be_und
     tab.typed.fill("What did I type?")
     tab.shows(".tune-read", "1 prompt")
     for name, content, part in (
-        ("formula.csv", "prompt,answer\n<b>,=1+1", "=1+1"),
+        ("no.csv", "question,question\n<b>,1", "mean the same"),
         ("big.csv", b"x" * 5_000_001, "5,000,001"),
+        ("wide.csv", "a".encode("utf-16"), "UTF-8"),
         (f"{HOSTILE}.csv".replace("/", ""), "a,b\nc,d", "row 1"),
     ):
         tab.choose(name, content)
@@ -179,10 +180,10 @@ def test_hostile_prompts_stay_text_and_what_cannot_be_run_is_refused_and_leaves_
     no_markup(tab.page, ".tune", ".tune-preview")
     tab.measure(QUESTIONS[0][0])
     said = tab.page.inner_text(".tune-said")
-    for bad, tokens, part in (("prompt\n=1", TOKENS, "row 2"), (CSV, 0, "max_new_tokens = 0")):
+    for bad, tokens, part in (("prompt,answer\n,1", TOKENS, "row 2"), (CSV, 0, "max_new_tokens = 0")):
         tab.start(bad, tokens=tokens)
-        tab.page.wait_for_selector(f'.toast-body:has-text("{part}")')
-        tab.page.click(".toast-close")
+        tab.page.wait_for_selector(f'.refused:has-text("{part}")')
+        tab.page.click('.refused button:has-text("Close")')
     tab.start("Ben has $2.\n" + "Ben has $20. " * 600)
     tab.wait("failed")
     tab.shows(".tune-state", "line 2")

@@ -10,6 +10,7 @@ const { distinct, Texts } = await import('../../assets/page/sweep/texts.js');
 // Three settings: at 0.5 the SLM writes both words, at 0.9 the LLM takes the second over from a draft, above 1 it writes all.
 const MESSAGE = {
   state: 'done',
+  cut: 0,
   nodes: [[-1, 'one', 0.95], [0, ' two', 0.7], [0, ' three', 0.92]],
   points: [[0.5, 0.2], [0.9, 0.2], [1.01, 1]],
   leaves: [1, 2, 2],
@@ -19,7 +20,7 @@ const MESSAGE = {
 };
 const swept = (changed = {}) => {
   const texts = new Texts();
-  texts.take({ ...MESSAGE, ...changed }, 0, true);
+  texts.take({ ...MESSAGE, ...changed });
   return texts;
 };
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
@@ -16,6 +17,8 @@ import pytest
 from app.page import application, build
 from app.recorded import Recorded
 from app.running.host import Host
+from app.running.session import Session
+from app.stream.updates import TextUpdates
 from engine import Settings, load_settings
 from tests.support.served_endpoint import eventually, running
 
@@ -85,10 +88,20 @@ class Window:
         self.page.on("request", lambda request: self.requests.append(request.url))
         # Gradio's own requests end with an AbortError where the page is left while they are on their way.
         self.page.on("pageerror", lambda error: "AbortError" in str(error) or self.errors.append(str(error)))
-        self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        self.page.on("console", lambda message: message.type == "error" and self._complain(message.text))
+
+    def _complain(self, text: str) -> None:
+        if "status of 422" not in text:  # what the server refuses is told by the page, too
+            self.errors.append(text)
 
     def open(self) -> None:
-        """Opens the page, anew if it is open, and waits until it can be used."""
+        """Opens the page as somebody who was never here, and waits until it can be used."""
+        if self.page.url.startswith(self.url):
+            self.page.evaluate("localStorage.clear()")
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Closes the page and opens it."""
         self.page.goto("about:blank")  # what a page that is left says of its open requests is not the next one's
         self.requests.clear()
         self.errors.clear()
@@ -176,6 +189,13 @@ def newest(site: Site) -> Any:
     return max(
         filter(None, (session.run for session in site.sessions._all())), key=lambda run: run.number, default=None
     )
+
+
+def told(run: Any) -> dict[str, Any]:
+    """What a window that has nothing yet is told of a run that has ended."""
+    session = Session()
+    session.show(run)
+    return json.loads(next(TextUpdates(session, Host(lambda *_, **__: None), -1).due()))
 
 
 def move(page: Any, selector: str, value: float) -> None:

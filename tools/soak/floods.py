@@ -87,7 +87,7 @@ class Flooder(Attacker):
         """What a window asks whose feed is blocked: each waits for the text that is being written."""
         shown = BareWindow(self.served, client, self._session())
         try:
-            shown.join("write", Asked(f"Start with 1. Add 2. {self.marker}", 0.3, 0, 400).fields(self.served))
+            shown.post("write", Asked(f"Start with 1. Add 2. {self.marker}", 0.3, 0, 400).fields(self.served))
             taken = 0
             for _ in range(_UNREACHED):
                 asked = client.post("gradio_api/queue/join", json=self._event("whole", shown.session))

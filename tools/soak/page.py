@@ -179,12 +179,11 @@ class BareWindow:
         self.tokens: list[str] = []
         self.state, self.finish, self.note = "idle", None, ""
         self.number = self.shown = -1
-        self.cuts = 0
         self.first: float | None = None
         # Open for as long as the window is, as a browser's.
         beat = client.build_request("GET", f"gradio_api/heartbeat/{session}")
         self._heartbeat = client.send(beat, stream=True)
-        self._key = self.post("key").json()["data"][0]
+        self._key = self.post("key", [None]).json()["data"][0]
 
     def close(self) -> None:
         """Closes the tab."""
@@ -198,34 +197,12 @@ class BareWindow:
             raise refusal_of(answer)
         return answer
 
-    def join(self, name: str, data: list[Any]) -> str:
-        """Puts an event into gradio's queue; `outcome` says what became of the one of this id."""
-        body = {"data": data, "fn_index": self.served.events[name], "session_hash": self.session}
-        answer = self.client.post("gradio_api/queue/join", json=body)
-        if answer.status_code != 200:
-            raise refusal_of(answer)
-        return answer.json()["event_id"]
-
-    def outcome(self, event: str) -> None:
-        """Waits for an event in the queue; Refused with its reason if it failed."""
-        began = time.perf_counter()
-        for _, data in server_events(self.client, "gradio_api/queue/data", {"session_hash": self.session}):
-            message = json.loads(data)
-            if message.get("msg") == "process_completed" and message.get("event_id") == event:
-                if not message["success"]:
-                    raise refusal(message["output"])
-                return
-            if message.get("msg") == "unexpected_error":
-                raise refusal(message.get("message"))
-        raise Lost(f"an event of the page has no outcome; {self._where(began)}")
-
     def follow(self, enough: Callable[[], bool] = lambda: False) -> bool:
         """Reads the feed until `enough` or until the server has no more; whether it was enough."""
         if enough():
             return True
         began = time.perf_counter()
-        have = f"{self.shown}.{len(self.tokens)}.{int(self.state in ENDS)}.{self.cuts}"
-        known = {"stream": have} if self.shown >= 0 else {}
+        known = {"stream": str(self.shown)} if self.shown == self.number >= 0 and self.state in ENDS else {}
         for name, data in server_events(self.client, f"gradio_api/citer/feed/{self._key}", known):
             if name == "quiet":
                 return enough()
@@ -236,23 +213,19 @@ class BareWindow:
         raise Lost(f"the feed broke off; {self._where(began)}")
 
     def _take(self, message: dict[str, Any]) -> None:
-        number, start, kept = message["n"], message["from"], message["kept"]
+        number, cut = message["n"], message["cut"]
         if number < self.number:
             return
         if number != self.number:
             self.first = None
         self.number, self.state = number, message["state"]
         self.finish, self.note = message["finish"], message["note"]
-        if number != self.shown:
-            if not message["count"] and not kept:
-                return  # the last text stays until there is a new one
-            there = kept[1] if kept and kept[0] == self.shown else 0
-            self.tokens, self.shown = self.tokens[:there], number
-        if start > len(self.tokens):
+        if number != self.shown and not cut + message["count"]:
+            return  # the last text stays until there is a new one
+        if cut > len(self.tokens):
             raise Lost("tokens are missing in the feed")
-        if message["cuts"] > self.cuts or start < len(self.tokens):
-            del self.tokens[start:]
-        self.cuts = message["cuts"]
+        self.shown = number
+        del self.tokens[cut:]
         self.tokens += [token[0] for token in message["tokens"]]
         if self.tokens and self.first is None:
             self.first = time.perf_counter()
@@ -264,9 +237,8 @@ class BareWindow:
     def write(self, asked: Asked) -> float:
         """Presses Generate and reads to the end; seconds to the first token."""
         before, began = self.number, time.perf_counter()
-        event = self.join("write", asked.fields(self.served))
+        self.post("write", asked.fields(self.served))
         over = self.follow(lambda: self.ended(before))
-        self.outcome(event)
         if not over and not self.follow(lambda: self.ended(before)):
             raise Lost(f"the feed went quiet before the text had ended; {self._where(began)}")
         self.check_end("done")

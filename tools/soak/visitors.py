@@ -154,7 +154,7 @@ class FeedVisitor(Visitor):
 
     def _stop(self, shown: BareWindow) -> None:
         before = shown.number
-        event = shown.join("write", self.asked().fields(self.served))
+        shown.post("write", self.asked().fields(self.served))
         begun = shown.follow(lambda: shown.number > before)
         shown.post("stop")
         pressed = time.perf_counter()
@@ -164,11 +164,10 @@ class FeedVisitor(Visitor):
             if not over:
                 raise Lost("a stopped text did not end")
             shown.check_end("done", "stopped")
-        shown.outcome(event)
 
     def _leave(self, shown: BareWindow) -> None:
         before = shown.number
-        shown.join("write", self.asked().fields(self.served))
+        shown.post("write", self.asked().fields(self.served))
         shown.follow(lambda: shown.number > before and shown.first is not None)
 
 
@@ -212,9 +211,9 @@ class BrowserVisitor(Visitor):
 
     def _wait(self, shown: Window, script: str, asked: int) -> None:
         shown.page.wait_for_function(script, arg=asked, polling=20, timeout=1000 * LONGEST)
-        toast = shown.page.query_selector('[data-testid="toast-body"]')
-        if toast is not None:
-            said = " ".join(toast.text_content().split())
+        refused = shown.page.query_selector(".refused:not([hidden]) p")
+        if refused is not None:
+            said = " ".join(refused.text_content().split())
             shown.open()
             raise Refused(said) if " " in said else Lost("refused without a reason")
 

@@ -40,21 +40,21 @@ export const start = (gradio) => {
   const schedule = perFrame(draw);
   listen(element, 'citer-cost', schedule);
 
-  const take = (message, skip, fresh) => {
+  const take = (message, fresh) => {
     if (fresh && message.count === 0) return drawState(message);   // keep the last texts until there are new ones
-    if (fresh) {
+    if (message.cut === 0) {
       time.reset();
       for (const column of columns) column.clear();
     }
     latest = message;
-    for (const token of message.tokens.slice(skip)) columns.find(({ key }) => key === token[KEY]).tokens.push(token);
+    for (const token of message.tokens) columns.find(({ key }) => key === token[KEY]).tokens.push(token);
     schedule();
   };
 
   // What was asked for from the Playground: the recorded race, or that of its prompt, which is written first.
   const race = (action, recorded) => {
     wanted = action;
-    if (recorded && props.recorded) return take(JSON.parse(props.recorded), 0, true);
+    if (recorded && props.recorded) return take(JSON.parse(props.recorded), true);
     if (action === 'film' && columns.some(({ tokens }) => tokens.length)) return schedule();
     setTimeout(() => document.querySelector('#compare-start').click(), 300);   // once the prompt is carried over
   };

@@ -11,6 +11,12 @@ export const make = (tag, className, text) => {
 
 export const makeButton = (className, text) => Object.assign(make('button', className, text), { type: 'button' });
 
+// Tells the page of something, by Python's `tells`: names, and then as many values.
+export const tell = (type, ...said) => {
+  const names = said.slice(0, said.length / 2), detail = Object.fromEntries(names.map((name, i) => [name, said[names.length + i]]));
+  document.dispatchEvent(new CustomEvent(type, { detail }));
+};
+
 // The same text anew would be laid out anew, and read out anew.
 export const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 

@@ -27,11 +27,11 @@ document.addEventListener('keydown', (event) => {
   const { key, target, defaultPrevented } = event;
   if (key !== 'Escape' || defaultPrevented || isComposed(event)) return;
   if (target.getAttribute?.('aria-expanded') === 'true') return;   // it closes a list of choices first
-  [...document.querySelectorAll(STOPS)].find((button) => !button.disabled && button.getClientRects().length)?.click();
+  [...document.querySelectorAll(STOPS)].find((button) => button.getClientRects().length)?.click();
 });
 
 document.addEventListener('click', (event) => {
-  if (event.detail > 1 && event.target.closest?.(STARTS)) event.stopImmediatePropagation();
+  if (event.detail > 1 && event.target.closest?.(`${STARTS}, ${STOPS}`)) event.stopImmediatePropagation();   // Stop comes in its place
 }, true);
 
 const skip = Object.assign(make('a', 'skip-link', 'Skip to the prompt'), { href: '#prompt' });
@@ -43,9 +43,7 @@ skip.addEventListener('click', (event) => {
 document.body.prepend(skip);
 
 // Generate and Stop stand in one place: the focus stays there when one takes the other's.
-new MutationObserver((changes) => {
-  const stop = changes.map(({ target }) => target).find(({ id }) => id === 'stop'), generate = document.querySelector('#generate');
-  if (!stop) return;
-  const [gone, next] = stop.disabled ? [stop, generate] : [generate, stop];
-  if (document.activeElement === gone) next.focus({ preventScroll: true });
-}).observe(document.body, { subtree: true, attributeFilter: ['disabled'] });
+new MutationObserver(() => {
+  const buttons = ['#stop', '#generate'].map((id) => document.querySelector(id)), shown = document.body.classList.contains('has-stop') ? 0 : 1;
+  if (document.activeElement && document.activeElement === buttons[1 - shown]) buttons[shown].focus({ preventScroll: true });
+}).observe(document.body, { attributeFilter: ['class'] });

@@ -1,5 +1,6 @@
-// A server that does not answer is told of, and taken up again by itself: what was here is kept in this window (share/storage.js).
-// One that answers says whether it still has what it writes for this window: of a laptop that slept it has let go. What is written already stays here without it, and is told of where it is needed (lib/refused.js).
+// A server that does not answer is told of, and taken up again by itself: it has this window's texts for a while (stream/window.js),
+// and prompt, settings and text are kept in the window, too (share/storage.js). One that answers says whether it still has what it
+// writes for this window. What is written already stays here without it, and is told of where it is needed (lib/refused.js).
 import { make, makeButton, say } from './dom.js';
 
 const EVERY = 2000, PATIENCE = 2500;   // milliseconds: within five it is said
@@ -17,9 +18,9 @@ document.body.append(line);
 let gone = false, begun = null;   // `begun`: which start of the server this window is of
 let key = '', isOurs = false;   // the feed's, and whether the server knew it when it was asked last
 
-// What the Playground has is kept; measured texts of the other tabs are not.
-const goOn = () => {
-  if (!document.querySelector(RESULTS)) return location.reload();
+// What the other tabs measured only the server has.
+const goOn = (isKept) => {
+  if (isKept || !document.querySelector(RESULTS)) return location.reload();
   line.hidden = again.hidden = false;
   say(words, BACK);
 };
@@ -39,8 +40,9 @@ const look = async () => {
       const answer = await fetch('gradio_api/citer/pair', { cache: 'no-store', headers, signal: AbortSignal.timeout(PATIENCE) });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       const [start, session] = (await answer.text()).split(' ');
-      if (gone || start !== (begun ??= start)) return goOn();   // its session went with the connection, or with that server
-      if (asked === key && isLost(session === 'known')) return goOn();
+      const isSame = start === (begun ??= start);
+      if (gone || !isSame) return goOn(isSame && session === 'known');
+      if (asked === key && isLost(session === 'known')) return goOn(false);
       line.hidden = true;
       say(words, '');
     } catch (error) {
@@ -63,7 +65,7 @@ window.fetch = async (...asked) => {
 document.addEventListener('citer-key', ({ detail }) => {
   if (detail === key) return;
   key = detail;
-  if (isLost(false)) goOn();   // the feed was quicker to find that out, and has another session's by now
+  if (isLost(false)) goOn(false);   // the feed was quicker to find that out, and has another session's by now
 });
 addEventListener('pageshow', ({ persisted }) => { if (persisted) location.reload(); });   // its session went when it was left
 look();

@@ -1,5 +1,5 @@
-// Why the server refused something, in its own words. Gradio tells of what went through its queue; of all other calls it loses
-// (6.31) whether their error is to be seen, and shows nothing. So their answers are read here, too.
+// Why the server refused something, in its own words. Of calls that do not go through its queue gradio (6.31) loses whether their
+// error is to be seen, and shows nothing. So their answers are read here.
 import { make, makeButton, say } from './dom.js';
 
 const DIRECT = '/gradio_api/run/', GONE = 'Gone';   // the title of an error where the server has this window's texts no more

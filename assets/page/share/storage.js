@@ -4,12 +4,12 @@ import { listen } from '../lib/dom.js';
 
 const FIELDS = 'fields', TEXT = 'text';
 
-const isReload = () => ['reload', 'back_forward'].includes(performance.getEntriesByType('navigation')[0]?.type);
+export const isReload = () => ['reload', 'back_forward'].includes(performance.getEntriesByType('navigation')[0]?.type);
 
 export const keep = (name, text) => { try { sessionStorage.setItem(`citer-${name}`, text); } catch { /* full, or forbidden: it stays as it was */ } };
 
 // Empty where there is nothing, and then nothing is kept any longer.
-const kept = (name) => {
+export const kept = (name) => {
   try {
     const text = isReload() ? sessionStorage.getItem(`citer-${name}`) : null;
     if (!text) sessionStorage.removeItem(`citer-${name}`);
@@ -22,7 +22,7 @@ const kept = (name) => {
 export const keptText = (name) => kept(name) || { __type__: 'update' };   // gradio's word for "as it is"
 
 // The address without its tab, which is no other page.
-const search = () => {
+export const search = () => {
   const query = new URLSearchParams(location.search);
   query.delete('tab');
   return query.toString();
@@ -47,21 +47,24 @@ const before = read();   // once, before the page keeps anything: the note about
 export const keptFields = () => [before[0], before[1] && 'kept'];
 export const keptTrace = () => before[1];
 
+// Opens the feed for that text.
+export const startKept = () => { if (before[1]) document.dispatchEvent(new CustomEvent('citer-start')); };
+
 // Whether that text came with the link in the address, which need not be opened again.
 export const keptLink = () => location.hash !== '' && before[1] !== '';
 
 // Has the window keep its fields as they change, and its text as a trace when it has ended, or now and then while it grows.
 
-const SOON = 500, REST = 10_000;   // milliseconds after the end of a text; between two readings of one that grows
+const REST = 10_000;   // milliseconds between two readings of a text that grows
 const ENDS = ['done', 'stopped', 'failed'];
 
 export const startKeep = ({ element, server }) => {
-  let read = '', due = 0, timer = 0;   // what was read last, when more is due
+  let read = '', due = 0;   // what was read last, when more is due
 
   const keep = async (asked, key) => {
     try {
       const answer = await server.take({ ...asked, kind: 'json' });
-      if (answer) keepTrace(answer);
+      if (answer && read === key) keepTrace(answer);
     } catch {
       if (read === key) read = '';   // the server is away; a later look tries again
     }
@@ -72,7 +75,6 @@ export const startKeep = ({ element, server }) => {
     const over = ENDS.includes(state), key = `${run}/${row}/${tokens}/${state}`, now = performance.now();
     if (!run || recorded || !tokens || key === read || (!over && (state !== 'running' || now < due))) return;
     [read, due] = [key, now + REST];
-    clearTimeout(timer);
-    timer = setTimeout(() => keep({ run, row }, key), over ? SOON : 0);
+    keep({ run, row }, key);
   });
 };

@@ -45,6 +45,7 @@ export const start = ({ element, props, trigger, watch }) => {
     element.querySelectorAll('.cost-units input').forEach((radio, i) => {
       radio.disabled = ratios.length > 0 && !ratios[i];
       radio.parentElement.classList.toggle('moved', i === unit && ratio !== ratios[i]);
+      if (radio.disabled) radio.parentElement.title = 'Not known: this machine was too busy to time its passes';
     });
   });
 
@@ -156,7 +157,7 @@ export const start = ({ element, props, trigger, watch }) => {
       const { threshold: [stood, own], acceptance: [before, accepted] } = message.starts;
       if (dialAt('acceptance') === before && before !== accepted) moveSlider(accepted, 'acceptance');
       if (!touched && !recorded) put(Math.round(placeOf(scale(), dialAt('threshold') === stood ? own : dialAt('threshold'))));
-      if (touched || dialAt('threshold') === stood) moveSlider(scale()[played ?? placeNow()]);
+      if (touched || (own !== stood && dialAt('threshold') === stood)) moveSlider(scale()[played ?? placeNow()]);
     }
     drawTicks();
     draw();

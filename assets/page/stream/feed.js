@@ -1,6 +1,9 @@
 // The window's feed: one connection that brings what is written, open while something is. Gradio only starts things. The
 // panels say what they have when it is opened, so that nothing comes twice, whatever happened to the one before.
 
+import { isWriting } from '../lib/stop.js';
+import { former, remember } from './window.js';
+
 export const start = ({ element, props, trigger, watch }) => {
   let source = null, again = 0;
   let asked = false;   // for news, of which none has come since
@@ -39,17 +42,20 @@ export const start = ({ element, props, trigger, watch }) => {
     });
   };
 
-  const tellKey = () => { if (props.value) document.dispatchEvent(new CustomEvent('citer-key', { detail: props.value })); };
+  const tellKey = () => {
+    if (!props.value) return;
+    document.dispatchEvent(new CustomEvent('citer-key', { detail: props.value }));
+    if (props.value === former) remember(former);
+    if (asked || props.value === former) open();   // the texts of before the page was loaded
+  };
 
-  watch('value', () => {
-    tellKey();
-    if (asked) open();
-  });
+  watch('value', tellKey);
   tellKey();
-  document.addEventListener('citer-start', open);
-  document.addEventListener('citer-missed', () => { close(); open(); });
+  document.addEventListener('citer-start', () => {
+    if (props.value) remember(props.value);
+    open();
+  });
   // As soon as the dials are let go: what that changes is written before gradio has answered.
   document.addEventListener('citer-commit', () => { if (document.querySelector('.stream-text .t')) open(); });
-  // Started before this script was there: then a Stop button can be pressed.
-  if (document.querySelector('#stop:enabled, #compare-stop:enabled, #tune-stop:enabled')) open();
+  if (isWriting()) open();   // started before this script was there
 };

@@ -3,12 +3,12 @@
 import { openChannel } from '../lib/channel.js';
 import { dialAt, finder, listen, make, onSlider, perFrame, say } from '../lib/dom.js';
 import { counted, seconds } from '../lib/format.js';
-import { ACCEPTANCE, AUTHOR, LLM, LLM_BITS, LLM_TOP, RATIO, SLM_BITS, SLM_TOP, TEXT, THRESHOLD } from '../lib/threshold.js';
+import { ACCEPTANCE, AUTHOR, LLM, TEXT, THRESHOLD } from '../lib/threshold.js';
 import { startRendered } from '../rendered/rendered.js';
 import { startCard } from './card.js';
 import { startPointer } from './pointer.js';
 import { changes, startPreview } from './preview.js';
-import { Text } from './text.js';
+import { isDrawnAs, Text } from './text.js';
 import { openRace } from '../lib/tabs.js';
 
 const ENDS = { eos: '', stop: 'a stop string came up', length: 'the token limit is reached', cancelled: 'stopped' };
@@ -118,27 +118,28 @@ export const start = (gradio) => {
   };
   const schedule = perFrame(draw);
 
-  const channel = openChannel(gradio, (message, skip, fresh, have) => {
-    if (fresh && message.count === 0 && !message.kept) {   // the last text stays until there is a new one, but is no more what was asked for
+  let items = [];   // the server's text, also while a sweep's is on the page
+  const channel = openChannel(gradio, (message, fresh) => {
+    const { cut, threshold, acceptance } = message;
+    if (fresh && message.count + cut === 0) {   // the last text stays until there is a new one, but is no more what was asked for
       text.awaited = ['waiting', 'running'].includes(message.state) && text.tokens.length > 0;
       drawState(message);
       return drawOrigin();
     }
+    const old = text.foreign ? [] : text.tokens;
+    items = items.slice(0, cut);
     if (fresh) {
       document.dispatchEvent(new CustomEvent('citer-run'));
       text.foreign = text.awaited = false;
+      items = items.map((token) => Object.assign([...token], { [THRESHOLD]: threshold, [ACCEPTANCE]: acceptance }));
     }
-    if (fresh || text.tokens.length > have) text.replace(text.tokens.slice(0, have), have);
-    if (fresh) for (const token of text.tokens) Object.assign(token, { [THRESHOLD]: message.threshold, [ACCEPTANCE]: message.acceptance });
+    items.push(...message.tokens);
+    const differs = old.findIndex((token, i) => i >= cut && !isDrawnAs(token, items[i])), kept = differs < 0 ? old.length : differs;
+    if (fresh || kept < old.length) text.replace(items, kept);
+    else text.tokens = items;
     const { asked: before, cost, took } = text.message ?? {};
     text.message = { asked: before, ...(fresh ? {} : { cost, took }), ...message };
     if (text.message.asked) asked.add(text.message.asked[0]);
-    text.tokens.push(...message.tokens.slice(skip));
-    for (const [index, ratio] of message.verdicts) if (text.tokens[index]) text.tokens[index][RATIO] = ratio;
-    for (const [index, author, list, bits] of message.revealed) {
-      const [top, entropy] = author === LLM ? [LLM_TOP, LLM_BITS] : [SLM_TOP, SLM_BITS];
-      if (text.tokens[index]) Object.assign(text.tokens[index], { [top]: list, [entropy]: bits });
-    }
     schedule();
   });
 
@@ -148,7 +149,6 @@ export const start = (gradio) => {
     text.foreign = true;
     text.awaited = false;
     text.replace(tokens, kept);
-    channel.forget();
     text.message = { n: '', state: complete ? 'done' : 'running', finish: complete ? 'eos' : null, fixed: true, policy: '', ...more };
     schedule();
   });

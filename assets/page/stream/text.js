@@ -16,6 +16,10 @@ const spanOf = (token, index) => {
   return span;
 };
 
+// Whether a span of one token can stand for another.
+export const isDrawnAs = (a, b) => b !== undefined && a[TEXT] === b[TEXT] && a[AUTHOR] === b[AUTHOR] && a[FORCED] === b[FORCED]
+  && String(a[TAKEN] ?? '') === String(b[TAKEN] ?? '');
+
 export class Text {
   tokens = [];
   message = null;        // the newest about this text

@@ -111,20 +111,20 @@ export const start = (gradio) => {
     if (recorded) recorded = texts.message = null;
   });
 
-  const take = (message, skip, fresh) => {
-    texts.take(message, skip, fresh);
+  const take = (message, fresh) => {
+    texts.take(message);
     if (fresh) { shown = undefined; held = null; }
     schedule();
   };
 
   if (recorded) {
     scrubbing = true;
-    take(recorded, 0, true);
+    take(recorded, true);
   }
-  openChannel(gradio, (message, skip, fresh) => {
+  openChannel(gradio, (message, fresh) => {
     recorded = null;
     if (asked && fresh && message.n !== texts.message?.n) [asked, scrubbing] = [false, true];
     if (fresh && card.hidden && message.points.length) open(true);
-    take(message, skip, fresh);
+    take(message, fresh);
   }).receive();
 };

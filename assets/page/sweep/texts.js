@@ -20,9 +20,9 @@ export class Texts {
   get begun() { return [...this.message.points.keys()].filter((row) => this.message.leaves[row] >= 0); }
   get complete() { return this.begun.filter((row) => this.isComplete(row)); }
 
-  take(message, skip, fresh) {
-    if (fresh) { this.nodes = []; this.#known = []; }
-    this.nodes.push(...message.nodes.slice(skip));
+  take(message) {
+    if (message.cut === 0) { this.nodes = []; this.#known = []; }
+    this.nodes.push(...message.nodes);
     this.message = message;
   }
 

@@ -1,5 +1,5 @@
 // The prompts as they were read, below the box they stand in: pasted text is read as it changes, a file goes into the box.
-// A file is read here and sent as it is, so that none is stored; what is refused changes nothing. Every text is written
+// A file is read here, so that none is stored; what is refused changes nothing. Every text is written
 // with textContent.
 import { finder, listen, say } from '../lib/dom.js';
 import { counted } from '../lib/format.js';
@@ -20,12 +20,7 @@ const duration = (seconds) => (seconds < 50 ? `${Math.max(1, Math.round(seconds)
 
 const box = () => document.querySelector('#tune-prompts textarea');
 
-const base64 = (file) => new Promise((resolve, reject) => {
-  const reader = new FileReader();
-  reader.onload = () => resolve(reader.result.split(',')[1] ?? '');
-  reader.onerror = () => reject(reader.error);
-  reader.readAsDataURL(file);
-});
+const textOf = async (file) => new TextDecoder('utf-8', { fatal: true }).decode(await file.arrayBuffer());
 
 export const start = ({ element, props, server }) => {
   const find = finder(element), button = (name) => find(`[data-do="${name}"]`), picker = find('input');
@@ -92,11 +87,11 @@ export const start = ({ element, props, server }) => {
     await reading;
     const number = ++asked, { name, size } = file, [is, most] = [size, props.max_bytes].map((bytes) => bytes.toLocaleString('en'));
     if (size > props.max_bytes) return refuse(`${name}: ${is} bytes; at most ${most} are taken. ${props.limits} Split it.`);
-    const content = await base64(file).catch(() => null);
-    const answer = content === null ? { error: `${name} cannot be read. Try again.` } : await read({ name, file: content });
+    const text = await textOf(file).catch(() => null);
+    const answer = text === null ? { error: `${name} is no text in UTF-8. Save it as CSV, as JSONL, or with one prompt per line.` } : await read({ name, text });
     if (number !== asked) return;
     if (answer.error !== undefined) return refuse(answer.error);
-    fill(answer.text);
+    fill(text);
     clearTimeout(timer);   // it is read already
     timer = null;
     source = name;

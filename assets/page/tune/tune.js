@@ -146,15 +146,13 @@ export const start = (gradio) => {
 
   const drawChart = startPoints(find('.tune-plot'), props.plotly, (i) => { hand = i; schedule(); });
 
-  openChannel(gradio, (message, skip) => {
+  openChannel(gradio, (message) => {
     if (message.curves.same !== null) {
-      if (shown !== null && shown.n !== message.n) {
-        prompts.clear();
-        hand = null;
-      }
+      if (shown !== null && shown.n !== message.n) hand = null;
+      if (message.cut === 0) prompts.clear();
       shown = message;
     }
-    message.prompts.slice(skip).forEach((prompt) => prompts.add(prompt));
+    message.prompts.forEach((prompt) => prompts.add(prompt));
     latest = message;
     schedule();
   }).receive();
