@@ -394,7 +394,7 @@ class Scheduler:
         """A text has ended, and its slot is free."""
         try:
             with self._changed:
-                if text in self._running:
+                if text in self._running and text.since:
                     took = time.monotonic() - text.since
                     self._mean_text += (took - self._mean_text) * (_NEW if self._mean_text else 1.0)
                 keep = text.interactive and state != "failed" and not text.forgotten
