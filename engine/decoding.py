@@ -80,16 +80,13 @@ class Decoding:
         self._put_off: dict[int, Slot] = {}
 
     @torch.inference_mode()
-    def add(self, texts: Sequence[Text], known: int | None = None) -> None:
+    def add(self, texts: Sequence[Text]) -> None:
         """Adds texts between any two steps: new ones, or some that were removed. Nothing is run before the next step.
 
         What the caches hold of a text's beginning is not read again. So a text whose slider is moved costs the tokens
         after the first decision that flips, and going back to an earlier branch costs one pass.
-
-        Args:
-            known: Tokens of each text, at most, that need not be read again.
         """
-        self._prefixes.add(texts, known)
+        self._prefixes.add(texts)
 
     @torch.inference_mode()
     def remove(self, text: Text, clear: bool = False, keep: bool = False) -> None:
