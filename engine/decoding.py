@@ -43,7 +43,6 @@ from engine.model.any_model import AnyModel, check_acceptance
 from engine.model.logits import probability
 from engine.model.sampling import sample, uniform
 from engine.policy import decide
-from engine.request import Request
 from engine.tokenizer import TextStream
 
 
@@ -100,17 +99,6 @@ class Decoding:
         self._prefixes.remove(text, clear, keep)
         if not self._prefixes.sharing(slot):
             self._put_off.pop(slot, None)
-
-    def resume(self, text: Text, request: Request, events: Sequence[TokenEvent]) -> None:
-        """Makes a text that of some events, ready to go on from there as another request asks.
-
-        Args:
-            request: With the same prompt and `max_new_tokens`; threshold, forced tokens and seed may be others.
-            events: Of a text with that prompt, from the first token on; complete where the last has a finish reason.
-        """
-        self.remove(text, keep=True)
-        text.go_on(request, events)
-        self.add([text])
 
     def forget(self, unwanted: Callable[[Text], bool]) -> None:
         """Nobody may go on from what the caches hold of some texts that were removed."""
