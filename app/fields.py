@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from engine import DEFAULT_THRESHOLD, InvalidRequest, Request, Sampling, Settings, Trace, build_request
+from engine import DEFAULT_THRESHOLD, InvalidRequest, Request, Sampling, Settings, build_request
 from engine.errors import check_text, first_fault
 from engine.events.parsing import Many
 from engine.request import MAX_PROMPT_CHARACTERS, MAX_STOP_CHARACTERS, MAX_STOPS, MAX_TURNS, Turn
@@ -155,13 +155,7 @@ def router_dials(
     return tuple(name for name in at_start if getattr(settings, name) is None)
 
 
-def trace_fields(trace: Trace) -> dict[str, Any]:
-    """What the page's fields hold for a text to be written again; the dials stand where they were last."""
-    last = trace.events[-1] if trace.events else trace
-    return {**request_fields(trace), "threshold": last.threshold, "acceptance": last.acceptance}
-
-
-def request_fields(asked: Request | Trace) -> dict[str, Any]:
+def request_fields(asked: Request) -> dict[str, Any]:
     """What the page's fields hold for a request; the inverse of `page_request`."""
     return {
         "prompt": asked.prompt,
@@ -179,9 +173,9 @@ def request_fields(asked: Request | Trace) -> dict[str, Any]:
     }
 
 
-def held_fields(asked: Request, policies: Iterable[str] | None) -> dict[str, Any]:
-    """What the page's fields can hold of a request, by name; `policies` are those of the page's pair."""
-    return fitting(request_fields(asked), asked.stop, policies)[0]
+def held_fields(asked: Request, policies: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """`fitting` for what was asked, where the page's pair has these policies."""
+    return fitting(request_fields(asked), asked.stop, policies)
 
 
 def read_query(query: Mapping[str, str], policies: Iterable[str]) -> tuple[dict[str, Any], list[str]]:

@@ -78,28 +78,29 @@ def pair_name(slm: str, llm: str) -> str:
 
 
 def cost_parts(
-    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices
+    events: Sequence[TokenEvent],
+    prompt_tokens: int,
+    slm: ModelCost,
+    llm: ModelCost,
+    prices: Prices,
+    alone: Cost | None = None,
 ) -> list[list[float] | None]:
-    """What a text costs beside the LLM alone writing as many tokens: one pair for each of `UNITS`.
+    """What a text costs beside the LLM alone: one pair for each of `UNITS`.
 
     A pair is [the SLM's part, the LLM's part] of the cost, both divided by the LLM-only cost; None where that is 0 or
     not known. The parts are told apart because a visitor chooses what a token of the LLM costs in tokens of the SLM.
-    Seconds are modelled from measured passes, for the text and for the LLM alone.
+    Seconds are modelled from measured passes, for the text and for the LLM alone. `alone` is what the LLM's own text
+    costs; without it, the LLM writes as many tokens as the text has.
     """
     if events and all(event.threshold > 1 for event in events):
         return [[0.0, 1.0]] * len(UNITS)  # the setting "large model only" needs neither the SLM nor the router
     both = costs(events, prompt_tokens, slm, llm, prices)
-    small = slm_part(events, prompt_tokens, slm, prices)
+    small = costs(events, prompt_tokens, slm, FREE, replace(prices, llm=0.0)).run
     parts: list[list[float] | None] = []
     for unit in UNITS:
-        alone, run, of_slm = (getattr(cost, unit) for cost in (both.llm_only, both.run, small))
-        parts.append([significant(of_slm / alone), significant((run - of_slm) / alone)] if alone > 0 else None)
+        beside, run, of_slm = (getattr(cost, unit) for cost in (alone or both.llm_only, both.run, small))
+        parts.append([significant(of_slm / beside), significant((run - of_slm) / beside)] if beside > 0 else None)
     return parts
-
-
-def slm_part(events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, prices: Prices) -> Cost:
-    """What the SLM's passes alone cost of a text."""
-    return costs(events, prompt_tokens, slm, FREE, replace(prices, llm=0.0)).run
 
 
 def token_ratios(slm: ModelCost, llm: ModelCost, prices: Prices) -> list[float | None]:

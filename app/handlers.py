@@ -124,7 +124,7 @@ class Handlers:
         run = session.step(by) if by in (-1, 1) else session.go_to(number)
         values: dict[str, Any] = {}
         if run is not None:
-            values = held_fields(run.settings, None if self.host.pair is None else self.host.pair.policies)
+            values, _ = held_fields(run.settings, self.host.policies)
         if prompt and prompt not in sent:
             values.pop("prompt", None)
         return [versions_message(session), *fill(self.fields, values)]

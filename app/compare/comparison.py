@@ -12,10 +12,10 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from app.components import to_json
-from app.figures import FREE, counted, significant, slm_part
+from app.figures import FREE, UNITS, cost_parts, counted
 from app.running.job import Job, State
 from app.running.weight import request_weight
-from engine import UNITS, Costs, Prices, Request, Role, TokenEvent, build_request
+from engine import Prices, Request, Role, TokenEvent, build_request
 from engine.events.cost import costs, modelled_seconds
 from engine.events.settled import SettledEvents
 from engine.grading import is_right
@@ -161,20 +161,14 @@ def comparison_message(job: Comparison, start: int, end: int | None = None, note
 
 
 def _costs(job: Comparison) -> dict[str, list[list[float] | None]]:
-    """By key and unit [the SLM's part, the LLM's part], both as a share of the LLM-only text's cost."""
-    slm, llm = job.pair.slm_cost, job.pair.llm_cost
-
-    def spent(text: Column) -> Costs:
-        return costs(text.events, text.prompt_tokens, slm, llm, job.prices)
-
-    alone = spent(job.texts["llm"]).llm_only
-    shares: dict[str, list[list[float] | None]] = {"llm": [[0.0, 1.0]] * len(UNITS)}
-    for key in job.differences.keys() - {"llm"}:
-        text = job.texts[key]
-        both, small = spent(text).run, slm_part(text.events, text.prompt_tokens, slm, job.prices)
-        triples = ([getattr(cost, unit) for cost in (small, both, alone)] for unit in UNITS)
-        shares[key] = [[significant(a / c), significant((run - a) / c)] if c > 0 else None for a, run, c in triples]
-    return shares
+    """By key the parts of the cost (see `cost_parts`), beside that of the LLM-only text."""
+    models, target = (job.pair.slm_cost, job.pair.llm_cost, job.prices), job.texts["llm"]
+    alone = costs(target.events, target.prompt_tokens, *models).llm_only
+    return {
+        key: cost_parts(text.events, text.prompt_tokens, *models, alone) if key != "llm" else [[0.0, 1.0]] * len(UNITS)
+        for key, text in job.texts.items()
+        if key in job.differences
+    }
 
 
 def _verdict(job: Comparison, text: Column) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -84,6 +84,11 @@ class Host:
         """The pair's scheduler, None while there is none."""
         models = self._models
         return models and models[1]
+
+    @property
+    def policies(self) -> Sequence[str]:
+        """What can be chosen: all until the models are there."""
+        return engine.POLICIES if self.pair is None else self.pair.policies
 
     def start(self) -> None:
         """Starts loading in the background; later calls do nothing."""

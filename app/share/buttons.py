@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ import gradio as gr
 from app.components import QUIET, STARTED, drawn, in_browser, tells, to_json
 from app.controls import fill
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import DIALS, FIELDS, fitting, held_fields, read_query, trace_fields
+from app.fields import DIALS, FIELDS, fitting, held_fields, read_query
 from app.figures import counted, dial, pair_name
 from app.recorded import Recorded
 from app.running.host import Host
@@ -29,7 +29,7 @@ from app.share.export import html_page, trace_json
 from app.share.link import link_json
 from app.share.open_trace import MAX_BYTES, opened_run
 from app.sweep import Sweep
-from engine import POLICIES, EngineError, Role, Trace
+from engine import EngineError, Role, Trace
 from engine.errors import shown
 
 _FROM_BEFORE = "From before the page was loaded again; Generate writes it anew"
@@ -162,23 +162,23 @@ class _ShareHandlers:
         """
         kept = _kept_fields(fields)
         if kept or has_text:
-            values, _ = fitting({name: kept[name] for name in FIELDS if name in kept}, policies=self._policies())
+            values, _ = fitting({name: kept[name] for name in FIELDS if name in kept}, policies=self.host.policies)
             self.sessions.enter(request.session_hash).moved |= values.keys() & DIALS
-            return [gr.skip(), *self._updates(values)]
+            return [gr.skip(), *fill(self.fields, values)]
         query = dict(request.query_params)
-        values, refused = read_query(query, self._policies())
+        values, refused = read_query(query, self.host.policies)
         session = self.sessions.enter(request.session_hash)
         if not values and not refused:
             if session.run is None:
                 return [gr.skip()] * (1 + len(self.fields))
             # A text that was left by a window before this one: it is asked for anew as it was.
-            return [gr.skip(), *self._updates(held_fields(session.run.settings, self._policies()))]
+            return [gr.skip(), *fill(self.fields, held_fields(session.run.settings, self.host.policies)[0])]
         session.moved |= values.keys() & DIALS  # else the router's own would take their place once the models are there
         filled = ", ".join(_NAMES.get(name, name.replace("_", " ")) for name in values)
         said = f"The link filled in {filled or 'nothing'}; Generate writes the text."
         if refused:
             said += " It also asked for what cannot be had:"
-        return [_told(said, refused=refused), *self._updates(values)]
+        return [_told(said, refused=refused), *fill(self.fields, values)]
 
     async def restore_text(self, text: Any, request: gr.Request) -> None:
         """Puts back the text that the window had: a trace from the browser's storage."""
@@ -212,19 +212,11 @@ class _ShareHandlers:
         except EngineError as error:
             said = f"{name} was not opened. {error}" if name else f"The text of this link was not opened. {error}"
             return [_told(said, bad=True), *[gr.skip()] * len(self.fields)]
-        trace: Trace = run.pair.opened
         session.moved.update(DIALS)
-        values, missing = fitting(trace_fields(trace), trace.stop, self._policies())
+        values, missing = held_fields(run.settings, self.host.policies)
         said = f"Opened {name}; the fields are those it was written with." if name else _LINKED
         told = _told(" ".join([said, *missing]), run=run.id, again=not name)
-        return [told, *self._updates(values)]
-
-    def _policies(self) -> Sequence[str]:
-        """What can be chosen: all until the models are there."""
-        return POLICIES if self.host.pair is None else self.host.pair.policies
-
-    def _updates(self, values: Mapping[str, Any]) -> list[Any]:
-        return fill(self.fields, values)
+        return [told, *fill(self.fields, values)]
 
 
 def _kept_fields(text: Any) -> dict[str, Any]:

@@ -76,8 +76,7 @@ def tune_tab(
         """Takes a point over into the Playground's fields; nothing runs by itself."""
         with refusals():
             given = said_fields(event._data)
-        policies = POLICIES if host.pair is None else host.pair.policies
-        values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, policies=policies)
+        values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, policies=host.policies)
         sessions.enter(request.session_hash).moved.update(values.keys() & DIALS)
         return fill(fields, values)
 

@@ -67,7 +67,7 @@ class FakeDecoding:
     def __init__(self, pair: FakePair) -> None:
         self.pair, self.texts = pair, []
 
-    def add(self, texts, known=None) -> None:
+    def add(self, texts) -> None:
         for text in texts:
             text.slot = next(n for n in count() if n not in {other.slot for other in self.texts})
             self.texts.append(text)
