@@ -37,7 +37,7 @@ from engine.batch.reading import Reader
 from engine.batch.record import record
 from engine.batch.step import Slot, Step, going, slots_of, state_of
 from engine.batch.text import Text
-from engine.batch.verification import note_drafts, take_back, verify
+from engine.batch.verify import note_drafts, take_back, verify
 from engine.events import Revealed, Role, TokenEvent
 from engine.model.any_model import AnyModel, check_acceptance
 from engine.model.logits import probability

@@ -1,1 +1,1 @@
-"""A batch in progress: its rows and slots, what is revealed of both models, and the verification of drafts."""
+"""A batch in progress: its texts and slots, what is read for them, and the verification of drafts."""

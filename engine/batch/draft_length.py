@@ -26,7 +26,7 @@ from itertools import accumulate
 from math import prod
 
 from engine.batch.step import Step
-from engine.batch.verification import score_bin
+from engine.batch.verify import score_bin
 from engine.events.cost import ModelCost
 
 LONGEST = 16

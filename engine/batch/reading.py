@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from engine.batch.prefixes import Prefixes, Wanted
 from engine.batch.step import Slot, Step, going, side_by_side
-from engine.batch.verification import note_choices
+from engine.batch.verify import note_choices
 from engine.events import Alternative, Revealed, Role
 from engine.model.any_model import AnyModel
 from engine.model.language_model import LENGTHS
