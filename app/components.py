@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from html import escape
@@ -99,12 +100,15 @@ STARTED = tells("citer-start")
 """Has the browser open the feed, where it is not open."""
 
 
+_TEMPLATE = re.compile(r'<template id="(\w+)">\n(.*?)\n</template>', re.DOTALL)
+_TEMPLATES = dict(_TEMPLATE.findall((ASSETS / "page.html").read_text("utf-8")))
+
+
 def drawn(name: str, elem_id: str, value: str = "", events: Sequence[str] = (), **options: Any) -> gr.HTML:
     """A component drawn by a script of ours.
 
     Args:
-        name: "folder/name" in `assets/page`: its template is `folder/name.html`, its script what `page.js` exports as
-            `name`.
+        name: Of its template in `assets/page/page.html`, and of its script among what `page.js` exports.
         elem_id: Its id on the page.
         value: JSON for the script.
         events: That the script triggers.
@@ -139,10 +143,10 @@ def refusal(reason: object, title: str = "Error") -> gr.Error:
 
 @cache  # gradio makes a component anew for every update of its properties
 def _drawing(name: str, *events: str) -> dict[str, Any]:
-    script = _ON_LOAD % {"page": f"{SCRIPTS_PATH}/page.js", "name": name.rpartition("/")[2]}
+    script = _ON_LOAD % {"page": f"{SCRIPTS_PATH}/page.js", "name": name}
     names = " ".join(f"'{event}'" for event in events)  # gradio takes for an event what stands quoted in a script
     return {
-        "html_template": (ASSETS / f"{name}.html").read_text("utf-8"),
+        "html_template": _TEMPLATES[name],
         "js_on_load": f"{script}  // triggers {names}",
         "apply_default_css": False,
     }

@@ -17,7 +17,7 @@ from engine.request import Turn
 
 def conversation_panel() -> gr.HTML:
     """The component, whose value is `app.fields.turns_text`; a button of its own empties it."""
-    panel = drawn("conversation/conversation", "conversation", events=("new_conversation",))
+    panel = drawn("conversation", "conversation", events=("new_conversation",))
     panel.new_conversation(None, outputs=panel, js="() => ''", **QUIET)
     return panel
 

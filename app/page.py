@@ -64,7 +64,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
         with gr.Row(elem_id="header"):
             header = gr.HTML(header_html(host, home), elem_id="models", apply_default_css=False)
             share = share_menu(sessions, home, recorded)
-            drawn("header/theme", "theme")
+            drawn("theme", "theme")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Playground", elem_id="playground"):
                 panels, fields, restore = _playground(demo, host, sessions, settings, header, share, recorded)
@@ -134,9 +134,9 @@ def _playground(
                 versions = versions_strip()
                 stream = token_stream()
             found = recorded.message() if recorded else ""
-            sweep = Panel("sweep/sweep", "sweep", ("sweep", "scrub", "open_text"), recorded=found)
-        slider = drawn("slider/slider", "slider", recorded.slider if recorded else "", events=("commit",))
-        drawn("scores/scores", "scores", plotly=PLOTLY)
+            sweep = Panel("sweep", "sweep", ("sweep", "scrub", "open_text"), recorded=found)
+        slider = drawn("slider", "slider", recorded.slider if recorded else "", events=("commit",))
+        drawn("scores", "scores", plotly=PLOTLY)
         more = controls.more_card(settings, start)
     by_name: dict[str, Any] = {"prompt": prompt, "turns": conversation, **more}
     fields = [by_name[name] for name in FIELDS]

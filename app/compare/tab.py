@@ -64,7 +64,7 @@ def compare_tab(
         start = gr.Button("Compare", variant="primary", elem_id="compare-start", min_width=112, scale=0)
         stop = gr.Button("Stop", elem_id="compare-stop", min_width=112, scale=0)
     found = recorded.race() if recorded else ""
-    panel = Panel("compare/compare", "comparison", recorded=found)
+    panel = Panel("compare", "comparison", recorded=found)
     inputs = [prompt, *(fields[name] for name in _OF_THE_PLAYGROUND)]
     started = start.click(write, inputs=inputs, **EACH_TIME)
     wire_stop(stop, sessions, lambda session: [session.jobs.get(KIND)], [started])

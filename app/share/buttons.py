@@ -64,7 +64,7 @@ def share_menu(sessions: Sessions, home: str = "", recorded: Recorded | None = N
             trace = _text_of(sessions, run, row)
         return taken(trace, said_text(asked, "kind"), home) if trace else None
 
-    return drawn("share/share", "share", events=("upload",), server_functions=[take], max_bytes=MAX_BYTES)
+    return drawn("share", "share", events=("upload",), server_functions=[take], max_bytes=MAX_BYTES)
 
 
 def link_note() -> gr.HTML:
@@ -72,7 +72,7 @@ def link_note() -> gr.HTML:
 
     Its script opens the text that a link carries, as a file is opened.
     """
-    return drawn("share/link_note", "link-note", events=("upload",))
+    return drawn("link_note", "link-note", events=("upload",))
 
 
 def wire_share(

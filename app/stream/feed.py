@@ -146,7 +146,7 @@ def wire_feed(demo: gr.Blocks, feeds: Feeds, panels: Mapping[str, Panel]) -> Any
 
     Returns the event by which a window that was opened has its session: a new one, or that of a window before it.
     """
-    opener = drawn("stream/feed", "feed", events=("unreached",), path=_PATH.removeprefix("/"), panels=list(panels))
+    opener = drawn("feed", "feed", events=("unreached",), path=_PATH.removeprefix("/"), panels=list(panels))
 
     def key(former: Any, request: gr.Request) -> str:
         return feeds.sessions.adopt(request.session_hash, former if isinstance(former, str) else "").key

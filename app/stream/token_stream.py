@@ -20,7 +20,7 @@ from engine.policy import REGISTRY
 
 def token_stream() -> Panel:
     """The component; its messages are those of `app.stream.updates.TextUpdates`."""
-    return Panel("stream/stream", "stream", events=("change_text", "follow_up"))
+    return Panel("stream", "stream", events=("change_text", "follow_up"))
 
 
 def token_message(

@@ -18,7 +18,7 @@ _SHOWN = 80  # characters of a prompt
 
 def versions_strip() -> gr.HTML:
     """The component. Its event `go_to` names a version (`number`), or how many steps to go (`step`, -1 or 1)."""
-    return drawn("versions/versions", "versions", events=("go_to",))
+    return drawn("versions", "versions", events=("go_to",))
 
 
 def versions_message(session: Session) -> str:

@@ -91,7 +91,7 @@ def tune_tab(
             text, policy, count, limit, run, stop = _inputs(host, settings)
         with gr.Column(elem_id="tune-result", scale=1, min_width=0):
             panel = Panel(
-                "tune/tune",
+                "tune",
                 "tune-panel",
                 events=("use",),
                 server_functions=[text_of],
@@ -112,7 +112,7 @@ def _inputs(host: Host, settings: Settings) -> tuple[Any, ...]:
     with gr.Column(elem_classes="card", elem_id="tune-prompts-card"):
         text = gr.Textbox(label="Your prompts", placeholder=_PLACEHOLDER, lines=8, max_lines=14, elem_id="tune-prompts")
         drawn(
-            "tune/prompts",
+            "prompts",
             "tune-preview",
             server_functions=[read_prompts],
             example=(ASSETS / "tune/example.csv").read_text("utf-8"),
