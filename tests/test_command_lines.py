@@ -11,20 +11,17 @@ import pytest
 from gradio_client import Client
 
 import engine.bench.__main__ as benchmark
-import engine.models.__main__ as weights
 import engine.pair
 import trainer.__main__ as trainer
 from app.entrance.launch import listen
 from engine import load_settings
 from engine.__main__ import main as write
 from engine.errors import shown
-from engine.models.sources import PRESETS
 from tests.support.browser import eventually
 from tests.support.paths import ROOT
 
 COMMANDS = {
     "engine": lambda: write(["What is 1 + 1?", "--preset", "tiny", "--max-new-tokens", "3"]),
-    "engine.models": lambda: weights.main([]),
     "engine.bench": lambda: benchmark.main(["report"]),
 }
 
@@ -39,13 +36,8 @@ def output_to(target: str) -> int:
 
 
 @pytest.fixture(autouse=True)
-def _something_to_say(tiny_pair, tmp_path, monkeypatch):
+def _something_to_say(tiny_pair, monkeypatch):
     monkeypatch.setattr(engine.pair, "load", lambda *_, **__: tiny_pair)
-    monkeypatch.setenv("CITER_CACHE_DIR", str(tmp_path))
-    file = PRESETS["cpu"].slm.gguf_path(tmp_path)
-    assert file is not None
-    file.parent.mkdir()
-    file.write_bytes(b"x")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -87,11 +87,11 @@ def in_words(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def known_sha256(path: Path, cache: Path, progress: ProgressCallback | None = None, *, again: bool = False) -> str:
-    """A file's SHA-256 in hex; a large file is hashed once, and then only after a change, or on request (`again`).
+def known_sha256(path: Path, cache: Path, progress: ProgressCallback | None = None) -> str:
+    """A file's SHA-256 in hex; a large file is hashed once, and then only after a change.
 
-    The cache remembers the hash with the file's size, time of change and inode. `python -m engine.models` finds damage
-    that leaves all three alone.
+    The cache remembers the hash with the file's size, time of change and inode. Damage that leaves all three alone is
+    found once the folder `HASHES` is removed.
     """
     stat = path.stat()
     if stat.st_size < _SMALL:
@@ -101,7 +101,7 @@ def known_sha256(path: Path, cache: Path, progress: ProgressCallback | None = No
     note = cache / HASHES / f"{name}.json"
     known = read_json(note)
     sha256 = known.get("sha256")
-    if not again and isinstance(sha256, str) and known == {**state, "sha256": sha256}:
+    if isinstance(sha256, str) and known == {**state, "sha256": sha256}:
         return sha256
     say(progress, f"checking {path.name}")
     sha256 = sha256_of(path)

@@ -48,23 +48,20 @@ def converted(model: ModelFiles, settings: Settings, layout: str, progress: Prog
     return folder
 
 
-def problem(
-    folder: Path, identity: str | None, cache: Path, progress: ProgressCallback | None = None, again: bool = False
-) -> str | None:
+def problem(folder: Path, identity: str, cache: Path, progress: ProgressCallback | None = None) -> str | None:
     """Why a folder cannot be used as it is, in words; None if it can.
 
     Args:
         folder: Its name ends in its layout, as `folder_of` says.
-        identity: The model's; None for any.
+        identity: The model's.
         cache: The cache's folder, which remembers the hashes of large files.
         progress: Hears which files are hashed.
-        again: Hash large files even if they have not changed since the last time.
     """
     if not folder.is_dir():
         return "it is not a folder" if os.path.lexists(folder) else "it is not there"
     manifest = read_json(folder / MANIFEST)
     for key, value in _stamp(identity, folder.name.rpartition("-")[2]).items():
-        if value is not None and manifest.get(key) != value:
+        if manifest.get(key) != value:
             return f"its {MANIFEST} says {key} {shown(manifest.get(key), True)}, not {value!r}"
     sizes, hashes = manifest.get("files"), manifest.get("sha256")
     if not isinstance(sizes, dict) or not isinstance(hashes, dict) or not {WEIGHTS, CONFIG} <= sizes.keys():
@@ -76,14 +73,14 @@ def problem(
                 return f"its {shown(name)} is missing, or not a file"
             if path.stat().st_size != size:
                 return f"its {shown(name)} has {path.stat().st_size} bytes, not {shown(size)}"
-            if known_sha256(path, cache, progress, again=again) != hashes.get(name):
+            if known_sha256(path, cache, progress) != hashes.get(name):
                 return f"its {shown(name)} has changed"
         except OSError as error:
             return f"its {shown(name)} cannot be read ({error.strerror or error})"
     return None
 
 
-def _stamp(identity: str | None, layout: str) -> dict[str, Any]:
+def _stamp(identity: str, layout: str) -> dict[str, Any]:
     """The entries of a manifest that make a folder outdated when they change."""
     about = {"format": FORMAT, "bitsandbytes": version("bitsandbytes"), "layout": layout}
     return {**about, "source_sha256": identity}

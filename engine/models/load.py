@@ -20,9 +20,9 @@ from engine.model.adapter import Adapter, find_adapter
 from engine.model.config import CONFIG
 from engine.model.memory import memory_bytes
 from engine.models import store
-from engine.models.cache import in_words, make_folder, no_space
+from engine.models.cache import HASHES, in_words, make_folder, no_space
 from engine.models.convert import MANIFEST, converted, folder_of, problem
-from engine.models.files import read_json
+from engine.models.files import read_json, remove
 from engine.models.model_files import ModelFiles, files_of, read_tokenizer
 from engine.models.router_folder import router_folder
 from engine.models.sources import PRESETS, ROUTERS, Preset
@@ -200,7 +200,8 @@ def _from_folder(
     try:
         return read(folder)
     except Exception as error:  # the libraries raise whatever they stumble over, tokenizers a bare Exception
-        if problem(folder, model.identity, settings.cache_dir, progress, again=True) is None:
+        remove(settings.cache_dir / HASHES)  # so that all files are hashed anew
+        if problem(folder, model.identity, settings.cache_dir, progress) is None:
             raise _not_loaded(model, folder, error) from error
     converted(model, settings, layout, progress)
     try:
