@@ -25,8 +25,8 @@ from engine.events import (
     llm_tokens,
     taken_back,
 )  # fmt: skip
-from engine.events.cost import UNITS, Cost, Costs, ModelCost, Prices, Tally, costs, cumulative
-from engine.events.trace import Audit, Trace, at_setting, audit, first_flip, same_acceptance, same_text
+from engine.events.cost import UNITS, Cost, Costs, ModelCost, Prices, costs
+from engine.events.trace import Trace, at_setting, first_flip, same_acceptance, same_text
 from engine.policy import POLICIES
 from engine.request import Forced, Request, Sampling, build_request
 from engine.setting import DEFAULT_THRESHOLD, Setting
@@ -52,11 +52,11 @@ if TYPE_CHECKING:
 _LAZY = {"Pair": "pair", "load": "pair", "Decoding": "decoding", "Router": "router", "Scheduler": "scheduler"}
 
 __all__ = [
-    "DEFAULT_THRESHOLD", "POLICIES", "UNITS", "Alternative", "Audit", "Cost", "Costs", "Decoding",
+    "DEFAULT_THRESHOLD", "POLICIES", "UNITS", "Alternative", "Cost", "Costs", "Decoding",
     "EngineError", "Forced", "InvalidRequest", "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role",
-    "Router", "RouterError", "Sampling", "Scheduler", "ServerError", "Setting", "Settings", "SettingsError", "Tally",
-    "TokenEvent", "Trace", "Verdict", "WeightsError", "at_setting", "audit", "build_request", "charged", "costs",
-    "cumulative", "extend", "first_flip", "fold_revealed", "llm_share", "llm_tokens", "load", "load_settings",
+    "Router", "RouterError", "Sampling", "Scheduler", "ServerError", "Setting", "Settings", "SettingsError",
+    "TokenEvent", "Trace", "Verdict", "WeightsError", "at_setting", "build_request", "charged", "costs",
+    "extend", "first_flip", "fold_revealed", "llm_share", "llm_tokens", "load", "load_settings",
     "same_acceptance", "same_text", "taken_back",
 ]  # fmt: skip
 

@@ -156,7 +156,7 @@ class Reply:
         """The setting, and share, passes and cost of all texts of the reply."""
         pair, setting = self._pair, self._asked.setting
         events = [event for choice in self._choices for event in choice.settled.events]
-        total = Costs.nothing()
+        total = Costs()
         for choice in self._choices:
             prompt = choice.text.prompt_tokens
             total += costs(choice.settled.events, prompt, pair.slm_cost, pair.llm_cost, pair.prices)

@@ -9,7 +9,7 @@ tokens: one model reads the prompt in its first pass and one token in each furth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -136,17 +136,12 @@ def _at(table: Sequence[tuple[int, float]], tokens: float) -> float:
 class Costs:
     """A run beside both extremes for the same number of generated tokens."""
 
-    run: Cost
-    slm_only: Cost
-    llm_only: Cost
+    run: Cost = Cost()
+    slm_only: Cost = Cost()
+    llm_only: Cost = Cost()
 
     def __add__(self, other: Costs) -> Costs:
         return Costs(self.run + other.run, self.slm_only + other.slm_only, self.llm_only + other.llm_only)
-
-    @classmethod
-    def nothing(cls) -> Costs:
-        """The cost of no text."""
-        return cls(Cost(), Cost(), Cost())
 
     @property
     def unknown(self) -> list[str]:
@@ -168,74 +163,26 @@ class Costs:
 def costs(
     events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
 ) -> Costs:
-    """Folds one row's events, in order, into its cost and that of both extremes; `prices` is for the unit "price"."""
-    tally = Tally(prompt_tokens, slm, llm, prices)
-    tally.add(events)
-    return tally.total
-
-
-def cumulative(
-    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None
-) -> Iterator[Costs]:
-    """Yields the running cost after each event; the last is the cost of the run."""
-    yield from Tally(prompt_tokens, slm, llm, prices).add(events)
-
-
-class Tally:
-    """The running cost (`total`) of a text that grows: everything is charged once; `count` tokens are in the text.
-
-    It takes the events of a stream as they come, or those of a text.
-    """
-
-    def __init__(self, prompt_tokens: int, slm: ModelCost, llm: ModelCost, prices: Prices | None = None) -> None:
-        self._prompt_tokens, self._slm, self._llm = prompt_tokens, slm, llm
-        self._prices = prices or Prices()
-        self._slm_cached = self._llm_cached = 0
-        self._run = Cost()
-        self._alone = [(Cost(), Cost())]  # SLM-only and LLM-only, by tokens in the text
-
-    @property
-    def count(self) -> int:
-        """Tokens in the text."""
-        return len(self._alone) - 1
-
-    @property
-    def total(self) -> Costs:
-        """The cost so far."""
-        return Costs(self._run, *self._alone[-1])
-
-    def add(self, events: Sequence[TokenEvent]) -> list[Costs]:
-        """Folds the next events of the row; returns the running cost after each of them."""
-        return [self._add(event) for event in events]
-
-    def _add(self, event: TokenEvent) -> Costs:
-        for draft in event.taken_back:
-            if draft.index >= self.count:  # in a stream the others were charged when they were written
-                self._charge(draft)
-        self._charge(event)
-        del self._alone[event.index + 1 :]
-        fed, cached = (1, self._prompt_tokens + self.count - 1) if self.count else (self._prompt_tokens, 0)
-        slm_only, llm_only = self._alone[-1]
-        ratio = self._prices.reading_ratio
-        slm_only += self._slm.forward(fed, cached, 1, self._prices.slm, ratio)
-        llm_only += self._llm.forward(fed, cached, 1, self._prices.llm, ratio)
-        self._alone.append((slm_only, llm_only))
-        return self.total
-
-    def _charge(self, event: TokenEvent) -> None:
-        prices, ratio = self._prices, self._prices.reading_ratio
-        run = self._slm.forward(event.slm_fed, self._slm_cached, event.slm_head, prices.slm, ratio)
-        run += self._llm.forward(event.llm_fed, self._llm_before(event), event.llm_head, prices.llm, ratio)
+    """Folds a text's events, in order, into its cost and that of both extremes; `prices` is for the unit "price"."""
+    prices = prices or Prices()
+    ratio = prices.reading_ratio
+    run, slm_cached, llm_cached = Cost(), 0, 0
+    for event in charged(events):
+        # An LLM that read more than was missing read the whole text again.
+        rereads = llm_cached + event.llm_fed > prompt_tokens + event.index + len(event.taken_back)
+        spent = slm.forward(event.slm_fed, slm_cached, event.slm_head, prices.slm, ratio)
+        spent += llm.forward(event.llm_fed, 0 if rereads else llm_cached, event.llm_head, prices.llm, ratio)
         if event.router:
-            run += Cost(bytes=self._slm.router_bytes, flops=self._slm.router_flops)
-        self._run += run
-        self._slm_cached = tokens_read(self._slm_cached, event.slm_fed, self._prompt_tokens, event.index)
-        self._llm_cached = tokens_read(self._llm_cached, event.llm_fed, self._prompt_tokens, event.index)
-
-    def _llm_before(self, event: TokenEvent) -> int:
-        """What the LLM's cache held before it read for an event: nothing where it read the whole text again."""
-        text = self._prompt_tokens + event.index + len(event.taken_back)
-        return self._llm_cached if self._llm_cached + event.llm_fed <= text else 0
+            spent += Cost(bytes=slm.router_bytes, flops=slm.router_flops)
+        run += spent
+        slm_cached = tokens_read(slm_cached, event.slm_fed, prompt_tokens, event.index)
+        llm_cached = tokens_read(llm_cached, event.llm_fed, prompt_tokens, event.index)
+    passes = [(1, prompt_tokens + n - 1) if n else (prompt_tokens, 0) for n in range(len(events))]
+    return Costs(
+        run,
+        sum((slm.forward(*each, 1, prices.slm, ratio) for each in passes), Cost()),
+        sum((llm.forward(*each, 1, prices.llm, ratio) for each in passes), Cost()),
+    )
 
 
 def modelled_seconds(events: Iterable[TokenEvent], slm: ModelCost, llm: ModelCost) -> float:

@@ -1,4 +1,4 @@
-"""A finished text: the trace as JSON and back, what another threshold would change in it, and an audit of its tokens.
+"""A finished text: its trace as JSON and back, and what another setting would change in it.
 
 A trace may come from a stranger: it is parsed as data and validated, never executed.
 """
@@ -207,36 +207,3 @@ def at_setting(request: Request, events: Sequence[TokenEvent], setting: Setting)
     if flip is None and kept and kept[-1].finish_reason and any(event.provisional for event in kept):
         kept.pop()
     return replace(request, setting=setting), kept
-
-
-# Audit. Which tokens the other model would have written too, or differently: read off the candidates that both models'
-# passes leave with each token (`Decoding.reveal` reads what is left).
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What the other model says about each token, by position.
-
-    Attributes:
-        missed: Written by the SLM where the LLM's likeliest token is another: what the router let pass.
-        wasted: Written by the LLM where the SLM's likeliest token is the same: what the router paid for nothing.
-        unknown: Where the other model's candidates are not known.
-    """
-
-    missed: tuple[int, ...]
-    wasted: tuple[int, ...]
-    unknown: tuple[int, ...]
-
-
-def audit(events: Sequence[TokenEvent]) -> Audit:
-    """Audits a text, with what was revealed later folded in (`engine.events.fold_revealed`)."""
-    missed, wasted, unknown = [], [], []
-    for index, event in enumerate(events):
-        other = event.llm_alternatives if event.role is Role.SLM else event.slm_alternatives
-        if not other:
-            unknown.append(index)
-        elif event.role is Role.SLM and other[0].id != event.id:
-            missed.append(index)
-        elif event.role is Role.LLM and other[0].id == event.id:
-            wasted.append(index)
-    return Audit(tuple(missed), tuple(wasted), tuple(unknown))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 
-from engine import ModelCost, Prices, Role, TokenEvent, costs, cumulative
+from engine import ModelCost, Prices, Role, TokenEvent, costs
 from engine.events import taken_back
 
 # Round numbers, so that every sum below can be checked in the head.
@@ -73,12 +72,6 @@ def test_a_score_of_the_router_is_charged_to_the_run_and_to_neither_extreme():
     assert routed.run.bytes - plain.run.bytes == 70
     assert routed.run.flops - plain.run.flops == 30
     assert (routed.slm_only, routed.llm_only) == (plain.slm_only, plain.llm_only)
-
-
-def test_the_last_cumulative_cost_is_the_cost_of_the_run():
-    steps = list(cumulative(EVENTS, 3, SLM, LLM))
-    assert steps[-1] == costs(EVENTS, 3, SLM, LLM)
-    assert all(a.run.bytes < b.run.bytes for a, b in pairwise(steps))
 
 
 def test_a_models_bytes_and_flops_are_those_of_its_parameters(random_pair):

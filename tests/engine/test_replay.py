@@ -9,12 +9,10 @@ import json
 import math
 from dataclasses import replace
 
-import pytest
-
-from engine import Request, Role, Setting, Trace, at_setting, audit, costs, first_flip, same_acceptance, same_text
+from engine import Request, Role, Setting, Trace, at_setting, costs, first_flip, same_acceptance, same_text
 from engine.pair import Pair
 from tests.support.paths import ROOT
-from tests.support.texts import GREEDY, PROMPTS, asked, expected, facts, ids, resume, verified
+from tests.support.texts import PROMPTS, asked, expected, facts, ids, resume, verified
 
 
 def request(threshold: float = 0.9, **options) -> Request:
@@ -92,25 +90,6 @@ def test_nothing_flips_within_the_dials_at_which_a_text_is_the_same(tiny_pair):
         assert ids(tiny_pair.generate(row, acceptance=acceptance).events) == ids(events)
     if high < 1:
         assert first_flip(events, replace(row.setting, acceptance=math.nextafter(high, 1))) is not None
-
-
-@pytest.mark.parametrize("acceptance", [0, 0.003, 0.1, 0.6])
-def test_an_audit_names_what_the_other_model_would_have_written(tiny_pair, acceptance):
-    row = verified(threshold=0.1, policy="random", acceptance=acceptance, sampling=GREEDY, alternatives=2)
-    texts = [tiny_pair.generate(replace(row, prompt=prompt)).events for prompt in PROMPTS]
-    for events in texts:
-        found = audit(events)
-        assert found.unknown == ()
-        for event in events:
-            other = event.llm_alternatives if event.role is Role.SLM else event.slm_alternatives
-            differs = other[0].id != event.id
-            assert (event.index in found.missed) == (event.role is Role.SLM and differs)
-            assert (event.index in found.wasted) == (event.role is Role.LLM and not differs)
-            if acceptance and event.role is Role.SLM:
-                assert differs == (event.ratio < 1), "kept though the LLM would write another"
-        assert not any(events[index].taken_back for index in found.wasted), "it was not asked in vain"
-    assert any(audit(events).missed for events in texts) == (acceptance < 0.6)
-    assert any(audit(events).wasted for events in texts)
 
 
 OLD = ROOT / "tests" / "support" / "trace_before_acceptance.json"
