@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from app.components import to_json
-from app.figures import rounded, token_ratios
+from app.figures import UNITS, rounded, token_ratios
 from engine import Prices
 from engine.operating_points import LLM_ONLY, OperatingPoints
 from engine.policy import REGISTRY
@@ -46,13 +46,16 @@ def slider_message(pair: Any, prices: Prices, starts: Mapping[str, Sequence[floa
 
     Returns:
         `scales` by policy (see `scale_of`), `ratios` (see `token_ratios`), and `starts`: by dial, where it stood when
-        this was asked for, and where it is to stand.
+        this was asked for, and where it is to stand. Where passes could not be timed there is no ratio of seconds.
     """
     scoring = [name for name in pair.policies if REGISTRY[name].scores]
     scales = {
         name: scale_of(pair.operating_points, name, pair.threshold if name == "router" else None) for name in scoring
     }
-    return to_json({"scales": scales, "ratios": token_ratios(pair.slm_cost, pair.llm_cost, prices), "starts": starts})
+    ratios = token_ratios(pair.slm_cost, pair.llm_cost, prices)
+    if not pair.timed:
+        ratios[list(UNITS).index("seconds")] = None
+    return to_json({"scales": scales, "ratios": ratios, "starts": starts})
 
 
 def _spaced(measured: Sequence[tuple[float, float]]) -> list[float]:

@@ -39,7 +39,8 @@ from engine.tokenizer import backend, check_ids, check_length, end_ids, id_of, r
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_MOST_CALIBRATIONS = 3
+_MOST_CALIBRATIONS = 4
+_ALIKE = 1.25  # two times of one pass differ by no more than this factor
 
 
 class Pair:
@@ -59,6 +60,7 @@ class Pair:
         prices: For the unit "price".
         end_ids: Token ids that end a text, by either model.
         end_id: The one that ends an assistant's message.
+        timed: Whether the times of passes are to be believed; see `calibrate`.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Pair:
         self.identity = identity
         self.context = min(context, *(model.context for model in (self.slm, self.llm) if model.context))
         self.prices = prices or Prices()
+        self.timed = True
         self.router: Router | None = None
         self._policies: dict[str, Policy] = {}  # one object each: rows with the same are scored together
         self.end_ids = end_ids(tokenizer, *here)
@@ -159,7 +162,7 @@ class Pair:
             self.llm.connection.close()
 
     def calibrate(self, kept: Path | None = None) -> None:
-        """Measures what a pass of each model takes; again, a few times, where the machine's other work spoiled it.
+        """Measures what passes of both models take, until two measurements agree; `timed` says whether they did.
 
         `kept`: a file in which times are kept for the next start. What it has is taken where it is still so.
         """
@@ -167,15 +170,21 @@ class Pair:
             self.slm.calibrate()
             self.llm.calibrate()
             return
-        if kept is not None and all(model.recall(kept) for model in self.models):
+        self.timed = kept is not None and all(model.recall(kept) for model in self.models)
+        if self.timed:
             return
+        before: list[float] = []
         for _ in range(_MOST_CALIBRATIONS):
             self.slm.calibrate()
             self.llm.calibrate()
-            larger = self.llm_cost.trunk_bytes > self.slm_cost.trunk_bytes
-            if (self.llm_cost.pass_seconds > self.slm_cost.pass_seconds) == larger:
+            now = [self.slm_cost.pass_seconds, self.llm_cost.pass_seconds]
+            first, second = now if self.llm_cost.trunk_bytes > self.slm_cost.trunk_bytes else now[::-1]
+            alike = before and all(max(pair) <= _ALIKE * min(pair) for pair in zip(before, now, strict=True))
+            if alike and first <= second:  # the larger model is the slower one
+                self.timed = True
                 break
-        if kept is not None:
+            before = now
+        if kept is not None and self.timed:
             for model in self.models:
                 model.keep(kept)
 
@@ -197,20 +206,18 @@ class Pair:
             prompts: Token ids to go on from, one list per text, or None for its rendered prompt.
         """
         texts: list[Text] = []
-        rendered: Text | None = None  # the last whose prompt was encoded: texts of one prompt follow each other
+        rendered: tuple[Request, list[int]] | None = None  # the last: texts of one prompt follow each other
         for request, policy, prompt in zip_longest(requests, policies or (), prompts or ()):
             policy = policy or self._policy(request)
             self._check(request)
-            encodes = prompt is None
-            if encodes and rendered is not None and same_prompt(rendered.request, request):
-                prompt, encodes = rendered.tokens, False
-            elif encodes:
-                prompt = render(self.tokenizer, request, self.context)
+            if prompt is None:
+                if rendered is None or not same_prompt(rendered[0], request):
+                    rendered = request, render(self.tokenizer, request, self.context)
+                prompt = rendered[1]
             check_ids(prompt, len(self.tokenizer))
             check_length(len(prompt), self.context, bool(request.turns))
             limit = min(request.max_new_tokens, self.context - len(prompt))
             texts.append(Text(request, policy, list(prompt), limit, row=len(texts)))
-            rendered = texts[-1] if encodes else rendered
         return texts
 
     def open(self, most: int | None = None, remember: bool = False) -> Decoding:

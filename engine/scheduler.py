@@ -26,6 +26,7 @@ from engine.batch.line import Line
 from engine.batch.text import State, Text
 from engine.errors import EngineError, log_fault
 from engine.events import TokenEvent
+from engine.events.cost import modelled_seconds
 from engine.model.memory import plan_memory
 from engine.pair import Pair
 from engine.request import Request
@@ -40,6 +41,11 @@ _AUDITED, _AUDITED_BESIDE = 64, 32
 """Tokens of an audited text that are read in a step, and in one for which others wait. At each of them both models'
 `lm_head` is applied: 32 take the `cpu` pair half a second on two threads of an EPYC, and fewer at once take longer
 in all."""
+
+_QUIET = 10.0  # seconds in which nothing is written, before passes are timed
+_TRIES = 3  # to time them
+_COMPARED = 60.0  # seconds of steps of one text that are compared with them
+_OFF = 4 / 3  # the factor by which they may differ
 
 _SLOW_SECONDS = 5.0  # for a first token, before people are told why
 _OF_LATE = 60.0  # seconds for which a first token's wait is news
@@ -72,6 +78,8 @@ class Scheduler:
         self._gone: set[Hashable] = set()  # owners whose texts are to be forgotten
         self._arrived = 0
         self._mean_step = self._mean_text = self._mean_first = self._first_at = 0.0
+        self._took = self._modelled = 0.0  # seconds of steps of one text, by the clock and by the pair's passes
+        self._tries = _TRIES
         self._thread = threading.Thread(target=self._work, name="citer-scheduler", daemon=True)
         self._thread.start()
 
@@ -230,10 +238,23 @@ class Scheduler:
                 log_fault(logger, "a slot was not freed", fault)
 
     def _wait(self) -> bool:
-        """Waits until there is something to do; whether there is."""
+        """Waits until there is something to do; whether there is. Meanwhile passes are timed, where they have to be."""
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._closed or self._line.waiting or self._running or self._gone))
+            while not (self._closed or self._line.waiting or self._running or self._gone):
+                untimed = not self._pair.timed and self._tries > 0
+                if not self._changed.wait(_QUIET if untimed else None) and untimed:
+                    self._tries -= 1
+                    self._pair.calibrate()
             return not self._closed
+
+    def _compare(self, event: TokenEvent, seconds: float) -> None:
+        """Where steps of one text take another time than the pair's passes say, for a minute, these are timed anew."""
+        self._took += seconds
+        self._modelled += modelled_seconds([event], self._pair.slm_cost, self._pair.llm_cost)
+        if self._took > _COMPARED:
+            if not 1 / _OFF < self._took / max(self._modelled, 1e-9) < _OFF:
+                self._pair.timed, self._tries = False, _TRIES
+            self._took = self._modelled = 0.0
 
     def _arrange(self) -> None:
         """Ends what was cancelled, and begins those that are next in line."""
@@ -280,16 +301,13 @@ class Scheduler:
         if not texts:
             return []
         try:
-            self._decoding.add([text for text in texts if not text.unread])
-            for text in texts:
-                text.since = time.monotonic()
-                if text.unread:  # it is read from its first token on, also after it was away
-                    text.revealed = []
-                    self._decoding.add([text], text.prompt_tokens - 1)
+            self._decoding.add(texts)
         except Exception as error:
-            if len(texts) == 1:
-                return [(texts[0], error)]
-            return [each for text in texts for each in (self._enter([text]) if text.slot < 0 else [])]
+            return [(texts[0], error)] if len(texts) == 1 else [each for text in texts for each in self._enter([text])]
+        for text in texts:
+            text.since = time.monotonic()
+            if text.unread:  # it is read from its first token on, also after it was away
+                text.revealed = []
         return []
 
     def _leave(self, text: Text, clear: bool = False, keep: bool = False) -> None:
@@ -311,6 +329,8 @@ class Scheduler:
         self.seconds += seconds
         if len(chosen) > 1:
             self._mean_step += (seconds - self._mean_step) * (_NEW if self._mean_step else 1.0)
+        if len(chosen) == len(written) == 1:
+            self._compare(written[0].events[-1], seconds)
         for text in written:
             event = text.events[-1]
             # A draft that is refused in the step that drafted it has no event of its own, and no seconds.
@@ -371,7 +391,7 @@ class Scheduler:
         """A text has ended, and its slot is free."""
         try:
             with self._changed:
-                if text in self._running:
+                if text in self._running and text.since:
                     took = time.monotonic() - text.since
                     self._mean_text += (took - self._mean_text) * (_NEW if self._mean_text else 1.0)
                 keep = text.interactive and state != "failed" and not text.forgotten

@@ -1,4 +1,4 @@
-"""Builds routers offline: the tiny pair, preference labels, router training, evaluation and publishing."""
+"""Builds routers offline: preference labels, router training, evaluation and publishing."""
 
 from collections.abc import Callable
 

@@ -42,7 +42,7 @@ def write(
         decoding.add(entering)
         decoding.step()
         for text in [text for text in decoding.texts if text.finish_reason is not None]:
-            decoding.remove(text)
+            decoding.remove(text, keep=True)
             ended += 1
         if time.monotonic() - told >= EVERY:
             report(f"{ended:,} of {total:,} texts are written")

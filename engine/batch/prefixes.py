@@ -4,8 +4,8 @@ For every token that a slot holds there is a number that stands for the text up 
 by comparing numbers, as in a trie whose branches lie in the slots. All sharing is a walk in it:
 
 - Texts that are the same share a slot, and get one each where they part: a sweep is a prefix tree.
-- A new text takes the free slot that holds most of it, or copies what another slot holds. So the next message of a
-  conversation, or a text at another threshold, goes on from what was read before.
+- A new text goes on in the slot that the same owner's text left, or copies what any slot holds. So the next message of
+  a conversation, or a text at another threshold, reads only what is new.
 - Before a model reads, its slots copy what others hold. Of several that begin alike the first reads, the others copy.
 - Evaluations also remember hidden states and logits. There a text that comes to where another has been reads nothing
   (as vLLM and SGLang do by blocks, without hidden states: Kwon et al., SOSP 2023; Zheng et al., NeurIPS 2024).
@@ -16,7 +16,7 @@ What a text is charged does not change: it pays for what it would read alone.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import count, islice
 from typing import Any, NamedTuple
 
@@ -78,12 +78,11 @@ class Prefixes:
 
     # Texts and their slots
 
-    def add(self, texts: Sequence[Text], known: int | None = None) -> None:
+    def add(self, texts: Sequence[Text]) -> None:
         """Gives texts their slots: one for all that are the same. What is held of their beginnings is not read again.
 
         Args:
             texts: In no slot yet. Where there is no memory for all, none gets a slot.
-            known: Tokens of each text, at most, that need not be read again.
         """
         same: dict[tuple[int, ...], list[Text]] = {}
         for text in texts:
@@ -94,20 +93,20 @@ class Prefixes:
         try:
             self.reserve(len(self.texts) + len(texts), 0)
             for tokens in order:
-                self._place(same[tokens], keys[tokens], known)
+                self._place(same[tokens], keys[tokens])
             self.texts[len(self.texts) - len(texts) :] = texts  # in the order in which they were given
         except BaseException:
             for text in [text for text in texts if text.slot != NOWHERE]:
                 self.remove(text)
             raise
 
-    def _place(self, same: Sequence[Text], keys: Sequence[int], known: int | None) -> None:
+    def _place(self, same: Sequence[Text], keys: Sequence[int]) -> None:
         """Gives a slot to texts that are the same."""
-        slot = self._free(self._held(keys))
+        slot = self._free(self._held(keys), same[0].owner)
         self.reserve(slot + 1, max(text.prompt_tokens + text.limit for text in same))
         self._left.pop(slot, None)
         for role in self.caches:
-            end = min(len(keys) if known is None else known, *(text.cached(role) for text in same))
+            end = min(text.cached(role) for text in same)
             here = min(end, common(self._keys[role][slot], keys))
             self._truncate(role, slot, here if here >= SHORTEST else 0)
             self._copy(role, [(slot, keys[:end])], SHORTEST)
@@ -155,7 +154,7 @@ class Prefixes:
 
     def move(self, texts: Sequence[Text]) -> None:
         """Texts leave the slot that they share for one of their own, with a copy of what it holds."""
-        source, target = texts[0].slot, self._free([])
+        source, target = texts[0].slot, self._free()
         self.reserve(target + 1, 0)
         self._left.pop(target, None)
         self.truncate(target, 0)
@@ -164,24 +163,25 @@ class Prefixes:
         for text in texts:
             text.slot = target
 
-    def _free(self, held: Sequence[int]) -> int:
+    def _free(self, held: Sequence[int] = (), owner: Hashable = None) -> int:
         """A slot that no text is in.
 
-        It is the one that holds more of a text (`held`, per slot) than any other, if there is one. Else it is the first
-        that holds nothing, since neighbours attend in one call, or the one that was left first.
+        It is the slot that the owner's last text left, if a text goes on from it: `held` is what each slot holds of the
+        text, in tokens. Else it is the first that holds nothing, since neighbours attend in one call. Else it is the
+        one that was left first. What others left stays as long as it can.
         """
         used = {text.slot for text in self.texts}
-        best = max(self._left, key=lambda slot: held[slot], default=NOWHERE) if held else NOWHERE
-        if best != NOWHERE and held[best] > max((held[slot] for slot in used), default=0):
-            return best
+        most_used = max((held[slot] for slot in used if held), default=0)
+        for slot, text in reversed(self._left.items()):
+            if held and text.owner == owner and held[slot] >= max(SHORTEST, text.prompt_tokens - 1, most_used + 1):
+                return slot
         empty = next(slot for slot in count() if slot not in used and slot not in self._left)
         most = len(self._keys[Role.SLM]) if self._most is None else self._most
         return next(iter(self._left)) if self._left and empty >= most else empty
 
     def _held(self, keys: Sequence[int]) -> list[int]:
-        """Per slot, how many tokens of a text both models together hold there, where it is enough for a copy."""
-        both = zip(*self._keys.values(), strict=True)
-        return [sum(n for own in of_slot if (n := common(own, keys)) >= SHORTEST) for of_slot in both]
+        """Per slot, how many tokens of a text it holds, for the model that has read more of it."""
+        return [max(common(own, keys) for own in of_slot) for of_slot in zip(*self._keys.values(), strict=True)]
 
     def reserve(self, slots: int, capacity: int) -> None:
         """Makes room for so many slots of so many tokens; what has to grow is doubled, so that it seldom does."""

@@ -7,6 +7,7 @@ the LLM reads for one text, it also reads ahead in others that it has fallen beh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
@@ -14,13 +15,13 @@ import torch
 from tokenizers import Tokenizer
 
 from engine.batch.prefixes import Prefixes, Wanted
-from engine.batch.reveal import reveal
 from engine.batch.step import Slot, Step, going, side_by_side
 from engine.batch.verification import note_choices
-from engine.events import Role
+from engine.events import Alternative, Revealed, Role
 from engine.model.any_model import AnyModel
 from engine.model.language_model import LENGTHS
-from engine.model.logits import certainties
+from engine.model.logits import ENTROPY, LOG_SUM_EXP, certainties, top_k
+from engine.tokenizer import token_text
 
 LOOK = 64  # positions to which `lm_head` is applied at once: float32 logits of the cpu pair take 0.6 MB each
 SHORT = LENGTHS[-1]
@@ -199,7 +200,7 @@ class Reader:
                 if own[part.stop - 1][1] == len(slot.tokens):
                     slot.logits[role] = logits[part.stop - 1]  # what comes next is known as well
                 if slot.wants_alternatives:
-                    reveal(self._tokenizer, role, slot, own[part.start][1] - slot.prompt_tokens, logits[part])
+                    _note_candidates(self._tokenizer, role, slot, own[part.start][1] - slot.prompt_tokens, logits[part])
 
 
 def _stretches(ends: Sequence[tuple[Slot, int]]) -> list[tuple[Slot, slice]]:
@@ -210,3 +211,28 @@ def _stretches(ends: Sequence[tuple[Slot, int]]) -> list[tuple[Slot, slice]]:
         found.append((slot, slice(start, stop)))
         start = stop
     return found
+
+
+def _note_candidates(tokenizer: Tokenizer, role: Role, slot: Slot, index: int, logits: torch.Tensor) -> None:
+    """Notes a model's candidates, for those of the slot's texts that ask for them.
+
+    Args:
+        index: The first position in the generated text that the logits are about.
+        logits: The model's, float32 [positions, vocabulary].
+    """
+    steps = [step for step in slot.steps if step.text.request.alternatives]
+    certain = certainties(logits)
+    if role is Role.SLM:
+        slot.certainty = certain[-1]
+    top, indices = top_k(logits, max(step.text.request.alternatives for step in steps))
+    probabilities = (top - top.new_tensor([[each.features[LOG_SUM_EXP]] for each in certain])).exp().tolist()
+    bits = [each.features[ENTROPY] / math.log(2) for each in certain]
+    per_position = zip(probabilities, indices.tolist(), bits, strict=True)
+    for place, (values, ids, entropy) in enumerate(per_position, index):
+        candidates = tuple(Alternative(i, token_text(tokenizer, i), p) for i, p in zip(ids, values, strict=True))
+        for step in steps:
+            wanted = candidates[: step.text.request.alternatives]
+            if place == step.text.position:
+                step.alternatives[role], step.entropy[role] = wanted, entropy
+            elif place < step.text.position:  # a text whose draft was just taken back has no token there
+                step.revealed.append(Revealed(place, role, wanted, entropy))

@@ -27,7 +27,7 @@ from tests.support.paths import ROOT
 from tests.support.random_gguf import by_bitsandbytes, logits
 from tests.support.routers import make_router
 from trainer.__main__ import main as trainer
-from trainer.tiny.arithmetic import questions
+from trainer.questions.arithmetic import questions
 
 pytest_plugins = ["tests.support.fake_hub"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_the_second_start_takes_the_times_of_the_first(pair, tmp_path, monkeypat
     assert again.slm.fed == again.llm.fed == 0
 
 
-def test_where_the_smaller_model_seems_the_slower_one_both_are_measured_again(pair, monkeypatch):
+def test_passes_are_measured_until_two_measurements_agree_and_the_larger_model_is_the_slower_one(pair, monkeypatch):
     measured = []
 
     def calibrate(model):
@@ -55,8 +56,18 @@ def test_where_the_smaller_model_seems_the_slower_one_both_are_measured_again(pa
 
     monkeypatch.setattr(language_model.LanguageModel, "calibrate", calibrate)
     pair.calibrate()
-    assert measured == [pair.slm, pair.llm, pair.slm, pair.llm]
+    assert measured == 3 * [pair.slm, pair.llm] and pair.timed
     assert pair.slm_cost.pass_seconds < pair.llm_cost.pass_seconds
+
+
+def test_where_no_two_measurements_agree_times_are_neither_believed_nor_kept(pair, tmp_path, monkeypatch):
+    ever = count(1)
+    monkeypatch.setattr(language_model, "_shortest", lambda run: 2.0 ** next(ever))
+    pair.calibrate(tmp_path / "passes.json")
+    assert not pair.timed and not (tmp_path / "passes.json").exists()
+    monkeypatch.setattr(language_model, "_shortest", lambda run: 0.1)
+    pair.calibrate()
+    assert pair.timed
 
 
 @pytest.mark.parametrize("factor, again", [(0.5, True), (0.9, False), (3.0, False)])

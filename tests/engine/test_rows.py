@@ -97,3 +97,26 @@ def test_what_is_no_number_in_a_failed_texts_slot_reaches_no_later_text(tiny_pai
     decoding.finish()
     for text in (later, other):
         assert facts(text.events) == expected(tiny_pair, text.request)
+
+
+def test_a_text_that_ended_gives_its_slot_to_its_owner_first_and_to_others_when_it_is_the_oldest(tiny_pair):
+    decoding = tiny_pair.open(most=3)
+    for owner, prompt in enumerate(PROMPTS[:3]):
+        (text,) = tiny_pair.texts([asked(prompt, 0.0)])
+        text.owner = owner
+        decoding.add([text])
+        decoding.step()
+        decoding.remove(text, keep=True)
+
+    def read(prompt: str, owner: int) -> int:
+        fed = tiny_pair.slm.fed
+        (text,) = tiny_pair.texts([asked(prompt, 0.0, max_new_tokens=1)])
+        text.owner = owner
+        decoding.add([text])
+        decoding.step()
+        decoding.remove(text, keep=True)
+        return tiny_pair.slm.fed - fed
+
+    assert read(PROMPTS[2], 2) == read(PROMPTS[1], 7) == 1, "the second is a copy, in the slot of the first text"
+    assert read(PROMPTS[1], 1) == read(PROMPTS[2], 2) == 1
+    assert read(PROMPTS[0], 0) > 1

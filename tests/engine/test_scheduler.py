@@ -407,6 +407,21 @@ def test_texts_at_once_are_as_many_as_fit_into_the_memory_and_none_is_refused_wi
         Scheduler(tiny_pair, 16, 1.0)
 
 
+def test_passes_are_timed_anew_when_nothing_is_written_after_steps_took_another_time_than_they_say(
+    tiny_pair, monkeypatch
+):
+    timed = threading.Event()
+    monkeypatch.setattr("engine.scheduler._COMPARED", 0.0)
+    monkeypatch.setattr("engine.scheduler._QUIET", 0.01)
+    monkeypatch.setattr("engine.scheduler.modelled_seconds", lambda *_: 100.0)
+    monkeypatch.setattr(tiny_pair, "timed", True)
+    monkeypatch.setattr(tiny_pair, "calibrate", timed.set)
+    with scheduling(tiny_pair) as scheduler:
+        assert not timed.wait(0.1)
+        assert scheduler.submit(asked(), "me").wait(TIME)
+        assert timed.wait(TIME) and not tiny_pair.timed
+
+
 def memory_of(monkeypatch, size: int) -> float:
     """Has the machine have so many bytes; returns them in gigabytes."""
     monkeypatch.setattr("engine.model.memory.memory_bytes", lambda: size)

@@ -67,7 +67,7 @@ class FakeDecoding:
     def __init__(self, pair: FakePair) -> None:
         self.pair, self.texts = pair, []
 
-    def add(self, texts, known=None) -> None:
+    def add(self, texts) -> None:
         for text in texts:
             text.slot = next(n for n in count() if n not in {other.slot for other in self.texts})
             self.texts.append(text)
@@ -107,6 +107,7 @@ class FakePair:
         self.operating_points: OperatingPoints | None = None
         self.policies = ("router", "confidence", "random", "slm", "llm")
         self.slm_cost, self.llm_cost, self.prices = _SLM, _LLM, Prices()
+        self.timed = True
         self.slm = self.llm = SimpleNamespace(device=SimpleNamespace(type="cpu"), local=True, vocabulary=1000)
         self.trouble = ""
         self.requests: list[Request] = []

@@ -95,7 +95,7 @@ def few_labels(tmp_path_factory):
 
 def test_a_file_in_the_way_of_the_folder_is_named_before_any_work(capsys, few_labels, tmp_path):
     (tmp_path / "file").write_text("mine")
-    for arguments in (["fit", "--labels", str(few_labels)], ["answer", *FEW], ["tiny"]):
+    for arguments in (["fit", "--labels", str(few_labels)], ["answer", *FEW]):
         for out in (tmp_path / "file", tmp_path / "file" / "below"):
             assert str(tmp_path / "file") in refused(capsys, *arguments, "--out", str(out))
     assert (tmp_path / "file").read_text() == "mine"

@@ -11,11 +11,11 @@ import pytest
 from engine.grading import grade
 from trainer import TrainerError
 from trainer.questions.apart import check_apart, texts_of
+from trainer.questions.arithmetic import questions
 from trainer.questions.benchmarks import BENCHMARKS, load
 from trainer.questions.question import Question, prompt
 from trainer.questions.sources import load_questions, named_questions, read_jsonl
 from trainer.shards import digest
-from trainer.tiny.arithmetic import questions
 
 GOOD = {"id": "1", "question": "Why?", "reference": "So.", "answer": "x"}
 CHOICES = {"label": ["A", "B"], "text": ["one", "two"]}

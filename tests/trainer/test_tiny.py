@@ -15,10 +15,8 @@ from transformers import AutoTokenizer
 
 from engine.grading import grade
 from tests.support.paths import TINY
-from trainer import TrainerError
-from trainer.__main__ import main
-from trainer.tiny import build as tiny
-from trainer.tiny.arithmetic import make_problem, questions, tell
+from tools import tiny_pair as tiny
+from trainer.questions.arithmetic import make_problem, questions, tell
 
 EQUATION = re.compile(r"\$?(\d+) ([-+*/]) \$?(\d+) = \$?(\d+)")
 COMPUTE = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
@@ -95,14 +93,15 @@ def test_the_pair_takes_its_place_when_it_is_whole_and_leaves_other_files_alone(
         return dict.fromkeys(("slm", "llm", "differ"), 0.5)
 
     monkeypatch.setattr(tiny, "evaluate", measure)
-    assert main(["tiny", "--out", str(tmp_path), "--steps", "1"]) == 0
+    tiny.main(["--out", str(tmp_path), "--steps", "1"])
     made = files_of(tmp_path)
     assert {"mine", "slm/model.safetensors"} <= made.keys() and "slm/old.json" not in made
 
 
-def test_no_steps_are_refused(tmp_path):
-    with pytest.raises(TrainerError, match="not 0"):
-        tiny.build(tmp_path, steps=0, seed=0)
+def test_no_steps_are_refused(capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        tiny.main(["--out", str(tmp_path), "--steps", "0"])
+    assert "not 0" in capsys.readouterr().err
 
 
 # --- the pair that ships

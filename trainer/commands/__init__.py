@@ -14,6 +14,5 @@ COMMANDS: dict[str, type[Command]] = {
     "ship": results.Ship,
     "report": results.Report,
     "publish": results.Publish,
-    "tiny": results.Tiny,
 }
 """By name, in the order of `--help`."""

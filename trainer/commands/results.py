@@ -1,4 +1,4 @@
-"""Commands that hand on what came out, and the one that trains the tiny pair."""
+"""Commands that hand on what came out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainer import TrainerError
 from trainer.commands.on_pair import RESULTS, Command
-from trainer.options import Count, Number, option
+from trainer.options import option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,17 +62,3 @@ class Publish(Command):
         from trainer.publish import publish
 
         publish(self.folder, self.repo, send=self.send, private=self.private)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tiny(Command):
-    """Train the two small models that the tests and a machine without network use, and measure them."""
-
-    out: Path = option(Path("assets/tiny"), "the pair's folder")
-    seed: Number = option(0, "seed of weights and questions")
-    steps: Count = option(1600, "optimiser steps of the LLM; the SLM takes fewer")
-
-    def run(self) -> None:
-        from trainer.tiny.build import run
-
-        run(self.out, self.seed, self.steps)

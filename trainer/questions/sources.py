@@ -12,8 +12,8 @@ from typing import Any
 
 from trainer import Report, TrainerError
 from trainer.questions import benchmarks
+from trainer.questions.arithmetic import questions
 from trainer.questions.question import ARITHMETIC, FIELDS, Question, Split, general_prompt, read_rows
-from trainer.tiny.arithmetic import questions
 
 FURTHEST = 20_000  # questions among which those of some ids are looked for: arithmetic has no last one
 

@@ -1,1 +1,0 @@
-"""The tiny pair: worked arithmetic, and two small models that are trained on it."""
