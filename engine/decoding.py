@@ -43,7 +43,6 @@ from engine.model.any_model import AnyModel, check_acceptance
 from engine.model.logits import probability
 from engine.model.sampling import sample, uniform
 from engine.policy import decide
-from engine.request import Request
 from engine.tokenizer import TextStream
 
 
@@ -80,16 +79,13 @@ class Decoding:
         self._put_off: dict[int, Slot] = {}
 
     @torch.inference_mode()
-    def add(self, texts: Sequence[Text], known: int | None = None) -> None:
+    def add(self, texts: Sequence[Text]) -> None:
         """Adds texts between any two steps: new ones, or some that were removed. Nothing is run before the next step.
 
         What the caches hold of a text's beginning is not read again. So a text whose slider is moved costs the tokens
         after the first decision that flips, and going back to an earlier branch costs one pass.
-
-        Args:
-            known: Tokens of each text, at most, that need not be read again.
         """
-        self._prefixes.add(texts, known)
+        self._prefixes.add(texts)
 
     @torch.inference_mode()
     def remove(self, text: Text, clear: bool = False, keep: bool = False) -> None:
@@ -103,17 +99,6 @@ class Decoding:
         self._prefixes.remove(text, clear, keep)
         if not self._prefixes.sharing(slot):
             self._put_off.pop(slot, None)
-
-    def resume(self, text: Text, request: Request, events: Sequence[TokenEvent]) -> None:
-        """Makes a text that of some events, ready to go on from there as another request asks.
-
-        Args:
-            request: With the same prompt and `max_new_tokens`; threshold, forced tokens and seed may be others.
-            events: Of a text with that prompt, from the first token on; complete where the last has a finish reason.
-        """
-        self.remove(text, keep=True)
-        text.go_on(request, events)
-        self.add([text])
 
     def forget(self, unwanted: Callable[[Text], bool]) -> None:
         """Nobody may go on from what the caches hold of some texts that were removed."""

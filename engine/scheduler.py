@@ -301,16 +301,13 @@ class Scheduler:
         if not texts:
             return []
         try:
-            self._decoding.add([text for text in texts if not text.unread])
-            for text in texts:
-                text.since = time.monotonic()
-                if text.unread:  # it is read from its first token on, also after it was away
-                    text.revealed = []
-                    self._decoding.add([text], text.prompt_tokens - 1)
+            self._decoding.add(texts)
         except Exception as error:
-            if len(texts) == 1:
-                return [(texts[0], error)]
-            return [each for text in texts for each in (self._enter([text]) if text.slot < 0 else [])]
+            return [(texts[0], error)] if len(texts) == 1 else [each for text in texts for each in self._enter([text])]
+        for text in texts:
+            text.since = time.monotonic()
+            if text.unread:  # it is read from its first token on, also after it was away
+                text.revealed = []
         return []
 
     def _leave(self, text: Text, clear: bool = False, keep: bool = False) -> None:

@@ -78,12 +78,11 @@ class Prefixes:
 
     # Texts and their slots
 
-    def add(self, texts: Sequence[Text], known: int | None = None) -> None:
+    def add(self, texts: Sequence[Text]) -> None:
         """Gives texts their slots: one for all that are the same. What is held of their beginnings is not read again.
 
         Args:
             texts: In no slot yet. Where there is no memory for all, none gets a slot.
-            known: Tokens of each text, at most, that need not be read again.
         """
         same: dict[tuple[int, ...], list[Text]] = {}
         for text in texts:
@@ -94,20 +93,20 @@ class Prefixes:
         try:
             self.reserve(len(self.texts) + len(texts), 0)
             for tokens in order:
-                self._place(same[tokens], keys[tokens], known)
+                self._place(same[tokens], keys[tokens])
             self.texts[len(self.texts) - len(texts) :] = texts  # in the order in which they were given
         except BaseException:
             for text in [text for text in texts if text.slot != NOWHERE]:
                 self.remove(text)
             raise
 
-    def _place(self, same: Sequence[Text], keys: Sequence[int], known: int | None) -> None:
+    def _place(self, same: Sequence[Text], keys: Sequence[int]) -> None:
         """Gives a slot to texts that are the same."""
         slot = self._free(self._held(keys), same[0].owner)
         self.reserve(slot + 1, max(text.prompt_tokens + text.limit for text in same))
         self._left.pop(slot, None)
         for role in self.caches:
-            end = min(len(keys) if known is None else known, *(text.cached(role) for text in same))
+            end = min(text.cached(role) for text in same)
             here = min(end, common(self._keys[role][slot], keys))
             self._truncate(role, slot, here if here >= SHORTEST else 0)
             self._copy(role, [(slot, keys[:end])], SHORTEST)

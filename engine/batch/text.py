@@ -167,8 +167,10 @@ class Text:
         """How many of its tokens a model need not read, if a cache holds the same text.
 
         The last is read for its hidden state. The LLM also reads drafts, to say what it thinks of them: its choice at
-        a position is known from the pass over the token before it.
+        a position is known from the pass over the token before it. Of an unread text all that was generated is read.
         """
+        if self.unread:
+            return self.prompt_tokens - 1
         if role is Role.LLM and self.settled < self.position:
             return self.prompt_tokens + self.settled - 1
         return len(self.tokens) - 1

@@ -144,7 +144,7 @@ def _adapter() -> TypeAdapter[Trace]:
 
 
 # Other settings. Up to the first decision that flips, a text is the same at any threshold and acceptance: scores and
-# ratios depend on the text before them only, and chance on seed and position. `Decoding.resume` goes on from there.
+# ratios depend on the text before them only, and chance on seed and position. `Text.go_on` takes what stays.
 
 
 def first_flip(events: Sequence[TokenEvent], setting: Setting) -> int | None:
@@ -193,7 +193,7 @@ def same_acceptance(events: Sequence[TokenEvent]) -> tuple[float, float]:
 
 
 def at_setting(request: Request, events: Sequence[TokenEvent], setting: Setting) -> tuple[Request, list[TokenEvent]]:
-    """A request at another setting and the events of its text that are the same there, for `Decoding.resume`.
+    """A request at another setting and the events of its text that are the same there, for `Text.go_on`.
 
     Without a flip those are all events, and a complete text is complete; but where the LLM has yet to read what is
     drafted, the last token is decided anew, and the LLM reads the rest with it. Behind such a draft a text is written

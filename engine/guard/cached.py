@@ -47,7 +47,9 @@ class Cached:
 
     def cost(self, key: Key | None) -> float:
         """What a request costs its client, where an ordinary one costs 1."""
-        return 1.0 if key is None else 0.1 if key in self._answers else 4.0 if key[0] in _WHOLE else 1.0
+        if key is not None and key[0] in _WHOLE:
+            return 2.0 if key in self._answers else 4.0  # a page has 300 kB: to send it takes its time as well
+        return 0.1 if key in self._answers else 1.0
 
     def get(self, key: Key | None) -> Response | None:
         """The answer, if it is kept."""

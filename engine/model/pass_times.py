@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import FailFast, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from engine.models.files import read_json, write_json
 
@@ -19,21 +19,24 @@ HEADS = LENGTHS[:4]  # positions to which `lm_head` is applied at once, for its 
 _MOST = 100  # models and machines that are remembered
 
 
+_Seconds = Annotated[list[Annotated[FiniteFloat, Field(ge=0)]], FailFast()]
+
+
 @dataclass(frozen=True)
 class PassTimes:
     """Seconds of passes over `LENGTHS` tokens with `lm_head` at one position, and of `lm_head` alone at `HEADS`."""
 
-    passes: Sequence[float]
-    lm_head: Sequence[float]
+    passes: Annotated[_Seconds, Field(min_length=len(LENGTHS), max_length=len(LENGTHS))]
+    lm_head: Annotated[_Seconds, Field(min_length=len(HEADS), max_length=len(HEADS))]
 
 
 def recall(path: Path, key: str) -> PassTimes | None:
     """The stored times of a model on a machine; None where there are none, or they make no sense."""
-    found = read_json(path).get(key)
-    if not isinstance(found, dict):
+    try:
+        times = TypeAdapter(PassTimes).validate_python(read_json(path).get(key), strict=False)
+    except ValidationError:
         return None
-    passes, heads = (_seconds(found.get(name), len(of)) for name, of in (("passes", LENGTHS), ("lm_head", HEADS)))
-    return PassTimes(passes, heads) if passes and heads and passes[0] > 0 and passes == sorted(passes) else None
+    return times if times.passes[0] > 0 and times.passes == sorted(times.passes) else None
 
 
 def keep(path: Path, key: str, times: PassTimes) -> None:
@@ -42,11 +45,3 @@ def keep(path: Path, key: str, times: PassTimes) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {**dict(others[-_MOST + 1 :]), key: asdict(times)}, indent=1)
-
-
-def _seconds(values: Any, length: int) -> list[float] | None:
-    """The values, if they are so many times that are not negative."""
-    if not isinstance(values, list) or len(values) != length:
-        return None
-    fine = all(type(value) in (int, float) and math.isfinite(value) and value >= 0 for value in values)
-    return values if fine else None

@@ -24,7 +24,7 @@ from engine.request import build_request
 from engine.tokenizer import TextStream, backend
 from tests.support.random_pair import byte_tokenizer, random_model
 from tests.support.slow_reference import ROUNDING, SlowReference
-from tests.support.texts import GREEDY, facts
+from tests.support.texts import GREEDY, facts, resume
 
 BEGIN = "a prompt that goes on and on "  # over 16 tokens, so that a beginning is worth a copy
 PROMPTS = (BEGIN, BEGIN, BEGIN + "in two ways", BEGIN + "日本", "x", BEGIN * 3)
@@ -209,7 +209,7 @@ class Texts(RuleBasedStateMachine):
             assert written.moved or limit == "auto" or unread < limit or text.request.setting.acceptance == 0
 
     def resume(self, written: Written, request: Request, events: Sequence[TokenEvent]) -> None:
-        self.decoding.resume(written.text, request, events)
+        resume(self.decoding, written.text, request, events)
         written.heard, written.moved = list(written.text.events), True
 
     def check(self, written: Written) -> None:

@@ -14,7 +14,7 @@ import pytest
 from engine import Request, Role, Setting, Trace, at_setting, audit, costs, first_flip, same_acceptance, same_text
 from engine.pair import Pair
 from tests.support.paths import ROOT
-from tests.support.texts import GREEDY, PROMPTS, asked, expected, facts, ids, verified
+from tests.support.texts import GREEDY, PROMPTS, asked, expected, facts, ids, resume, verified
 
 
 def request(threshold: float = 0.9, **options) -> Request:
@@ -34,7 +34,7 @@ def test_a_text_at_other_thresholds_says_of_itself_what_a_fresh_run_says(tiny_pa
     decoding = written(tiny_pair, request(0.5))
     text = decoding.texts[0]
     for threshold in (0.99, 0.2, 1.01, 0.0, 0.9):
-        decoding.resume(text, *at_setting(text.request, text.events, replace(text.setting, threshold=threshold)))
+        resume(decoding, text, *at_setting(text.request, text.events, replace(text.setting, threshold=threshold)))
         decoding.finish()
         assert facts(text.events) == expected(tiny_pair, request(threshold)), threshold
 
@@ -47,7 +47,7 @@ def test_only_what_follows_the_first_flip_is_decoded_again(tiny_pair):
     flip = first_flip(events, Setting(threshold=threshold))
     assert flip is not None and len(kept) == flip > 0
     fed = tiny_pair.slm.fed
-    decoding.resume(decoding.texts[0], moved, kept)
+    resume(decoding, decoding.texts[0], moved, kept)
     again = list(decoding.run())
     assert again[0].index == flip
     assert tiny_pair.slm.fed - fed <= len(again) + 1  # the last kept token is read again, for its hidden state
@@ -63,7 +63,7 @@ def test_a_draft_that_took_others_back_is_taken_back_by_none_after_the_acceptanc
     text.setting = replace(text.setting, acceptance=1.0)
     decoding.finish()
     assert any(event.taken_back for event in text.events)
-    decoding.resume(decoding.texts[0], *at_setting(text.request, text.events, text.setting))
+    resume(decoding, decoding.texts[0], *at_setting(text.request, text.events, text.setting))
     decoding.finish()
     assert any(event.taken_back for event in text.events[:8]), "a draft from before the change is taken back"
     assert not any(draft.taken_back for event in text.events for draft in event.taken_back)
@@ -76,7 +76,7 @@ def test_the_range_of_the_same_text_ends_where_the_first_decision_flips(tiny_pai
     low, high = same_text(events)
     assert low < 0.9 <= high
     (text,) = decoding.texts
-    decoding.resume(text, *at_setting(text.request, events, Setting(threshold=math.nextafter(low, 1))))
+    resume(decoding, text, *at_setting(text.request, events, Setting(threshold=math.nextafter(low, 1))))
     assert not decoding.active, "without a flip nothing is decoded"
     flips = [first_flip(events, Setting("router", each)) for each in (low, math.nextafter(low, 1), high, high + 1e-6)]
     assert [flip is None for flip in flips] == [False, True, True, False]

@@ -67,7 +67,7 @@ class FakeDecoding:
     def __init__(self, pair: FakePair) -> None:
         self.pair, self.texts = pair, []
 
-    def add(self, texts, known=None) -> None:
+    def add(self, texts) -> None:
         for text in texts:
             text.slot = next(n for n in count() if n not in {other.slot for other in self.texts})
             self.texts.append(text)
@@ -121,6 +121,10 @@ class FakePair:
 
     def default_policy(self, named: str) -> str:
         return named if named in self.policies else "confidence"
+
+    def calibrate(self) -> None:
+        """Its passes take what they are said to take."""
+        self.timed = True
 
     def check(self, request: Request) -> int:
         tokens = 20 + len(_said(request).split())

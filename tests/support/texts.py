@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
 import torch
 
 from engine import Request, Sampling, TokenEvent, build_request, fold_revealed
+from engine.batch.text import Text
+from engine.decoding import Decoding
 from engine.pair import Pair
 
 PROMPTS = (
@@ -52,6 +54,13 @@ def facts(events: Iterable[TokenEvent]) -> list[list[Any]]:
 def expected(pair: Pair, request: Request) -> list[list[Any]]:
     """The facts of a text that is written alone."""
     return facts(pair.generate(request).events)
+
+
+def resume(decoding: Decoding, text: Text, request: Request, events: Sequence[TokenEvent]) -> None:
+    """A text goes on from some events, as another request with the same prompt asks."""
+    decoding.remove(text, keep=True)
+    text.go_on(request, events)
+    decoding.add([text])
 
 
 def raw(prompt: str, **options: Any) -> Request:
