@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,8 @@ AGAIN = "delete the file and run the same command again"
 def read_json(path: Path, kind: Any, way_out: str) -> Any:
     """A file's content, validated by pydantic as `kind`; a TrainerError names the first fault and the way out."""
     try:
-        return _adapter(kind).validate_json(path.read_bytes())
+        return TypeAdapter(kind).validate_json(path.read_bytes())
     except OSError as error:
         raise TrainerError(f"{path}: {error.strerror or error}; {way_out}") from None
     except ValidationError as error:
         raise TrainerError(f"{path}: {first_fault(error, whole='')}; {way_out}") from None
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)

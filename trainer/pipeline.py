@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from engine import Role, load
 from engine.pair import Pair
-from engine.provenance import command
 from engine.settings import Settings
 from trainer import Report, TrainerError
 from trainer.align.stage import align
@@ -20,8 +19,8 @@ from trainer.align.texts import AnsweredTask, read_general_prompts
 from trainer.evaluation.evaluate import evaluate, gather
 from trainer.evaluation.methods import SHARES, SPECULATIVE, Method, method
 from trainer.evaluation.rows import load_results
-from trainer.fit.baselines import fit_co_llm, fit_query
-from trainer.fit.fit_router import fit
+from trainer.fit.baselines import co_llm, query
+from trainer.fit.fit_router import fit, preferences
 from trainer.fit.labelled_tokens import check_splits, held_out_tokens
 from trainer.labels.answers import answer, are_right, load_answers
 from trainer.labels.labels import label
@@ -126,12 +125,11 @@ def _fit_rivals(
     recipe: Recipe, labels: Path, slm_right: Mapping[str, bool], routers: Path, fitting: FitSettings, report: Report
 ) -> dict[str, Path]:
     """Fits the routers that the evaluation compares CITER's with; returns their folders by the method."""
-    about: dict[str, Any] = {"report": report, "command": command("trainer")}
     found = {"shortcut": routers / "citer-shortcut", "co-llm": routers / "co-llm"}
-    fit(labels, found["shortcut"], fitting, recipe.description, **about)
-    fit_co_llm(labels, found["co-llm"], fitting, **about)
+    fit(preferences(labels, fitting), found["shortcut"], recipe.description, report)
+    fit(co_llm(labels, fitting), found["co-llm"], report=report)
     try:
-        fit_query(labels, slm_right, routers / "query", fitting.seed, **about)
+        fit(query(labels, slm_right, fitting.seed), routers / "query", report=report)
         found["query"] = routers / "query"
     except TrainerError as error:  # a rival that cannot be fitted does not stop what it is compared with
         report(f"without the query router, which learns from the questions that one model alone answers: {error}")

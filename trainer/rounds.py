@@ -11,14 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.pair import Pair
-from engine.provenance import command
 from engine.router import Router
 from trainer import Report
 from trainer.evaluation.evaluate import evaluate, gather
 from trainer.evaluation.methods import method
 from trainer.evaluation.rows import MethodSetting, load_results
 from trainer.evaluation.statistics import Array, draws, mean
-from trainer.fit.fit_router import fit
+from trainer.fit.fit_router import fit, preferences
 from trainer.fit.labelled_tokens import held_out_tokens
 from trainer.labels.rollouts import roll_out
 from trainer.questions.question import Question
@@ -56,8 +55,7 @@ def make_rounds(
         name, tried = f"citer-r{number}", folder / f"validation-{number}"
         rolled_out, out = folder / f"rollouts-{number}", folder / "routers" / name
         roll_out(pair, questions, labels, rolled_out, rollouts, router, report)
-        about = recipe.description, rolled_out, report
-        router = fit(labels, out, fitting, *about, command=command("trainer"), round_number=number)
+        router = fit(preferences(labels, fitting, rolled_out, number), out, recipe.description, report)
         own = method(name, {"folder": str(out), "shares": SHARES}, held_out_tokens(labels))
         methods = [method("slm", {}), method("llm", {}), own]
         evaluate(pair, validation, methods, tried, "validation", rollouts.max_new_tokens, report)

@@ -117,7 +117,8 @@ def curves_of(results: Results, method: str) -> list[Curve]:
     curves = []
     for acceptance in sorted({each.acceptance for each in settings.values()}):
         there = {n: each for n, each in settings.items() if each.acceptance == acceptance}
-        longest = max((each.max_draft for each in there.values()), key=lambda most: np.inf if most == "auto" else most)
+        drafts: list[DraftLimit] = [each.max_draft for each in there.values()]
+        longest = max(drafts, key=lambda most: np.inf if most == "auto" else most)
         there = {n: each for n, each in there.items() if each.max_draft == longest}
         curves.append(_curve(results, there, longest if acceptance else None))
     return curves

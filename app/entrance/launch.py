@@ -56,6 +56,10 @@ _POLICY = (
 logger = logging.getLogger(__name__)
 
 
+STYLES = sorted((ASSETS / "css").glob("*.css"), key=lambda path: (path.name != "page.css", path))
+"""Rules of other files go on from those of `page.css`."""
+
+
 def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequence[BaseRoute]) -> Guard:
     """The page, with `routes` of its own beside gradio's, behind the guard."""
     use_own_preview()
@@ -79,7 +83,7 @@ def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequ
         ssr_mode=False,
         pwa=False,
         theme=theme(),
-        css_paths=sorted((ASSETS / "css").glob("*.css"), key=lambda path: (path.name != "page.css", path)),
+        css_paths=[*STYLES],
         head=PRELOAD,
     )
     app: Any = next(route.app for route in outer.routes if isinstance(route, Mount))

@@ -123,7 +123,7 @@ def _check_event(event: TokenEvent, where: str, position: int) -> None:
         for most, names in limits.items():
             for name in names:
                 if (value := getattr(event, name)) is not None:
-                    check(f"{where}.{name}", value, 0, most, _HINT)
+                    check(f"{where}.{name}", value, 0, most, _HINT)  # pyright: ignore[reportArgumentType]  # each has its own limits
     candidates = (*event.slm_alternatives, *event.llm_alternatives)
     check_whole(f"{where}: candidates", len(candidates), 0, 100, _HINT)
     for candidate in candidates:

@@ -60,7 +60,7 @@ class Subject:
         if layout == store.FP32:
             return dict(zip(Role, (model.model for model in load(None, self._settings).models), strict=True))
         files = slm_files(self._preset, self._settings), files_of(self._preset.llm, self._settings)
-        models = [store.as_transformers(folder_of(each, self._settings, layout), layout) for each in files]
+        models: list[Any] = [store.as_transformers(folder_of(each, self._settings, layout), layout) for each in files]
         return {role: model.to(self.device) for role, model in zip(Role, models, strict=True)}
 
 

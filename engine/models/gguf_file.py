@@ -58,7 +58,7 @@ class GgufFile:
 
         self._title, self._path = title, path
         try:
-            self._reader = _reader(path)
+            self._reader: Any = _reader(path)
             self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
             _check_apart(self._reader.tensors)
             self.config = config_of(title, self._configuration())

@@ -172,7 +172,7 @@ def probe_strings(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     asked with ids, so what matters is that the same text has the same ids.
     """
     ids = range(0, len(tokenizer), max(1, len(tokenizer) // 180))
-    known = (text for id in ids if (text := tokenizer.decode([id])).isprintable() and "\ufffd" not in text)
+    known = (text for id in ids if (text := str(tokenizer.decode([id]))).isprintable() and "\ufffd" not in text)
     strings = [*map(str, tokenizer.all_special_tokens[:20]), *_PROBES, *filter(None, known)]
     return list(dict.fromkeys(unicodedata.normalize("NFC", text) for text in strings))
 

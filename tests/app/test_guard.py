@@ -218,8 +218,8 @@ def test_the_page_is_made_once_for_each_name_and_encoding():
     for encoding in "br, gzip", "gzip;q=1, br", "gzip", "br":
         assert asking.get("/?prompt=x", headers={"accept-encoding": encoding}).text == "page" * 100
     assert made == ["br", "gzip"] and asking.get("/other").text and len(made) == 3
-    page = key_of({"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""})
-    assert Cached().cost(page) == 4 and Cached().cost(None) == 1
+    key = key_of({"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""})
+    assert Cached().cost(key) == 4 and Cached().cost(None) == 1
 
 
 def test_a_repeated_line_is_written_once_and_counted(caplog):

@@ -18,6 +18,7 @@ from trainer.commands import COMMANDS
 from trainer.evaluation.rows import load_results
 from trainer.fit import baselines
 from trainer.questions.sources import load_questions
+from trainer.settings import FitSettings
 
 FEW = ["--preset", "tiny", "--questions", "2"]
 
@@ -150,7 +151,8 @@ def test_answer_label_rollout_fit_evaluate_and_ship_follow_one_another(capsys, t
     cards = [json.loads((tmp_path / name / "router.json").read_text()) for name in ("mine", "co-llm")]
     assert [card["training"]["method"] for card in cards] == ["citer", "co-llm"]
     learned: dict[str, bool] = {}
-    monkeypatch.setattr(baselines, "fit_query", lambda labels, slm_right, *_, **__: learned.update(slm_right))
+    short = baselines.co_llm(tmp_path / "l", FitSettings(epochs=1))
+    monkeypatch.setattr(baselines, "query", lambda labels, slm_right, seed: learned.update(slm_right) or short)
     query = ["--method", "query", "--answers", str(tmp_path / "slm"), *data]
     assert main([*fit, str(tmp_path / "query"), *query]) == 0
     assert len(learned) == 60 and 0 < sum(learned.values()) < 30, "the SLM's answers, graded"

@@ -19,16 +19,11 @@ from tests.support.fake_labels import FITTING as SETTINGS
 from tests.support.fake_labels import WIDTH, biased, planted, quiet, rollout, write_labels, write_rollouts
 from trainer import TrainerError
 from trainer.evaluation.methods import scores_of, thresholds_for
-from trainer.fit.baselines import fit_co_llm, fit_query, marginal_losses
+from trainer.fit.baselines import co_llm, marginal_losses, query
 from trainer.fit.calibration import auc, best_threshold, calibration_error, fold_into
-from trainer.fit.fit_router import fit, learn_preferences
+from trainer.fit.fit_router import fit, learn_preferences, preferences
 from trainer.fit.gradient_loop import logits_of
-from trainer.fit.labelled_tokens import (
-    check_splits,
-    held_out_tokens,
-    load_tokens,
-    split_of,
-)
+from trainer.fit.labelled_tokens import check_splits, held_out_tokens, load_tokens, split_of
 from trainer.labels.labels import labels_about
 from trainer.preference import Case
 from trainer.settings import FitSettings
@@ -43,7 +38,7 @@ def labels(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted(labels, tmp_path_factory):
     out = tmp_path_factory.mktemp("routers") / "first"
-    return fit(labels, out, SETTINGS, "A test.", report=quiet, command="python -m trainer fit"), out
+    return fit(preferences(labels, SETTINGS), out, "A test.", report=quiet), out
 
 
 def with_cases(folder, cases, **settings):
@@ -132,17 +127,17 @@ def test_one_router_learns_from_several_labels_each_with_its_own_rollouts(tmp_pa
         write_rollouts(tmp_path / f"of-{n}", [rollout(name, 2, n == 0)], labels={**labels_about(own), "run_llm": True})
         for n, (own, name) in enumerate(zip(several, ("q0000", "two-q0000", "plain-q0000"), strict=True))
     ]
-    router = fit(several, tmp_path / "router", replace(SETTINGS, epochs=1), rollouts=rollouts, report=quiet)
+    router = fit(preferences(several, replace(SETTINGS, epochs=1), rollouts), tmp_path / "router", report=quiet)
     assert [done["slm_right"] for done in router.card.training["rollouts"]] == [1.0, 0.0, 0.0]
     assert sum(router.card.training["questions"].values()) == 300
     for wrong, named in ((rollouts[1::-1], "other labels"), (rollouts[:1], "2 folders of labels and 1 of rollouts")):
         with pytest.raises(TrainerError, match=named):
-            fit(several[:2], tmp_path / "no", SETTINGS, rollouts=wrong, report=quiet)
+            fit(preferences(several[:2], SETTINGS, wrong), tmp_path / "no", report=quiet)
     with pytest.raises(TrainerError, match=r"q\d+.* two folders"):
-        fit([several[0], several[0]], tmp_path / "router", SETTINGS, report=quiet)
+        fit(preferences([several[0], several[0]], SETTINGS), tmp_path / "router", report=quiet)
     alien = write_labels(tmp_path / "alien", planted(questions=2), slm="another")
     with pytest.raises(TrainerError, match="'small' and 'another'"):
-        fit([several[1], alien], tmp_path / "router", SETTINGS, report=quiet)
+        fit(preferences([several[1], alien], SETTINGS), tmp_path / "router", report=quiet)
 
 
 def test_a_question_is_in_one_split_only_and_all_splits_are_used(labels):
@@ -188,11 +183,11 @@ def test_a_planted_signal_is_found_and_the_card_has_what_was_measured(fitted):
     assert json.loads((out / "router.json").read_text())["metrics"] == metrics
     assert Router.load(out).card == router.card
     text = (out / "README.md").read_text()
-    assert f"{metrics['auc']:.3f}" in text and "python -m trainer fit" in text
+    assert f"{metrics['auc']:.3f}" in text and "python -m trainer" in text
 
 
 def test_the_same_labels_give_the_same_router_bit_for_bit(fitted, tmp_path):
-    fit(write_labels(tmp_path / "labels", planted()), tmp_path / "router", SETTINGS, report=quiet)
+    fit(preferences(write_labels(tmp_path / "labels", planted()), SETTINGS), tmp_path / "router", report=quiet)
     assert (tmp_path / "router" / WEIGHTS).read_bytes() == (fitted[1] / WEIGHTS).read_bytes()
 
 
@@ -201,20 +196,20 @@ def test_the_best_weights_are_kept_not_the_last_and_training_stops_where_nothing
     columns = planted(questions=120, length=2, strength=0.5)
     settings = replace(SETTINGS, epochs=60, patience=60, batch=16, dropout=0.0, calibrate=False)
     labels, told = write_labels(tmp_path / "labels", columns), []
-    fit(labels, tmp_path / "best", settings, report=told.append)
+    fit(preferences(labels, settings), tmp_path / "best", report=told.append)
     losses = [float(line.split()[3]) for line in told if line.startswith("epoch ")]
     best = int(np.argmin(losses)) + 1
     assert losses[-1] > min(losses) + 0.05, "it did overfit"
-    fit(labels, tmp_path / "until", replace(settings, epochs=best), report=quiet)
+    fit(preferences(labels, replace(settings, epochs=best)), tmp_path / "until", report=quiet)
     assert (tmp_path / "best" / WEIGHTS).read_bytes() == (tmp_path / "until" / WEIGHTS).read_bytes()
-    soon = fit(labels, tmp_path / "soon", replace(settings, patience=2), report=quiet)
+    soon = fit(preferences(labels, replace(settings, patience=2)), tmp_path / "soon", report=quiet)
     assert soon.card.training["epochs_run"] < 60
 
 
 def test_a_narrow_network_and_one_with_a_skip_connection_score_the_same_from_their_files(labels, fitted, tmp_path):
     tokens = load_tokens(labels)
     for name, changes in (("narrow", {"width": 4}), ("skip", {"skip": True})):
-        router = fit(labels, tmp_path / name, replace(SETTINGS, **changes), report=quiet)
+        router = fit(preferences(labels, replace(SETTINGS, **changes)), tmp_path / name, report=quiet)
         assert router.card.metrics["auc"] > 0.95
         np.testing.assert_array_equal(scores_of(Router.load(tmp_path / name), tokens), scores_of(router, tokens))
     assert Router.load(tmp_path / "narrow").bytes < fitted[0].bytes / 3, "which a routed token pays for it"
@@ -224,7 +219,7 @@ def test_timid_scores_are_mended_in_the_same_file_and_in_the_same_order(labels, 
     """After one epoch with small steps the scores are near a half: the slope is far above 1."""
     timid = replace(SETTINGS, epochs=1, batch=512, learning_rate=3e-4)
     for on in (False, True):
-        fit(labels, tmp_path / str(on), replace(timid, calibrate=on), report=quiet)
+        fit(preferences(labels, replace(timid, calibrate=on)), tmp_path / str(on), report=quiet)
     tokens = load_tokens(labels)
     before, after = (scores_of(Router.load(tmp_path / str(on)), tokens) for on in (False, True))
     errors = [calibration_error(each, tokens.preference, np.ones(len(each))) for each in (before, after)]
@@ -244,12 +239,13 @@ def test_timid_scores_are_mended_in_the_same_file_and_in_the_same_order(labels, 
 )
 def test_settings_that_make_no_sense_are_refused(labels, tmp_path, settings, named):
     with pytest.raises(TrainerError, match=named):
-        fit(labels, tmp_path / "router", replace(SETTINGS, **settings), report=quiet)
+        fit(preferences(labels, replace(SETTINGS, **settings)), tmp_path / "router", report=quiet)
 
 
 def test_a_split_without_both_preferences_is_named(tmp_path):
+    lesson = preferences(write_labels(tmp_path / "l", planted(questions=3)), SETTINGS)
     with pytest.raises(TrainerError, match=r"the \w+ split .* label more"):
-        fit(write_labels(tmp_path / "l", planted(questions=3)), tmp_path / "router", SETTINGS, report=quiet)
+        fit(lesson, tmp_path / "router", report=quiet)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans(), st.integers(1, 3)), min_size=2, max_size=40))
@@ -296,17 +292,17 @@ def likelihoods():
 
 def test_co_llm_writes_with_the_model_under_which_the_token_is_likelier_and_needs_no_preferences(tmp_path):
     columns = likelihoods()
-    router = fit_co_llm(write_labels(tmp_path / "l", columns), tmp_path / "one", SETTINGS, report=quiet)
+    router = fit(co_llm(write_labels(tmp_path / "l", columns), SETTINGS), tmp_path / "one", report=quiet)
     tokens = load_tokens(tmp_path / "l").split("test")
     scores, better = scores_of(router, tokens), tokens.slm_logprob > tokens.llm_logprob
     clear = np.abs(tokens.hidden()[:, 0].numpy()) > 0.3
     assert scores[better & clear].min() > 0.8 and scores[~better & clear].max() < 0.2
     columns["case"][np.arange(4000) % 3 > 0] = Case.NEITHER
-    fit_co_llm(write_labels(tmp_path / "m", columns), tmp_path / "two", SETTINGS, report=quiet)
+    fit(co_llm(write_labels(tmp_path / "m", columns), SETTINGS), tmp_path / "two", report=quiet)
     assert (tmp_path / "one" / WEIGHTS).read_bytes() == (tmp_path / "two" / WEIGHTS).read_bytes()
     columns["llm_logprob"][:] = np.nan
     with pytest.raises(TrainerError, match="--skip-llm"):
-        fit_co_llm(write_labels(tmp_path / "bare", columns), tmp_path / "no", SETTINGS, report=quiet)
+        fit(co_llm(write_labels(tmp_path / "bare", columns), SETTINGS), tmp_path / "no", report=quiet)
 
 
 def test_the_query_router_learns_which_prompts_the_slm_answers(tmp_path):
@@ -315,7 +311,7 @@ def test_the_query_router_learns_which_prompts_the_slm_answers(tmp_path):
     columns["correct"] = np.repeat(np.random.default_rng(1).random(300) < 0.8, 4)
     slm_right = {f"q{n:04d}": bool(value > 0) for n, value in enumerate(columns["hidden"][::4, 0])}
     labels = write_labels(tmp_path / "labels", columns, reference="llm")
-    router = fit_query(labels, slm_right, tmp_path / "query", report=quiet)
+    router = fit(query(labels, slm_right), tmp_path / "query", report=quiet)
     hidden = torch.randn(2000, WIDTH, generator=torch.Generator().manual_seed(0))
     scores = QueryPolicy(router).score(State(range(2000), [0] * 2000, prompt_hidden=hidden)).numpy()
     assert auc(scores, (hidden[:, 0] > 0).numpy(), np.ones(2000)) > 0.9, "on fresh prompts"
@@ -323,7 +319,7 @@ def test_the_query_router_learns_which_prompts_the_slm_answers(tmp_path):
     alone = [right and not slm_right[name] for name, right in zip(first.question, first.correct, strict=True)]
     assert router.card.metrics["preferred_slm"] == pytest.approx(1 - np.mean(alone), abs=1e-3)
     with pytest.raises(TrainerError, match="none of the 1 "):
-        fit_query(labels, {"other": True}, tmp_path / "router", report=quiet)
+        fit(query(labels, {"other": True}), tmp_path / "router", report=quiet)
     data = write_labels(tmp_path / "data", planted(questions=2))
     with pytest.raises(TrainerError, match="label --answers"):
-        fit_query(data, slm_right, tmp_path / "router", report=quiet)
+        fit(query(data, slm_right), tmp_path / "router", report=quiet)

@@ -164,7 +164,7 @@ def test_questions_to_evaluate_on_are_others_than_those_to_train_on_by_text_and_
         with pytest.raises(TrainerError, match=named):
             check_apart(trained, questions_, "way out")
     with pytest.raises(TrainerError, match="'q1'"):
-        check_apart({"q1": None}, [asked("q1", "Where?")], "way out")  # whose text nobody knows
+        check_apart({"q1": ""}, [asked("q1", "Where?")], "way out")  # whose text nobody knows
 
 
 CSQA = {

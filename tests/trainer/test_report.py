@@ -14,7 +14,7 @@ from trainer import TrainerError
 from trainer.evaluation.rows import GENERAL, load_all
 from trainer.evaluation.statistics import Estimate
 from trainer.report.chart import Mark, Panel, draw
-from trainer.report.report import outdated, report
+from trainer.report.report import report
 from trainer.report.summary import summarise
 from trainer.report.tables import (
     ablations_table,
@@ -48,9 +48,9 @@ def places(folder):
 
 
 def test_it_writes_tables_charts_and_json_and_says_then_that_all_is_up_to_date(folder):
-    assert len(outdated("cpu", **places(folder))) == 5
+    assert len(report("cpu", **places(folder), write=False)) == 5
     written = report("cpu", **places(folder))
-    assert outdated("cpu", **places(folder)) == []
+    assert report("cpu", **places(folder), write=False) == []
     names = {path.name for path in written}
     assert names == {"cpu.json", "cpu-bytes.svg", "cpu-seconds.svg", "results.md", "README.md"}
     page = (folder / "results.md").read_text()
@@ -65,9 +65,9 @@ def test_what_was_changed_by_hand_or_measured_anew_is_named(folder):
     report("cpu", **places(folder))
     readme = folder / "README.md"
     readme.write_text(readme.read_text().replace("| random | ", "| random | 99 %, "))
-    assert outdated("cpu", **places(folder)) == [readme]
+    assert report("cpu", **places(folder), write=False) == [readme]
     write_results(folder / "results" / "cpu", {**POINTS, ("router", "router < 0.5"): (10, 0.1, 40)})
-    assert {path.name for path in outdated("cpu", **places(folder))} > {"cpu.json", "results.md"}
+    assert {path.name for path in report("cpu", **places(folder), write=False)} > {"cpu.json", "results.md"}
 
 
 def test_with_rows_of_the_aligned_pair_the_tables_are_about_it_and_one_is_about_the_pair_as_it_was(folder):

@@ -39,14 +39,13 @@ class Report(Command):
     check: bool = option(False, "write nothing; fail if a file is not what the rows say")
 
     def run(self) -> None:
-        from trainer.report.report import outdated, report
+        from trainer.report.report import report
 
-        where = self.preset, self.results, self.page, self.readme
+        old = ", ".join(map(str, report(self.preset, self.results, self.page, self.readme, write=not self.check)))
         if not self.check:
-            print("\n".join(f"wrote {path}" for path in report(*where)))
-        elif found := outdated(*where):
-            names = ", ".join(map(str, found))
-            raise TrainerError(f"{names}: not what {self.results} says; run `python -m trainer report`")
+            print(f"wrote {old}" if old else "all is as the rows say")
+        elif old:
+            raise TrainerError(f"{old}: not what {self.results} says; run `python -m trainer report`")
 
 
 @dataclass(frozen=True, kw_only=True)

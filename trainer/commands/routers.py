@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from trainer import TrainerError
 from trainer.commands.on_pair import RESULTS, Command, OnPair
@@ -31,22 +31,22 @@ class Fit(FitSettings, Command):
     description: str = option("", "one line for people, shown on the page")
 
     def run(self) -> None:
-        from engine.provenance import command
-        from trainer.fit.baselines import fit_co_llm, fit_query
-        from trainer.fit.fit_router import fit
+        from trainer.fit.baselines import co_llm, query
+        from trainer.fit.fit_router import fit, preferences
 
         if self.method != "citer" and (self.rollouts or len(self.labels) > 1):
             raise TrainerError(f"--method {self.method} learns from one folder of --labels, and from no --rollouts")
         if (self.method == "query") != bool(self.answers and self.data):
             raise TrainerError("--method query needs --answers (the SLM's) and their --data; no other method does")
         settings = self.part(FitSettings)
-        about: dict[str, Any] = {"description": self.description, "command": command("trainer")}
-        if self.method == "query":
-            fit_query(self.labels[0], self._slm_right(), self.out, settings, **about)
-        elif self.method == "co-llm":
-            fit_co_llm(self.labels[0], self.out, settings, **about)
-        else:
-            fit(self.labels, self.out, settings, rollouts=self.rollouts, **about)
+        match self.method:
+            case "citer":
+                lesson = preferences(self.labels, settings, self.rollouts)
+            case "co-llm":
+                lesson = co_llm(self.labels[0], settings)
+            case "query":
+                lesson = query(self.labels[0], self._slm_right(), self.seed)
+        fit(lesson, self.out, self.description)
 
     def _slm_right(self) -> dict[str, bool]:
         from engine import Role

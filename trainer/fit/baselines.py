@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch.nn.functional import logsigmoid
 
-from engine.router import Router
 from trainer import Report, TrainerError
-from trainer.fit.fit_router import Learned, decided_splits, fit_once, learn_preferences
+from trainer.fit.fit_router import Learned, Lesson, decided_splits, learn_preferences
 from trainer.fit.gradient_loop import Examples, train
 from trainer.fit.labelled_tokens import LabelledTokens, load_tokens
 from trainer.labels.labels import labels_about
@@ -31,16 +30,8 @@ QUERY = FitSettings(
 """For hundreds of examples instead of tens of thousands: a narrow network, much decay and dropout, small batches."""
 
 
-def fit_co_llm(
-    labels: Path,
-    out: Path,
-    settings: FitSettings,
-    description: str = "",
-    report: Report = print,
-    *,
-    command: str = "",
-) -> Router:
-    """Fits a Co-LLM-style router: the writer is a hidden choice, summed over in the likelihood of the reference.
+def co_llm(labels: Path, settings: FitSettings) -> Lesson:
+    """A Co-LLM-style router: the writer is a hidden choice, summed over in the likelihood of the reference.
 
     Shen et al., "Learning to Decode Collaboratively with Multiple Language Models", ACL 2024, section 2: with σ the
     score, −log(σ · p_SLM(token) + (1 − σ) · p_LLM(token)) is minimised over all tokens. There are no preferences; the
@@ -53,11 +44,11 @@ def fit_co_llm(
         settings: Logit features, λ, calibration and skip connection are left out, as in the paper.
 
     Raises:
-        TrainerError: There are no log-probabilities under the LLM; a split has only one preference.
+        TrainerError: Learning finds no log-probabilities under the LLM, or a split has only one preference.
     """
     settings = replace(settings, logit_features=False, skip=False, cost_weight=0.0, calibrate=False)
 
-    def learn() -> Learned:
+    def learn(report: Report) -> Learned:
         tokens = load_tokens(labels)
         usable = tokens.where(tokens.correct)
         if missing := int(np.isnan(usable.llm_logprob).sum()):
@@ -70,8 +61,7 @@ def fit_co_llm(
         network, epochs = train(examples, stop, marginal_losses, settings, report)
         return network, tokens, {"epochs_run": epochs}
 
-    stated = {"method": "co-llm", "command": command}
-    return fit_once(out, settings, [[labels_about(labels)], [stated["method"]]], learn, stated, description, report)
+    return Lesson(settings, {"method": "co-llm"}, [[labels_about(labels)], ["co-llm"]], learn)
 
 
 def marginal_losses(logits: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
@@ -82,17 +72,8 @@ def marginal_losses(logits: torch.Tensor, logprobs: torch.Tensor) -> torch.Tenso
     return -torch.logaddexp(logsigmoid(logits) + logprobs[:, 0], logsigmoid(-logits) + logprobs[:, 1])
 
 
-def fit_query(
-    labels: Path,
-    slm_right: Mapping[str, bool],
-    out: Path,
-    seed: int = 0,
-    description: str = "",
-    report: Report = print,
-    *,
-    command: str = "",
-) -> Router:
-    """Fits a query router: one decision per question, from the SLM's hidden state after the prompt.
+def query(labels: Path, slm_right: Mapping[str, bool], seed: int = 0) -> Lesson:
+    """A query router: one decision per question, from the SLM's hidden state after the prompt.
 
     In the style of RouteLLM (Ong et al., 2024), with graded answers in place of human votes: the SLM is preferred where
     it is right, and where the LLM is wrong too. Run it with `engine.policy.QueryPolicy`.
@@ -102,7 +83,7 @@ def fit_query(
         slm_right: Whether the SLM's own answer is right, by question id; other questions are left out.
 
     Raises:
-        TrainerError: References are not the LLM's; no question has both answers; a split has only one preference.
+        TrainerError: References are not the LLM's, or no question has both answers.
     """
     tokens = load_tokens(labels)
     settings = replace(QUERY, seed=seed, width=min(QUERY.width or tokens.hidden_size, tokens.hidden_size))
@@ -116,11 +97,8 @@ def fit_query(
         raise TrainerError(
             f"none of the {len(slm_right)} questions that the SLM answered is in {labels}: answer the labelled ones"
         )
-    stated = {"method": "query", "command": command}
-    decided = _by_answers(questions, slm_right)
-    sources = [[tokens.about], [dict(slm_right)]]
-    learn = partial(learn_preferences, decided, settings, report)
-    return fit_once(out, settings, sources, learn, stated, description, report)
+    learn = partial(learn_preferences, _by_answers(questions, slm_right), settings)
+    return Lesson(settings, {"method": "query"}, [[tokens.about], [dict(slm_right)]], learn)
 
 
 def _likelihoods(tokens: LabelledTokens) -> Examples:

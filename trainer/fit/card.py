@@ -55,7 +55,7 @@ def _rows(card: RouterCard) -> dict[str, str]:
     logit_features = " + 8 logit features" if card.logit_features else ""
     skip = ", and a linear score of the logit features" if training.get("skip") else ""
     return {
-        "method": METHODS.get(training["method"], training["method"]),
+        "method": METHODS.get(training["method"]) or str(training["method"]),
         "pair": f"{card.slm} ⇄ {card.llm}, {training['quantisation']}, tokenizer {card.tokenizer[:12]}…",
         "input": f"{card.hidden_size} hidden state{logit_features} of the SLM's last layer",
         "network": f"{width * 2} → {width} → 1, dropout {card.dropout}, weight decay {training['weight_decay']}{skip}",

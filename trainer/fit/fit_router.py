@@ -1,8 +1,6 @@
 """From labels to a calibrated router with its card: early stopping on whole held-out questions, metrics on others.
 
-`fit` is CITER; its rivals are in `trainer.fit.baselines`, the gradient loop in `trainer.fit.gradient_loop`. All fits
-read folders of labels and write a router into the folder `out`, whose name becomes the router's. `description` is a
-line for people and `command` the command line, both for the card.
+CITER's rivals are in `trainer.fit.baselines`, the gradient loop in `trainer.fit.gradient_loop`.
 """
 
 from __future__ import annotations
@@ -10,18 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from engine.errors import RouterError
+from engine.provenance import command
 from engine.router import Router, RouterCard, RouterNetwork
 from trainer import Report, TrainerError
 from trainer.fit import calibration
@@ -39,27 +38,28 @@ Learned = tuple[RouterNetwork, LabelledTokens, dict[str, Any]]
 _cross_entropies = partial(binary_cross_entropy_with_logits, reduction="none")
 
 
-def fit(
+class Lesson(NamedTuple):
+    """What a router is to learn: CITER's `preferences`, or that of a rival in `trainer.fit.baselines`."""
+
+    settings: FitSettings
+    stated: dict[str, Any]  # what the card's training says of it, with its `method`
+    sources: Sequence[Any]  # what files of labels and rollouts say; a router follows from it and the settings
+    learn: Callable[[Report], Learned]
+
+
+def preferences(
     labels: Path | Sequence[Path],
-    out: Path,
     settings: FitSettings,
-    description: str = "",
     rollouts: Path | Sequence[Path] = (),
-    report: Report = print,
-    *,
-    command: str = "",
     round_number: int | None = None,
-) -> Router:
-    """Fits CITER's router to labels and writes it with its card.
+) -> Lesson:
+    """CITER's lesson; learning raises a TrainerError where files are missing or do not fit each other.
 
     Args:
         labels: Written by `trainer.labels.labels`; several folders are learned from together.
         rollouts: Written by `trainer.labels.rollouts`, one folder for each of labels, in the same order. Without any
             the shortcut decides alone.
         round_number: Which round of rollouts, for the card.
-
-    Raises:
-        TrainerError: Labels or rollouts are missing or do not fit each other; a split has only one preference.
     """
     folders = [labels] if isinstance(labels, Path) else labels
     rollouts = [rollouts] if isinstance(rollouts, Path) else rollouts
@@ -68,33 +68,27 @@ def fit(
             f"{len(folders)} folders of labels and {len(rollouts)} of rollouts: give one for each, in the same order"
         )
 
-    def learn() -> Learned:
+    def learn(report: Report) -> Learned:
         pairs = zip(folders, rollouts or [None] * len(folders), strict=True)
         parts = [load_tokens(*pair, settings.cost_weight) for pair in pairs]
         return learn_preferences(join(evened(parts) if settings.even else parts), settings, report)
 
-    stated = {"method": "citer" if rollouts else "citer-shortcut", "round": round_number, "command": command}
-    sources = [map(labels_about, folders), map(rollouts_about, rollouts)]
-    return fit_once(out, settings, sources, learn, stated, description, report)
+    stated = {"method": "citer" if rollouts else "citer-shortcut", "round": round_number}
+    sources = [[*map(labels_about, folders)], [*map(rollouts_about, rollouts)]]
+    return Lesson(settings, stated, sources, learn)
 
 
-def fit_once(
-    out: Path,
-    settings: FitSettings,
-    sources: Iterable[Iterable[Any]],
-    learn: Callable[[], Learned],
-    stated: Mapping[str, Any],
-    description: str,
-    report: Report,
-) -> Router:
-    """The router that `learn` makes, written into `out`; the one that is there if it follows from the same.
+def fit(lesson: Lesson, out: Path, description: str = "", report: Report = print) -> Router:
+    """Writes the router that learns a lesson into `out`; the one that is there stays if it follows from the same.
 
     Args:
-        out: One process at a time works there.
-        sources: What the files of labels and rollouts say: with the settings all that a router follows from.
-        stated: What the card's training says besides settings and data.
+        out: One process at a time works there; the folder's name becomes the router's.
+        description: A line for people, for the card.
+
+    Raises:
+        TrainerError: A split has only one preference, or as the lesson says.
     """
-    whole = json.dumps([asdict(settings), *map(list, sources)], sort_keys=True)
+    whole = json.dumps([asdict(lesson.settings), *lesson.sources], sort_keys=True)
     made_of = hashlib.sha256(whole.encode()).hexdigest()
     out.parent.mkdir(parents=True, exist_ok=True)
     with alone_at(out):
@@ -103,8 +97,9 @@ def fit_once(
             if there.card.training.get("made_of") == made_of:
                 report(f"{out} is there already")
                 return there
-        network, tokens, told = learn()
-        card = _card(network, tokens, settings, {**stated, **told, "made_of": made_of}, out.name, description)
+        network, tokens, told = lesson.learn(report)
+        stated = {**lesson.stated, "command": command("trainer"), **told, "made_of": made_of}
+        card = _card(network, tokens, lesson.settings, stated, out.name, description)
         router = Router(network, card)
         router.save(out)
         write_card(card, out)

@@ -13,13 +13,10 @@ from engine.models.files import read_json, write_text
 from engine.models.sources import ROUTERS
 from engine.setting import Setting
 from trainer import TrainerError
-from trainer.evaluation.rows import RESULTS, load_all
+from trainer.evaluation.rows import load_all
 from trainer.report import tables
 from trainer.report.chart import draw
 from trainer.report.summary import summarise
-
-PAGE, README = Path("docs/results.md"), Path("README.md")
-"""Where the tables stand: all of them, and a short one."""
 
 NOT_YET = "Not measured yet."
 """Stands beside the pair as it was while there are no rows of the aligned one, in a folder `<preset>-aligned`."""
@@ -59,15 +56,10 @@ def render(preset: str, results: Path, page: Path, readme: Path, routers: Path =
     }
 
 
-def report(preset: str = "cpu", results: Path = RESULTS, page: Path = PAGE, readme: Path = README) -> list[Path]:
-    """Writes what `render` says; returns the paths."""
+def report(preset: str, results: Path, page: Path, readme: Path, write: bool = True) -> list[Path]:
+    """Writes the files that are not what `render` says, or only names them; returns their paths."""
     files = render(preset, results, page, readme)
-    for path, text in files.items():
-        write_text(path, text)
-    return list(files)
-
-
-def outdated(preset: str = "cpu", results: Path = RESULTS, page: Path = PAGE, readme: Path = README) -> list[Path]:
-    """The files that `report` would write otherwise now. Changes nothing; raises as `render` does."""
-    files = render(preset, results, page, readme)
-    return [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    old = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in old if write else ():
+        write_text(path, files[path])
+    return old

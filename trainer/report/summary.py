@@ -168,7 +168,8 @@ def summarise(results: dict[str, Results], shipped: Setting | None = None) -> Su
         found.timed[task] = _timed(each)
         for name in contenders:
             if own := _settings_of(each, name):
-                add(task, name, *judged([task_of(each, name.removesuffix(PLAIN), own)]), own)
+                (chosen,) = judged([task_of(each, name.removesuffix(PLAIN), own)])
+                add(task, name, chosen, own)
         if (at := MethodSetting(ROUTER, str(shipped))) in each.settings:
             number = each.settings.index(at)
             add(task, SHIPPED, Judged((0, 0), each.right[number], each.bytes[number]), [at.setting])
