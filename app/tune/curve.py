@@ -1,17 +1,17 @@
 """From what single prompts gave at single thresholds to a curve with intervals.
 
-There are two qualities: the share of right answers ("right"), and the agreement with the LLM's own text ("same").
+The curve is the engine's `Curve`, read as a router's is. Its "accuracy" is one of two qualities: the share of right
+answers, or the agreement with the LLM's own text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.operating_points import LLM_ONLY, Quality, bootstrap_counts
+from engine.operating_points import LLM_ONLY, Curve, OperatingPoint, Quality, bootstrap_counts
 
 QUALITIES: tuple[Quality, ...] = ("right", "same")
 
@@ -21,14 +21,16 @@ _SEED = 0  # the same prompts, the same intervals
 
 @dataclass(frozen=True, slots=True)
 class TextResult:
-    """One prompt's text at one threshold."""
+    """One prompt's text at one threshold, with its cost; seconds are modelled from measured passes."""
 
     text: str
     right: bool | None  # whether it gives the expected answer; None where none is expected
     agreement: float  # with the LLM's own text, in [0, 1], see `engine.grading.agreement`
     tokens: int
     llm_tokens: int
-    bytes: float  # moved
+    bytes: float
+    flops: float
+    seconds: float
     cut: bool = False  # whether it was cut off at its limit
 
     def quality(self, kind: Quality) -> float:
@@ -44,46 +46,48 @@ class PromptResult:
     points: tuple[TextResult, ...]
 
 
-class Point(NamedTuple):
-    """A threshold with the mean quality of all prompts, its 95 % interval, the LLM's share, and bytes per prompt."""
-
-    threshold: float
-    quality: float
-    low: float
-    high: float
-    llm_share: float
-    bytes: float
-
-
-class Curve(NamedTuple):
-    """Points from the SLM to LLM-only, and how many prompts they are of."""
-
-    questions: int
-    points: tuple[Point, ...]
-
-
-def build_curve(results: Sequence[PromptResult], thresholds: Sequence[float], kind: Quality) -> Curve | None:
+def build_curve(
+    results: Sequence[PromptResult], thresholds: Sequence[float], kind: Quality, acceptance: float = 0.0
+) -> Curve | None:
     """The curve of all prompts so far; for right answers, of those that have an expected one, None while none has.
 
-    `thresholds` are those between both ends, ascending. Intervals are percentiles of a bootstrap over prompts.
+    `thresholds` are those between both ends, ascending, all measured at an `acceptance`; `kind` is the quality that
+    stands as the curve's accuracy, with 95 % percentile bootstrap intervals over prompts.
     """
     used = [result.points for result in results if kind == "same" or result.points[0].right is not None]
     if not used:
         return None
     counts = bootstrap_counts(len(used), RESAMPLES, _SEED)[1:]
-    places = zip((0.0, *thresholds, LLM_ONLY), zip(*used, strict=True), strict=True)
-    return Curve(len(used), tuple(_point(place, texts, kind, counts) for place, texts in places))
+    places = [0.0, *thresholds, LLM_ONLY]
+    points = [
+        replace(_point(place, texts, kind, counts), acceptance=acceptance)
+        for place, texts in zip(places, zip(*used, strict=True), strict=True)
+    ]
+    return Curve(
+        task="own prompts",
+        questions=len(used),
+        pair="",
+        command="",
+        revision="",
+        hardware="",
+        slm=points[0],
+        llm=points[-1],
+        points=tuple(points[1:-1] if acceptance == 0 else points[:-1]),  # above 0 the SLM alone was not measured
+        quality=kind,
+    )
 
 
-def _point(threshold: float, texts: Sequence[TextResult], kind: Quality, counts: np.ndarray) -> Point:
+def _point(threshold: float, texts: Sequence[TextResult], kind: Quality, counts: np.ndarray) -> OperatingPoint:
     qualities = np.array([text.quality(kind) for text in texts])
     value = float(qualities.mean())
     low, high = np.percentile(counts @ qualities / len(texts), [2.5, 97.5])
-    return Point(
+    return OperatingPoint(
         threshold=threshold,
-        quality=value,
-        low=min(value, float(low)),
-        high=max(value, min(1.0, float(high))),
+        accuracy=value,
+        accuracy_low=min(value, float(low)),
+        accuracy_high=max(value, min(1.0, float(high))),
         llm_share=sum(text.llm_tokens for text in texts) / max(1, sum(text.tokens for text in texts)),
         bytes=float(np.mean([text.bytes for text in texts])),
+        flops=float(np.mean([text.flops for text in texts])),
+        seconds=float(np.mean([text.seconds for text in texts])),
     )

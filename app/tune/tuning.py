@@ -22,14 +22,20 @@ from app.running.job import Job, State
 from app.running.weight import TOKEN_BYTES, text_bytes
 from app.scale import STEPS, scale_of
 from app.stream.updates import waiting_for
-from app.tune.curve import QUALITIES, Curve, PromptResult, Quality, TextResult, build_curve
+from app.tune.curve import (
+    QUALITIES,
+    PromptResult,
+    Quality,
+    TextResult,
+    build_curve,
+)
 from app.tune.prompts import PromptRow, shorten
 from engine import InvalidRequest, Request, TokenEvent, build_request
 from engine.errors import check_whole
 from engine.events import llm_tokens
 from engine.events.cost import costs
 from engine.grading import agreement, is_right
-from engine.operating_points import LLM_ONLY
+from engine.operating_points import LLM_ONLY, Curve
 
 MAX_THRESHOLDS = 25
 _TEXTS = 48  # of a group
@@ -77,8 +83,11 @@ class Tuning(Job):
         """The curves of the results so far, by quality; made anew only where there are more."""
         results = list(self.results)
         if self._curves[0] != len(results):
-            self._curves = len(results), {kind: build_curve(results, self.thresholds, kind) for kind in QUALITIES}
+            self._curves = len(results), {kind: self._curve(results, kind) for kind in QUALITIES}
         return self._curves[1]
+
+    def _curve(self, results: Sequence[PromptResult], kind: Quality) -> Curve | None:
+        return build_curve(results, self.thresholds, kind, self.request.setting.acceptance)
 
     @property
     def _end(self) -> State:
@@ -155,6 +164,7 @@ class Tuning(Job):
         self, events: Sequence[TokenEvent], prompt_tokens: int, reference: Sequence[int], expected: str | None
     ) -> TextResult:
         text = "".join(event.text for event in events)
+        cost = costs(events, prompt_tokens, self.pair.slm_cost, self.pair.llm_cost).run
         return TextResult(
             text=text,
             right=None if expected is None else is_right(text, expected),
@@ -162,7 +172,9 @@ class Tuning(Job):
             tokens=len(events),
             cut=events[-1].finish_reason == "length",
             llm_tokens=llm_tokens(events),
-            bytes=costs(events, prompt_tokens, self.pair.slm_cost, self.pair.llm_cost).run.bytes,
+            bytes=cost.bytes,
+            flops=cost.flops,
+            seconds=cost.seconds,
         )
 
 
@@ -173,7 +185,7 @@ def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
 
     Returns:
         `Job.heading` with `done`, `total`; `cut`, texts that were cut off at their limit, and all; `about` (what was
-        asked of what); `curves` by quality, each a `Curve` or None; and `prompts`: [number, place,
+        asked of what); `curves` by quality, each with `points` (see `_curve`), or None; and `prompts`: [number, place,
         prompt, expected answer, right per point, agreement per point].
     """
     state = tuning.state  # before the results: a tuning that is done by now has all of them
@@ -239,8 +251,10 @@ def _cut(results: Sequence[PromptResult]) -> list[int]:
 
 
 def _curve(curve: Curve) -> dict[str, Any]:
-    points = [[significant(value, 9) for value in point] for point in curve.points]
-    return {"questions": curve.questions, "points": points}
+    """How many questions, and per point: threshold, quality, low, high, LLM share, bytes."""
+    points = [[p.threshold, p.accuracy, p.accuracy_low, p.accuracy_high, p.llm_share, p.bytes] for p in curve.measured]
+    rounded = [[significant(value, 9) for value in point] for point in points]
+    return {"questions": curve.questions, "points": rounded}
 
 
 def _prompt(tuning: Tuning, result: PromptResult) -> list[Any]:
