@@ -20,7 +20,6 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
 from engine.errors import SettingsError, exit_status, shown
-from engine.models.own import pair_of
 from engine.policy import POLICIES
 from engine.served.settings import SECRET, ServedSettings
 from engine.setting import MAX_DRAFT, DraftLimit
@@ -149,11 +148,8 @@ class Settings(ServedSettings):
         allow_inf_nan=False,
     )
 
-    preset: str = Field(
-        "auto",
-        max_length=100,
-        description="Pair of models: `gpu`, `cpu`, `tiny`, or one that `CITER_PAIRS` names; `auto` is `gpu` with 8 GB "
-        "of CUDA, else `cpu`.",
+    preset: Literal["auto", "gpu", "cpu", "tiny"] = Field(
+        "auto", description="Pair of models: `gpu`, `cpu`, `tiny`; `auto` is `gpu` with 8 GB of CUDA, else `cpu`."
     )
     slm: _ModelName = Field(
         None,
@@ -161,7 +157,6 @@ class Settings(ServedSettings):
         "`owner/name@revision`), a folder of safetensors, or a GGUF file (docs/own-pair.md).",
     )
     llm: _ModelName = Field(None, description="Another LLM than the preset's, named alike; with the same tokenizer.")
-    pairs: _HomePath | None = Field(None, description="Path of a TOML file with pairs of your own, for `CITER_PRESET`.")
     router: str = Field(
         "auto",
         min_length=1,
@@ -253,7 +248,6 @@ def load_settings(**overrides: Any) -> Settings:
     _refuse_unknown_names(list(overrides))
     try:
         settings = Settings(**overrides)
-        pair_of(settings.preset, settings.pairs)
         if settings.llm_config and not settings.llm_url:
             path = shown(str(settings.llm_config))
             raise SettingsError(f"CITER_LLM_CONFIG = {path} is for a served LLM: set CITER_LLM_URL, or leave it out")
@@ -273,7 +267,7 @@ MODEL_OPTIONS = ("preset", "slm", "llm")
 
 def add_model_options(add: Callable[..., Any]) -> None:
     """Adds `MODEL_OPTIONS` to a command line by `add`, which is `argparse.ArgumentParser.add_argument` or like it."""
-    add("--preset", metavar="NAME", help="pair of models: auto, gpu, cpu, tiny, or one of CITER_PAIRS")
+    add("--preset", metavar="NAME", help="pair of models: auto, gpu, cpu or tiny")
     model = "a repo of the Hub, a folder of safetensors, or a GGUF file, instead of the preset's"
     add("--slm", metavar="MODEL", help=f"small model: {model}")
     add("--llm", metavar="MODEL", help=f"large model: {model}; of the same tokenizer")

@@ -38,10 +38,8 @@ def router_folder(
         WeightsError: What was fetched cannot be written: the cache is at fault, not the router.
     """
     name, setting = settings.router, "CITER_ROUTER"
-    if name == "auto" and preset.router is None:
+    if name == "auto":
         return folder if (folder := routers / preset.name).is_dir() else None
-    if name == "auto" and preset.router is not None:
-        name, setting = preset.router, f"CITER_PAIRS: {preset.name}.router"
     for folder in (Path(name), routers / name):
         if folder.is_dir():
             return folder

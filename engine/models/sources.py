@@ -11,7 +11,6 @@ from engine.errors import SettingsError, shown
 from engine.events.progress import ProgressCallback
 from engine.models.cache import known_sha256
 from engine.models.hub import is_repo
-from engine.models.own import pair_of
 from engine.provenance import ROOT
 from engine.settings import Settings
 
@@ -94,7 +93,6 @@ class Preset:
         name: As in CITER_PRESET; made of both titles where the settings name the models.
         device: "auto" is CUDA where there is some.
         weights: "4bit" (on a processor as `cpu_weights` says), or "fp32": as they are.
-        router: As CITER_ROUTER names one; None is the shipped router of this name, if there is one.
     """
 
     name: str
@@ -102,7 +100,6 @@ class Preset:
     llm: Source
     device: Literal["auto", "cpu", "cuda"] = "auto"
     weights: Literal["4bit", "fp32"] = "4bit"
-    router: str | None = None
 
 
 QWEN_0_5B = PinnedFile(
@@ -153,22 +150,17 @@ def choose_preset(settings: Settings, progress: ProgressCallback | None = None) 
     models = {role: _source(f"CITER_{role.upper()}", text, settings, progress) for role, text in named.items() if text}
     if len(models) == 2 and settings.preset == "auto":
         return _known(Preset(_name(**models), models["slm"], models["llm"]))
-    base = _named(settings, progress)
+    base = _named(settings)
     if not models:
         return base
     models = {"slm": base.slm, "llm": base.llm, **models}
-    return _known(replace(base, name=_name(**models), router=None, slm=models["slm"], llm=models["llm"]))
+    return _known(replace(base, name=_name(**models), slm=models["slm"], llm=models["llm"]))
 
 
-def _named(settings: Settings, progress: ProgressCallback | None) -> Preset:
+def _named(settings: Settings) -> Preset:
     """The pair of CITER_PRESET; `auto` is `gpu` with enough CUDA memory, else `cpu`."""
-    name = settings.preset
-    if own := pair_of(name, settings.pairs):
-        slm, llm = (
-            _source(f"CITER_PAIRS: {name}.{role}", getattr(own, role), settings, progress) for role in ("slm", "llm")
-        )
-        return Preset(name, slm, llm, own.device, own.weights, own.router)
-    return PRESETS[("gpu" if _gpu_bytes() >= GPU_MIN_BYTES else "cpu") if name == "auto" else name]
+    auto = "gpu" if settings.preset == "auto" and _gpu_bytes() >= GPU_MIN_BYTES else "cpu"
+    return PRESETS[auto if settings.preset == "auto" else settings.preset]
 
 
 def _known(preset: Preset) -> Preset:

@@ -18,7 +18,7 @@ from engine.__main__ import main as terminal
 from engine.models import load as loading
 from engine.models import store
 from engine.models.cache import in_words
-from engine.models.sources import PRESETS, choose_preset
+from engine.models.sources import PRESETS, Preset, Source, choose_preset
 from engine.pair import load
 from tests.support.converted_pair import Files
 from tests.support.fake_hub import Repo
@@ -80,12 +80,10 @@ def change(folder, name="config.json", **values):
 # Folders
 
 
-def test_a_pair_of_another_shape_writes_what_transformers_writes(saved, tmp_path, monkeypatch):
-    shutil.copytree(saved[0], tmp_path / "small")  # a path begins at the file
-    text = f"[mine]\nslm = 'small'\nllm = {json.dumps(str(saved[1]))}\nweights = 'fp32'\ndevice = 'cpu'\n"
-    (tmp_path / "pairs.toml").write_text(text)
-    monkeypatch.setenv("CITER_PAIRS", str(tmp_path / "pairs.toml"))
-    pair = load("mine")
+def test_a_pair_of_another_shape_writes_what_transformers_writes(saved, monkeypatch):
+    small, large = Source("small", folder=saved[0]), Source("large", folder=saved[1])
+    monkeypatch.setitem(PRESETS, "tiny", Preset("mine", small, large, device="cpu", weights="fp32"))
+    pair = load("tiny")
     assert (pair.preset, pair.slm_name, pair.llm_name, pair.quantisation) == ("mine", "small", "large", "fp32")
     for role, folder in zip(Role, saved, strict=True):
         trace = pair.generate("Add 2 to 3.", policy="confidence", threshold=DIAL[role], max_new_tokens=24)
@@ -214,30 +212,6 @@ def test_of_what_disk_or_memory_do_not_hold_nothing_large_is_fetched_or_written(
     assert "memory" in said and "large" in said and "0.1 MB" in said
     assert not (cache / "nf4").exists() and not (cache / "int8").exists()
     assert not [path for _, path in fake_hub.asked("/resolve/") if path.endswith(".safetensors")]
-
-
-# Pairs by name
-
-
-PAIR = "slm = 'a/b'\nllm = 'a/c'"
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("mine = 3", "mine: "),
-        ("[mine]\nslm = 'a/b'", r"mine\.llm: "),
-        (f"[mine]\n{PAIR}\nweights = 'int1'", r"mine\.weights: "),
-        (f"[mine]\n{PAIR}\nrooter = 'x'", r"mine\.rooter: "),
-        (f"[cpu]\n{PAIR}", r"\[cpu\]"),
-        ("[mine", "TOML"),
-        (f"[yours]\n{PAIR}", "auto, gpu, cpu, tiny, or yours"),
-    ],
-)
-def test_a_file_of_pairs_is_told_what_is_wrong_with_it(tmp_path, text, told):
-    (tmp_path / "pairs.toml").write_text(text)
-    with pytest.raises(SettingsError, match=told):
-        load_settings(preset="mine", pairs=tmp_path / "pairs.toml")
 
 
 def test_weights_that_change_in_place_are_others(tmp_path):

@@ -35,7 +35,7 @@ class Command(Options):
 class OnPair(Command):
     """A command that loads a pair. The models are named by options alone, so that a command which is kept says them."""
 
-    preset: str | None = option(None, "pair of models: auto, gpu, cpu, tiny, or one of CITER_PAIRS", "NAME")
+    preset: str | None = option(None, "pair of models: auto, gpu, cpu or tiny", "NAME")
     slm: str | None = option(None, f"small model: {_MODEL}", "MODEL")
     llm: str | None = option(None, f"large model: {_MODEL}; of the same tokenizer", "MODEL")
 
