@@ -244,7 +244,10 @@ class Scheduler:
                 untimed = not self._pair.timed and self._tries > 0
                 if not self._changed.wait(_QUIET if untimed else None) and untimed:
                     self._tries -= 1
-                    self._pair.calibrate()
+                    try:
+                        self._pair.calibrate()
+                    except Exception as error:  # texts can do without
+                        log_fault(logger, "passes were not timed", error)
             return not self._closed
 
     def _compare(self, event: TokenEvent, seconds: float) -> None:

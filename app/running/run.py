@@ -12,6 +12,7 @@ from typing import Any
 from app.running.job import Job, State
 from app.running.weight import FILE_BYTES, request_weight
 from engine import Request, Revealed, Setting, TokenEvent, build_request, fold_revealed
+from engine.events import known
 
 Plan = Callable[["Run"], tuple[Request, Sequence[TokenEvent]]]
 """Says of a run that has ended what another that goes on from it asks, and which of its events stay."""
@@ -32,7 +33,7 @@ class Run(Job):
         origin: None once it has begun.
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
         events: The text's so far; a run that goes on from another begins with what stays of that one's. The list is
-            appended to, and replaced where tokens are taken back.
+            appended to, and replaced where tokens are taken back; a token's event is replaced once more is known of it.
         fixed: Whether there is nothing to go on with, as in an opened trace.
         about: What is said of it where it has nothing else to say.
         size: Bytes of the file that it was opened from.
@@ -169,6 +170,13 @@ class Run(Job):
         self.events = list(fold_revealed(events))
 
     def _add(self, event: TokenEvent) -> None:
-        if event.index < len(self.events):
-            self.events = self.events[: event.index]  # who reads the old list has it whole
-        self.events.append(event)
+        """Takes the next event; what it says of earlier tokens is put in their place."""
+        events = self.events
+        if event.index < len(events):
+            events = events[: event.index]  # who reads the old list has it whole
+        late = [known(revealed) for revealed in event.revealed]
+        late += [(verdict.index, {"ratio": verdict.ratio}) for verdict in event.verdicts]
+        for index, fields in late:
+            events[index] = replace(events[index], **fields)
+        events.append(replace(event, revealed=(), verdicts=()) if late else event)
+        self.events = events

@@ -46,7 +46,7 @@ class TextUpdates(PanelUpdates):
     def __init__(self, session: Session, host: Host, seen: int) -> None:
         self._session, self._host = session, host
         there = next((run for run in (session.run, session.shown) if run is not None and run.number == seen), None)
-        self._had: Sequence[TokenEvent] = there.folded if there is not None else ()  # on the page
+        self._had: Sequence[TokenEvent] = tuple(there.events) if there is not None else ()  # on the page
         self._over = there is not None and there is session.run
         self._number = seen  # of the run; one that comes back to the page has another
         self._note: str | None = None  # of the last message about it
@@ -67,7 +67,8 @@ class TextUpdates(PanelUpdates):
         if self._over:
             return
         over = not run.active
-        state, events = run.told_state(over), run.folded  # in this order: a run that has ended by now has all of them
+        state = run.told_state(over)  # before the events: a run that has ended by now has all of them
+        events = tuple(run.events)
         note = "" if over else self._said(run, len(events))
         change = delta(self._had, events) if events else Delta(0, ())
         is_same = change.cut == len(self._had) and not change.tokens

@@ -1,4 +1,4 @@
-"""`python -m engine.bench`: measures one pair, or writes the documents anew.
+"""`python -m engine.bench`: measures one pair.
 
 Progress goes to stderr, the result to stdout, errors a user can cause to stderr with exit status 2.
 """
@@ -22,7 +22,7 @@ DESCRIPTION = "Measure the engine here, beside other ways to write. Run it on an
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
     options = _parser().parse_args(arguments)
-    return exit_status(lambda: _report() if options.command else _measure(options))
+    return exit_status(lambda: _measure(options))
 
 
 def _measure(options: argparse.Namespace) -> None:
@@ -31,21 +31,15 @@ def _measure(options: argparse.Namespace) -> None:
     from engine.bench.subject import Subject
     from engine.bench.table import SUMMARIES, render, rewrite
 
-    plan = Plan(options.prompt, options.tokens, options.rounds, tuple(options.first))
+    plan = Plan(tokens=options.tokens, rounds=options.rounds)
     subject = Subject(with_models(load_settings(context=plan.longest), options), print_progress)
-    summary = run(subject, plan, options.only, lambda text: print(text, file=sys.stderr, flush=True))
+    summary = run(subject, plan, lambda text: print(text, file=sys.stderr, flush=True))
     print(render(summary))
     if options.json:
         _write(options.json, summary)
     if options.readme:
         _write(SUMMARIES / f"{subject.pair.preset}.json", summary)
         rewrite()
-
-
-def _report() -> None:
-    from engine.bench.table import rewrite
-
-    print(f"docs/speed.md and README.md are {'rewritten' if rewrite() else 'up to date'}")
 
 
 def _write(path: Path, summary: dict[str, Any]) -> None:
@@ -59,15 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add_model_options(add)
     add("--rounds", type=_positive, default=3, metavar="N", help="how often everything is measured (%(default)s)")
-    add("--prompt", type=_positive, default=100, metavar="N", help="tokens of a prompt (%(default)s)")
     add("--tokens", type=_positive, default=200, metavar="N", help="new tokens of a text (%(default)s)")
-    first = "lengths of prompts whose time to the first token is measured (50 500 2000)"
-    add("--first", type=_positive, nargs="*", default=[50, 500, 2000], metavar="N", help=first)
-    add("--only", nargs="+", default=[], metavar="ROW", help="some rows only; a wrong name lists them all")
     add("--json", type=Path, metavar="PATH", help="write the summary there")
     add("--readme", action="store_true", help="write it to assets/benchmarks, docs/speed.md and README.md")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("report", help="write docs/speed.md and the README's table anew; measures nothing")
     return parser
 
 

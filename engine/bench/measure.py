@@ -34,10 +34,10 @@ class Plan:
         first: Lengths of prompts whose time to the first token is measured, in tokens.
     """
 
-    prompt: int
-    tokens: int
-    rounds: int
-    first: tuple[int, ...]
+    prompt: int = 100
+    tokens: int = 200
+    rounds: int = 3
+    first: tuple[int, ...] = (50, 500, 2000)
 
     @property
     def longest(self) -> int:
@@ -49,8 +49,8 @@ Timings = dict[int, list[float]]
 """One way's seconds: to the first token by the prompt's length, and under 0 those of whole runs."""
 
 
-def run(subject: Subject, plan: Plan, only: Sequence[str], report: Callable[[str], None]) -> Json:
-    """Measures all ways to write, or those whose names are in `only`.
+def run(subject: Subject, plan: Plan, report: Callable[[str], None]) -> Json:
+    """Measures all ways to write.
 
     Returns:
         The summary: what was measured where, `plan`, `rows`, and `skipped` with reasons. Tokens per second are new
@@ -58,19 +58,16 @@ def run(subject: Subject, plan: Plan, only: Sequence[str], report: Callable[[str
         those of the `rounds`. A ratio is taken within a round.
 
     Raises:
-        EngineError: A name is unknown, or a text is longer than the models take.
+        EngineError: A text is longer than the models take.
     """
-    if unknown := sorted(set(only) - {way.name for way in WAYS}):
-        raise EngineError(f"--only {', '.join(unknown)}: known are {', '.join(way.name for way in WAYS)}")
     pair = subject.pair
     if pair.context < plan.longest:
         raise EngineError(
             f"The longest text has {plan.longest:,} tokens, and the pair takes {pair.context:,}: "
-            "lower --first, --prompt or --tokens."
+            "lower --tokens, or choose models that take more."
         )
-    wanted = [way for way in WAYS if not only or way.name in only]
-    skipped = {way.title: reason for way in wanted if (reason := reason_to_skip(way, subject))}
-    writers = {way: way.writer(subject) for way in wanted if way.title not in skipped}
+    skipped = {way.title: reason for way in WAYS if (reason := reason_to_skip(way, subject))}
+    writers = {way: way.writer(subject) for way in WAYS if way.title not in skipped}
     timings: dict[Way, Timings] = {way: defaultdict(list) for way in writers}
     for way, write in writers.items():
         report(f"warming up: {way.name}")
@@ -79,7 +76,7 @@ def run(subject: Subject, plan: Plan, only: Sequence[str], report: Callable[[str
         for way, write in writers.items():
             report(f"round {number + 1} of {plan.rounds}: {way.name}")
             _measure(subject, way, write, plan, timings[way])
-    baseline = next((timings[way][0] for way in writers if way.name == BASELINE), None)
+    baseline = next(timings[way][0] for way in writers if way.name == BASELINE)
     return {
         "preset": pair.preset,
         "pair": pair_title(pair.slm_name, pair.llm_name, pair.quantisation),
@@ -120,15 +117,15 @@ def _prompts(subject: Subject, way: Way, length: int) -> list[list[int]]:
     return [prompt_of(subject.pair.tokenizer, length, number) for number in range(way.batch)]
 
 
-def _row(way: Way, timings: Timings, tokens: int, baseline: Sequence[float] | None) -> Json:
+def _row(way: Way, timings: Timings, tokens: int, baseline: Sequence[float]) -> Json:
     rates = [tokens * way.batch / seconds for seconds in timings[0]]
-    ratios = [rate * seconds / tokens for rate, seconds in zip(rates, baseline or (), strict=bool(baseline))]
+    ratios = [rate * seconds / tokens for rate, seconds in zip(rates, baseline, strict=True)]
     return {
         "name": way.name,
         "title": way.title,
         "batch": way.batch,
         "tokens_per_second": _spread(rates),
-        "ratio": _spread(ratios) if ratios else None,
+        "ratio": _spread(ratios),
         "first_token_seconds": {str(length): _spread(seconds) for length, seconds in timings.items() if length},
     }
 

@@ -7,7 +7,6 @@ engine's own weights and products, so that only the loops around them differ.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,27 +64,16 @@ class Subject:
 
 
 def prompt_of(tokenizer: PreTrainedTokenizerBase, length: int, number: int = 0) -> list[int]:
-    """A prompt of exactly `length` token ids: questions in one message, the last of them cut in the middle.
+    """The last `length` token ids of a message of questions, which `number` puts in another order.
 
     They are real, because a speculative decoder's speed depends on how well the SLM guesses the LLM, and many, so that
-    the answer is long. `number` says with which question it begins. It has the tokenizer's chat template, if there is
-    room for it.
+    the answer is long.
     """
     questions: list[str] = json.loads(PROMPTS.read_text(encoding="utf-8"))
     first = number % len(questions)
     questions = questions[first:] + questions[:first]
-    raw, text, ids = not tokenizer.chat_template, "", []
+    text, ids = "", []
     while len(ids) < length:
         text += "\n".join(questions) + "\n"
-        ids = render(tokenizer, Request(text, raw=raw))
-    ending = 0 if raw else _common_ending(ids, render(tokenizer, Request("?")))
-    ending = ending if ending < length else 0
-    return ids[: length - ending] + ids[len(ids) - ending :]
-
-
-def _common_ending(first: Sequence[int], second: Sequence[int]) -> int:
-    """Tokens that two rendered prompts end with alike: those that the template puts after the message."""
-    same = 0
-    while same < min(len(first), len(second)) and first[-1 - same] == second[-1 - same]:
-        same += 1
-    return same
+        ids = render(tokenizer, Request(text, raw=not tokenizer.chat_template))
+    return ids[-length:]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.bench.markdown import code, filled, read, table
-from engine.errors import EngineError
-from engine.models.files import read_object, write_text
+from engine.models.files import write_text
 from engine.provenance import ROOT, hardware
 
 SUMMARIES, PAGE, README = ROOT / "assets" / "benchmarks", ROOT / "docs" / "speed.md", ROOT / "README.md"
@@ -28,11 +28,9 @@ def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) 
         Whether that changed anything.
 
     Raises:
-        EngineError: No summaries, a damaged one, or a marker is missing; nothing is written then.
+        EngineError: A marker is missing; nothing is written then.
     """
-    summaries = [_load(path) for path in sorted(folder.glob("*.json"))]
-    if not summaries:
-        raise EngineError(f"{folder} holds no summaries: run `python -m engine.bench --json {folder}/….json` first")
+    summaries = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     short = next((each for each in summaries if each["preset"] == "cpu"), summaries[0])
     sections = {page: ("benchmark", "\n\n".join(map(render, summaries))), readme: ("speed", render_short(short))}
     old = {path: read(path) for path in sections}
@@ -41,15 +39,6 @@ def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) 
         if text != old[path]:
             write_text(path, text)
     return new != old
-
-
-def _load(path: Path) -> Json:
-    """A summary as `--json` wrote it; an EngineError if it cannot be read."""
-    try:
-        summary = read_object(path)
-        return {**summary, "rows": list(summary["rows"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise EngineError(f"{path} is no summary of a benchmark: {error!r}; write it anew with --json") from None
 
 
 def render(summary: Json) -> str:

@@ -26,7 +26,7 @@ from engine.events import Role
 from engine.pair import Pair
 from engine.policy import ConfidencePolicy, FixedPolicy, Policy, RouterPolicy, State
 from engine.request import build_request
-from engine.router import Router, RouterCard, RouterNetwork, features, input_size
+from engine.router import Router, RouterCard, RouterNetwork, input_size
 from engine.tokenizer import backend
 
 Writer = Callable[[Sequence[Sequence[int]], int], list[list[int]]]
@@ -117,7 +117,7 @@ def by_llama_cpp(path: Path, context: int) -> Writer:
     return lambda prompts, tokens: [worker.submit(llama.write, *about, list(p), tokens).result() for p in prompts]
 
 
-class ForcedShare(Policy):
+class ForcedShare(RouterPolicy):
     """Scores that are evenly spread over the text, in an order that the seed shuffles.
 
     In a text of `length` tokens, threshold t gives the LLM exactly t · length tokens (rounded), so that speeds are
@@ -125,17 +125,14 @@ class ForcedShare(Policy):
     score is thrown away. The first token is the LLM's at every share above 0, so that both models read the prompt.
     """
 
-    runs_router = True
-
     def __init__(self, router: Router, length: int) -> None:
         """Prepares texts of `length` tokens."""
-        self.router, self.length = router, length
-        self.needs_logits = router.card.logit_features
+        super().__init__(router)
+        self.length = length
 
     def score(self, state: State) -> torch.Tensor:
         """See `Policy.score`."""
-        assert state.hidden is not None
-        self.router.score(features(state.hidden, state.logit_features if self.needs_logits else None)).tolist()
+        super().score(state).tolist()
         places = zip(state.seeds, state.positions, strict=True)
         return torch.tensor([shuffled_scores(self.length, seed)[position] for seed, position in places])
 
@@ -163,7 +160,7 @@ class Way:
     """One way to write.
 
     Attributes:
-        name, title: For `--only` and the JSON, and for the table.
+        name, title: For the JSON and the table.
         writer: Makes it ready; loads its models if need be.
         batch: Texts written at once.
         first_token: Whether the time to the first token is measured. It is the same for every share above 0.
@@ -210,8 +207,7 @@ def _speculative(subject: Subject) -> Writer:
 WAYS: tuple[Way, ...] = (
     *_alone("generate", f"`generate`, {_OURS}", plain),
     *_alone("engine", "this engine", lambda subject, role: alone(subject.pair, role)),
-    *(_routed(percent) for percent in (10, 20, 30, 50)),
-    *(_routed(30, batch) for batch in (4, 16)),
+    *(_routed(*each) for each in ((20,), (30,), (30, 16))),
     Way("verified-router", "acceptance 1, the router at its threshold", _by_router),
     Way("verified-0", "acceptance 1, threshold 0 (speculative decoding)", _speculative),
     Way("assisted", f"assisted generation, {_OURS}", lambda each: plain(each, Role.LLM, True), first_token=True),

@@ -3,7 +3,8 @@
 Asking again is safe: a question changes nothing on the server, and nothing here before its answer is whole. The pause
 before the next try grows and is partly drawn by chance, so that many texts do not come back at the same moment. After
 `patience` seconds a question fails. If others were answered meanwhile it fails alone. Else the server counts as gone,
-and all questions fail at once; a look every second finds out when it is back.
+and all questions fail at once; a look every second finds out when it is back. Beyond `at_once` questions others wait
+for a place, and their patience begins when they have it.
 
 All of this runs in one thread with an event loop of its own.
 """
@@ -60,6 +61,7 @@ class Connection:
     Attributes:
         url: Without a slash at its end. It may be shown: it holds no password (see `engine.settings`).
         gone: Whether the server has not answered for so long that nobody waits for it any more.
+        longest: Seconds after which a question that has its place has ended, whatever became of its last try.
     """
 
     def __init__(self, url: str, key: str | None, timeout: float, patience: float, at_once: int) -> None:
@@ -72,7 +74,7 @@ class Connection:
             patience: Seconds after which a question is given up.
             at_once: Questions on their way at once, at most.
         """
-        self.url, self.gone = url, False
+        self.url, self.gone, self.longest = url, False, patience + 2 * timeout
         self._key, self._timeout, self._patience = key, timeout, patience
         self._at_once, self._places = at_once, asyncio.Semaphore(at_once)
         self._fault = ""  # of the last try that failed
@@ -116,11 +118,20 @@ class Connection:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        if others:
+            await asyncio.wait(others, timeout=_CONNECT_SECONDS)
         if self._client is not None:
             await self._client.aclose()
 
     async def _ask(self, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]) -> Found:
+        async with self._places:
+            try:
+                async with asyncio.timeout(self.longest):  # a second bound, for a try that outlasts its own
+                    return await self._answer(path, body, read)
+            except TimeoutError:
+                raise self.given_up("no reply in time") from None
+
+    async def _answer(self, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]) -> Found:
         started, pause, wrong = time.monotonic(), _FIRST_PAUSE, 0
         while not self.gone:
             try:
@@ -185,13 +196,14 @@ class Connection:
         """One request; raises _Failure, WrongAnswer for what is no JSON, ServerRefusal for all other replies."""
         if self._client is None:
             headers = {b"Authorization": f"Bearer {self._key}".encode()} if self._key else {}
-            limits = httpx.Limits(max_connections=self._at_once, max_keepalive_connections=self._at_once)
+            most = self._at_once + 1  # one looks whether the server is back
+            limits = httpx.Limits(max_connections=most, max_keepalive_connections=most)
             timeout = httpx.Timeout(self._timeout, connect=min(self._timeout, _CONNECT_SECONDS), pool=None)
             self._client = httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits)
         data, asked = bytearray(), self._client.stream("GET" if body is None else "POST", self.url + path, json=body)
         try:
             # httpx bounds each read by itself: a reply that comes byte by byte would have no end.
-            async with self._places, asyncio.timeout(self._timeout), asked as reply:
+            async with asyncio.timeout(self._timeout), asked as reply:
                 async for piece in reply.aiter_bytes():
                     data += piece
                     if len(data) > _MOST_BYTES:

@@ -144,14 +144,16 @@ def _cost(path: Path | None) -> ModelCost:
 def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises SettingsError, with the first of them, if the server spells one of some 200 strings in other tokens.
 
-    A server that cannot tell is believed, with a warning.
+    A server that cannot tell is believed, with a warning. Raises ServerError if it does not answer.
     """
     path = dialect.tokens_path
     asked = [(text, connection.ask(path, dialect.tokens_body(model, text), _ids)) for text in probe_strings(tokenizer)]
     for text, answer in asked:
         ours = spelled(tokenizer, text)
         try:
-            theirs = answer.result()
+            theirs = answer.result(connection.longest)  # its place is free once those before it have their answers
+        except TimeoutError:
+            raise connection.given_up("no reply in time") from None
         except ServerRefusal as refusal:
             if refusal.status not in (404, 405):
                 raise

@@ -12,33 +12,23 @@ import pytest
 import torch
 
 from engine.bench.__main__ import main
-from engine.bench.subject import prompt_of
+from engine.bench.measure import Plan, run
+from engine.bench.subject import Subject, prompt_of
 from engine.bench.table import PAGE, README, SUMMARIES, render, render_short, rewrite
 from engine.bench.writers import WAYS, ForcedShare, alone, generate, router_of
 from engine.errors import EngineError
 from engine.events import Role
 from engine.provenance import hardware
 from engine.request import build_request
+from engine.settings import load_settings
 
 TOKENS, ROUNDS = 10, 2
-FEW = ["--tokens", str(TOKENS), "--rounds", str(ROUNDS), "--prompt", "40", "--first", "20", "30"]
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    """What the command writes for the tiny pair, by its arguments."""
-    path = tmp_path_factory.mktemp("bench") / "tiny.json"
-
-    def run(*arguments):
-        assert main(["--preset", "tiny", *FEW, *arguments, "--json", str(path)]) == 0
-        return json.loads(path.read_text(encoding="utf-8"))
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def summary(measured):
-    return measured()
+def summary():
+    subject = Subject(load_settings(preset="tiny"))
+    return json.loads(json.dumps(run(subject, Plan(40, TOKENS, ROUNDS, (20, 30)), print)))
 
 
 @pytest.fixture
@@ -50,7 +40,7 @@ def test_every_way_is_measured_or_said_not_to_be(summary):
     rows = {row["name"]: row for row in summary["rows"]}
     assert {row["title"] for row in summary["rows"]} | set(summary["skipped"]) == {way.title for way in WAYS}
     assert all("llama.cpp" in title for title in summary["skipped"])
-    assert [rows[name]["batch"] for name in ("routed-30", "routed-30x4", "routed-30x16")] == [1, 4, 16]
+    assert [rows[name]["batch"] for name in ("routed-30", "routed-30x16")] == [1, 16]
     for row in summary["rows"]:
         for found in row["tokens_per_second"], row["ratio"]:
             assert len(found["rounds"]) == ROUNDS and 0 < found["min"] <= found["median"] <= found["max"]
@@ -59,12 +49,9 @@ def test_every_way_is_measured_or_said_not_to_be(summary):
     assert summary["machine"]["threads"] == torch.get_num_threads() and summary["revision"]
 
 
-def test_only_the_ways_asked_for_are_measured_and_unknown_ones_are_refused(measured, capsys):
-    found = measured("--only", "routed-30")
-    assert [(row["name"], row["ratio"]) for row in found["rows"]] == [("routed-30", None)]
-    for arguments, told in ((["--only", "routed-31"], "routed-31"), ([*FEW, "--first", "3000"], "2,048")):
-        assert main(["--preset", "tiny", *arguments]) == 2
-        assert told in capsys.readouterr().err
+def test_a_text_longer_than_the_models_take_is_refused(capsys):
+    assert main(["--preset", "tiny", "--tokens", "3000"]) == 2
+    assert "2,048" in capsys.readouterr().err
 
 
 def test_every_way_writes_what_it_should(tiny_pair, random_pair, prompt):

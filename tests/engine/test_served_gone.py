@@ -114,6 +114,16 @@ def test_a_question_fails_alone_where_others_are_answered_of_late_else_the_serve
         eventually(lambda: not connection.gone and not connection.trouble)
 
 
+def test_questions_that_wait_for_a_place_have_an_end_too(tiny_pair):
+    with served("sglang", tiny_pair) as server, closing(Connection(server.url, None, 0.1, 0.1, 2)) as connection:
+        server.fault = lambda _: "held"
+        asked = [connection.ask("/generate", {}, dict) for _ in range(20)]
+        assert all(isinstance(each.exception(TIME), ServerError) for each in asked)
+        server.fault = lambda _: None
+        server.answers.set()
+        eventually(lambda: not connection.gone and not connection.trouble)
+
+
 # In the middle of many texts
 
 

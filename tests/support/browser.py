@@ -106,7 +106,7 @@ class Window:
         self.requests.clear()
         self.errors.clear()
         self.page.goto(self.url)
-        self.page.wait_for_selector("#generate")
+        self.page.wait_for_selector("#generate", state="attached")  # hidden where a text from before goes on
         self.page.wait_for_selector(".stream-state")
 
     def reload(self) -> None:

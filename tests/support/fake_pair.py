@@ -122,6 +122,10 @@ class FakePair:
     def default_policy(self, named: str) -> str:
         return named if named in self.policies else "confidence"
 
+    def calibrate(self) -> None:
+        """Its passes take what they are said to take."""
+        self.timed = True
+
     def check(self, request: Request) -> int:
         tokens = 20 + len(_said(request).split())
         if tokens >= self.context:

@@ -5,7 +5,7 @@ import { isWriting } from '../lib/stop.js';
 import { former, remember } from './window.js';
 
 export const start = ({ element, props, trigger, watch }) => {
-  let source = null, again = 0;
+  let source = null, again = 0, failed = 0;   // times in a row that it could not be opened
   let asked = false;   // for news, of which none has come since
 
   const close = () => {
@@ -34,11 +34,16 @@ export const start = ({ element, props, trigger, watch }) => {
         document.dispatchEvent(new CustomEvent('citer-news', { detail: { panel, data } }));
       });
     }
-    // A connection that broke is opened anew with what is there by then; one that cannot be opened is not needed: gradio
+    // A connection that broke is opened anew with what is there by then; one that twice cannot be opened is not needed: gradio
     // brings the finished text.
     source.addEventListener('error', () => {
       close();
-      if (opened) again = setTimeout(open, 300); else trigger('unreached');
+      failed = opened ? 0 : failed + 1;
+      if (failed < 2) again = setTimeout(open, 300);
+      else {
+        failed = 0;
+        trigger('unreached');
+      }
     });
   };
 
