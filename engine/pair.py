@@ -274,7 +274,7 @@ class Pair:
             prompt_tokens = len(render(self.tokenizer, request))
         return build_trace(
             request,
-            [replace(event, row=0) for event in events],
+            events,
             preset=self.preset,
             slm=self.slm_name,
             llm=self.llm_name,

@@ -120,32 +120,44 @@ class RaggedAttention:
         self.positions = torch.tensor([position for span in spans for position in span], device=device)
         self._row = torch.tensor([row for row, span in zip(rows, spans, strict=True) for _ in span], device=device)
         self._single = (rows[0], spans[0].start, spans[0].stop) if len(rows) == 1 else None
-        self._groups: list[_Group | _Alone] = []
+        self._groups: list[_Group] = []
         if together is not None:
             self._group_alone(rows, spans, together)
             return
         # Stretches of rows that follow each other and have chunks of one length.
+        at = 0
         for (_, chunk), stretch in groupby(range(len(rows)), lambda n: (rows[n] - n, chunks[n])):
-            members = list(stretch)
-            before = self._groups[-1].tokens.stop if self._groups else 0
-            tokens = slice(before, before + chunk * len(members))
-            row, lengths = rows[members[0]], [starts[n] for n in members]
-            self._groups.append(_Group(row, lengths, chunk, tokens, self.positions, cache.keys[0].dtype))
+            members = [*stretch]
+            lengths, row = [starts[n] for n in members], rows[members[0]]
+            most, after = max(lengths), at + chunk * len(members)
+            masked = most > 0 and (chunk > 1 or min(lengths) < most)
+            self._group(slice(row, row + len(members)), slice(at, after), chunk, most + chunk, masked)
+            at = after
 
     def _group_alone(self, rows: Sequence[int], spans: Sequence[range], together: Sequence[range]) -> None:
-        at, dtype = 0, self._cache.keys[0].dtype
+        at = 0
         places: list[tuple[int, int, int]] = []  # of those that attend alone: in the pass, row, how many they look at
         for row, span, several in zip(rows, spans, together, strict=True):
             if several:
+                start, chunk = span[several.start], len(several)
                 tokens = slice(at + several.start, at + several.stop)
-                self._groups.append(_Group(row, [span[several.start]], len(several), tokens, self.positions, dtype))
+                self._group(slice(row, row + 1), tokens, chunk, start + chunk, start > 0 and chunk > 1)
             places += [(at + n, row, _whole(place + 1)) for n, place in enumerate(span) if n not in several]
             at += len(span)
-        # One row's tokens, or one token each of rows that follow each other, which look at as many places.
+        # One row's tokens, or one token each of rows that follow each other, which look at as many places. Those behind
+        # a token are masked. So each sum has as many numbers, in the same order, as when the token is read alone.
         for _, stretch in groupby(places, lambda place: (place[1] - place[0] * (len(rows) == at), place[2])):
             (first, row, end), *others = stretch
-            tokens, last_row = slice(first, first + len(others) + 1), others[-1][1] if others else row
-            self._groups.append(_Alone(slice(row, last_row + 1), tokens, end, self.positions, dtype))
+            last_row = others[-1][1] if others else row
+            self._group(slice(row, last_row + 1), slice(first, first + len(others) + 1), 1, end, masked=True)
+
+    def _group(self, rows: slice, tokens: slice, chunk: int, end: int, masked: bool) -> None:
+        mask = None
+        if masked:
+            hidden = torch.arange(end, device=self.positions.device) > self.positions[tokens].view(-1, chunk, 1)
+            mask = torch.zeros(hidden.shape, dtype=self._cache.keys[0].dtype, device=hidden.device)
+            mask = mask.masked_fill_(hidden, -math.inf)[:, None]
+        self._groups.append(_Group(rows, tokens, chunk, end, mask))
 
     def store(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Stores one layer's new keys and values, each [tokens, kv_heads, head_dim]."""
@@ -168,57 +180,37 @@ class RaggedAttention:
         return taken
 
 
-class _Group:
-    """Rows that attend in one call: they follow each other in the cache and have as many new tokens each."""
+class _Group(NamedTuple):
+    """Tokens that attend in one call: as many of each of some rows, or with `chunk` 1 any number of one row.
 
-    def __init__(
-        self, first: int, starts: Sequence[int], chunk: int, tokens: slice, positions: torch.Tensor, dtype: torch.dtype
-    ) -> None:
-        """Rows from `first` on, with `starts` tokens each before, and `chunk` new ones at these places of the pass."""
-        self.tokens = tokens
-        self._rows, self._chunk, self._end = slice(first, first + len(starts)), chunk, max(starts) + chunk
-        # Where nothing was cached before, a token sees those up to itself.
-        self._causal = chunk > 1 and max(starts) == 0
-        self._mask = None  # added to the products [rows, 1, chunk, end]
-        if not self._causal and (chunk > 1 or min(starts) < max(starts)):
-            positions = positions[tokens].view(len(starts), chunk, 1)
-            hidden = torch.arange(self._end, device=positions.device) > positions
-            mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
-            self._mask = mask.masked_fill_(hidden, -math.inf)[:, None]
+    Attributes:
+        rows: Of the cache.
+        tokens: Their places in the pass.
+        chunk: Tokens that attend with one another.
+        end: Places of the cache that they look at.
+        mask: Added to the products, [tokens / chunk, 1, chunk, end]. Without one a token of several sees those up to
+            itself, and a single token sees all.
+    """
+
+    rows: slice
+    tokens: slice
+    chunk: int
+    end: int
+    mask: torch.Tensor | None
 
     def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Attention of the group's tokens, from one layer's keys and values."""
-        keys, values = keys[self._rows, :, : self._end], values[self._rows, :, : self._end]
-        rows, kv_heads, _, width = keys.shape
-        if self._chunk == 1:
+        keys, values = keys[self.rows, :, : self.end], values[self.rows, :, : self.end]
+        count, width = len(queries), keys.shape[-1]
+        if self.chunk == 1:
+            if len(keys) < count:
+                keys, values = keys.expand(count, -1, -1, -1), values.expand(count, -1, -1, -1)
             # The heads that share keys are to them as tokens are: nothing is repeated.
-            grouped = queries.view(rows, kv_heads, -1, width)
-            return scaled_dot_product_attention(grouped, keys, values, self._mask).reshape(rows, -1)
-        by_head = queries.view(rows, self._chunk, -1, width).transpose(1, 2)
-        seen = scaled_dot_product_attention(by_head, keys, values, self._mask, is_causal=self._causal, enable_gqa=True)
-        return seen.transpose(1, 2).reshape(rows * self._chunk, -1)
-
-
-class _Alone:
-    """Tokens that attend together as if each were read alone, to the bit.
-
-    All look at as many places of the cache, a multiple of `PLACES`, and the places behind a token are masked.
-    So each sum has as many numbers, in the same order, as when the token is read alone.
-    """
-
-    def __init__(self, rows: slice, tokens: slice, end: int, positions: torch.Tensor, dtype: torch.dtype) -> None:
-        """Takes the places of the tokens in the pass: all of one row, or one of each row."""
-        self.tokens, self._rows, self._end = tokens, rows, end
-        hidden = torch.arange(end, device=positions.device) > positions[tokens, None]
-        mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
-        self._mask = mask.masked_fill_(hidden, -math.inf)[:, None, None]
-
-    def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Attention of these tokens, from one layer's keys and values."""
-        count, _, width = queries.shape
-        keys, values = (each[self._rows, :, : self._end].expand(count, -1, -1, -1) for each in (keys, values))
-        grouped = queries.view(count, keys.shape[1], -1, width)
-        return scaled_dot_product_attention(grouped, keys, values, self._mask).reshape(count, -1)
+            grouped = queries.view(count, keys.shape[1], -1, width)
+            return scaled_dot_product_attention(grouped, keys, values, self.mask).reshape(count, -1)
+        by_head, causal = queries.view(len(keys), self.chunk, -1, width).transpose(1, 2), self.mask is None
+        seen = scaled_dot_product_attention(by_head, keys, values, self.mask, is_causal=causal, enable_gqa=True)
+        return seen.transpose(1, 2).reshape(count, -1)
 
 
 def _whole(length: int) -> int:
