@@ -195,20 +195,13 @@ def _from_folder(
     progress: ProgressCallback | None,
     read: Callable[[Path], _Read],
 ) -> _Read:
-    """Reads from a model's converted folder, which is made if need be, and made again if it turns out damaged."""
-    folder = converted(model, settings, layout, progress)
-    try:
-        return read(folder)
-    except Exception as error:  # the libraries raise whatever they stumble over, tokenizers a bare Exception
-        remove(settings.cache_dir / HASHES)  # so that all files are hashed anew
-        if problem(folder, model.identity, settings.cache_dir, progress) is None:
-            raise _not_loaded(model, folder, error) from error
-    converted(model, settings, layout, progress)
-    try:
-        return read(folder)
-    except Exception as error:
-        raise _not_loaded(model, folder, error) from error
-
-
-def _not_loaded(model: ModelFiles, folder: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"{model.title} cannot be loaded from {folder}: {str(error) or type(error).__name__}")
+    """Reads from a model's converted folder, which is made if need be, and made again where it turns out damaged."""
+    while True:
+        folder = converted(model, settings, layout, progress)
+        try:
+            return read(folder)
+        except Exception as error:  # the libraries raise whatever they stumble over, tokenizers a bare Exception
+            remove(settings.cache_dir / HASHES)  # so that all files are hashed anew
+            if problem(folder, model.identity, settings.cache_dir, progress) is None:
+                reason = str(error) or type(error).__name__
+                raise WeightsError(f"{model.title} cannot be loaded from {folder}: {reason}") from error
