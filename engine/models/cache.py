@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from engine.errors import WeightsError
+from engine.errors import WeightsError, shown
 from engine.events.progress import ProgressCallback, say
 from engine.models.files import FULL, disk_error, read_json, sha256_of, write_json
 
@@ -85,6 +87,20 @@ def _not_writable(folder: Path, error: Exception) -> WeightsError:
 def in_words(count: int) -> str:
     """Bytes for people."""
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def fault_of(path: Path, size: Any, sha256: Any, cache: Path, progress: ProgressCallback | None = None) -> str:
+    """What is wrong with a file that should have this size and hash, as the end of a sentence; empty if nothing is."""
+    try:
+        if not path.is_file():
+            return "is not a file" if os.path.lexists(path) else "is not there"
+        if (bytes_there := path.stat().st_size) != size:
+            return f"has {bytes_there} bytes, not {shown(size)}"
+        if (found := known_sha256(path, cache, progress)) != sha256:
+            return f"has changed: its sha256 is {found}, not {shown(sha256)}"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    return ""
 
 
 def known_sha256(path: Path, cache: Path, progress: ProgressCallback | None = None) -> str:

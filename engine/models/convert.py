@@ -16,7 +16,7 @@ from engine.errors import shown
 from engine.events.progress import ProgressCallback, say
 from engine.model.config import CONFIG, check_widths
 from engine.models import store
-from engine.models.cache import known_sha256, locked, make_folder, writing
+from engine.models.cache import fault_of, locked, make_folder, writing
 from engine.models.files import read_json, remove, sha256_of, write_json
 from engine.models.model_files import ModelFiles
 from engine.models.store import WEIGHTS
@@ -67,16 +67,8 @@ def problem(folder: Path, identity: str, cache: Path, progress: ProgressCallback
     if not isinstance(sizes, dict) or not isinstance(hashes, dict) or not {WEIGHTS, CONFIG} <= sizes.keys():
         return f"its {MANIFEST} does not name its files"
     for name, size in sizes.items():
-        path = folder / name
-        try:
-            if not path.is_file():
-                return f"its {shown(name)} is missing, or not a file"
-            if path.stat().st_size != size:
-                return f"its {shown(name)} has {path.stat().st_size} bytes, not {shown(size)}"
-            if known_sha256(path, cache, progress) != hashes.get(name):
-                return f"its {shown(name)} has changed"
-        except OSError as error:
-            return f"its {shown(name)} cannot be read ({error.strerror or error})"
+        if fault := fault_of(folder / name, size, hashes.get(name), cache, progress):
+            return f"its {shown(name)} {fault}"
     return None
 
 

@@ -25,7 +25,7 @@ from huggingface_hub.utils import build_hf_headers
 
 from engine.errors import WeightsError
 from engine.events.progress import Meter, ProgressCallback
-from engine.models.cache import known_sha256, locked, writing
+from engine.models.cache import fault_of, locked, writing
 from engine.models.files import disk_error, remove
 from engine.models.hub import SourceUnavailable, hub_failure, without_bars
 from engine.models.sources import Mirror, PinnedFile
@@ -75,12 +75,8 @@ def fetch(
 
 def _fault(file: PinnedFile, path: Path, settings: Settings, progress: ProgressCallback | None) -> str:
     """What is wrong with a file, empty if nothing is."""
-    if not path.is_file():
-        return "it is not a file" if os.path.lexists(path) else "it is not there"
-    if (size := path.stat().st_size) != file.bytes:
-        return f"it has {size} bytes, not {file.bytes}"
-    sha256 = known_sha256(path, settings.cache_dir, progress)
-    return "" if sha256 == file.sha256 else f"its sha256 is {sha256}, not {file.sha256}"
+    fault = fault_of(path, file.bytes, file.sha256, settings.cache_dir, progress)
+    return fault and f"it {fault}"
 
 
 def _completed(

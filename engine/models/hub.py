@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RevisionNotFoundError
@@ -99,19 +100,24 @@ class Wanted:
     way_out: str
 
 
+class Listed(NamedTuple):
+    """What the Hub says of a file: its bytes, -1 if unknown, and its SHA-256, empty unless it is a large file."""
+
+    bytes: int = -1
+    sha256: str = ""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A repo at one commit, with the wanted files in `folder`.
 
     Attributes:
-        sizes: Bytes of each file in the repo, where the Hub says so; empty where the Hub was not asked.
-        sha256: Hash of each file in the large-file storage, likewise.
+        listed: Each file in the repo by its name; empty where the Hub was not asked.
     """
 
     folder: Path
     commit: str
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    sha256: Mapping[str, str] = field(default_factory=dict)
+    listed: Mapping[str, Listed] = field(default_factory=dict)
 
 
 def fetch_repo(
@@ -149,15 +155,15 @@ def _fetch(repo_id: str, revision: str, asked: str, wanted: Wanted, cache: Path,
     Raises as `fetch_repo`, and SourceUnavailable if the Hub is out of reach or does not deliver.
     """
     api = HfApi(endpoint=constants.ENDPOINT, library_name="citer-playground")
-    commit, held = _look_up(api, repo_id, revision, asked, wanted, timeout)
-    files = _accepted(asked, wanted, {name: size for name, (size, _) in held.items()})
+    commit, listed = _look_up(api, repo_id, revision, asked, wanted, timeout)
+    files = _accepted(asked, wanted, listed)
     try:
         make_folder(cache)
         with without_bars(), writing(cache, 0):
             for file in files:
                 copy = Path(api.hf_hub_download(repo_id, file, revision=commit, cache_dir=cache, etag_timeout=timeout))
-                if (size := copy.stat().st_size) != held[file][0]:
-                    raise SourceUnavailable(f"{file} has {size:,} bytes and was said to have {held[file][0]:,}")
+                if (size := copy.stat().st_size) != listed[file].bytes:
+                    raise SourceUnavailable(f"{file} has {size:,} bytes and was said to have {listed[file].bytes:,}")
             reference = cache / repo_folder_name(repo_id=repo_id, repo_type="model") / "refs" / revision
             if not reference.is_file() or reference.read_text() != commit:  # a complete cache may be read-only
                 reference.parent.mkdir(parents=True, exist_ok=True)
@@ -166,14 +172,13 @@ def _fetch(repo_id: str, revision: str, asked: str, wanted: Wanted, cache: Path,
         raise
     except Exception as error:  # as in _look_up; here also hf_xet
         raise SourceUnavailable(hub_failure(error)[1]) from error
-    sizes = {name: size for name, (size, _) in held.items() if size >= 0}
-    return Snapshot(copy.parent, commit, sizes, {name: sha256 for name, (_, sha256) in held.items()})
+    return Snapshot(copy.parent, commit, listed)
 
 
 def _look_up(
     api: HfApi, repo_id: str, revision: str, asked: str, wanted: Wanted, timeout: float
-) -> tuple[str, dict[str, tuple[int, str]]]:
-    """The commit that a revision is at now, and the size (-1: unknown) and SHA-256 ("": unknown) of its files."""
+) -> tuple[str, dict[str, Listed]]:
+    """The commit that a revision is at now, and its files by their names."""
     try:
         info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=timeout)
     except RevisionNotFoundError:
@@ -189,21 +194,21 @@ def _look_up(
         raise SourceUnavailable(words) from error
     if not _COMMIT.fullmatch(info.sha or ""):  # it becomes part of a path
         raise SourceUnavailable(f"{constants.ENDPOINT} names no commit, so it is not a Hub")
-    held: dict[str, tuple[int, str]] = {}
+    listed: dict[str, Listed] = {}
     for file in info.siblings or ():
         sha256 = str(file.lfs.sha256) if file.lfs else ""
         size = file.size if isinstance(file.size, int) else -1
-        held[file.rfilename] = size, sha256 if _SHA256.fullmatch(sha256) else ""
-    return str(info.sha), held
+        listed[file.rfilename] = Listed(size, sha256 if _SHA256.fullmatch(sha256) else "")
+    return str(info.sha), listed
 
 
-def _accepted(asked: str, wanted: Wanted, sizes: Mapping[str, int]) -> list[str]:
+def _accepted(asked: str, wanted: Wanted, listed: Mapping[str, Listed]) -> list[str]:
     """The files to fetch; raises `wanted.error` where one is missing or too large."""
-    if missing := [file for file in wanted.required if file not in sizes]:
+    if missing := [file for file in wanted.required if file not in listed]:
         raise wanted.error(f"{asked}: not a {wanted.thing}, the repo has no {missing[0]}")
-    files = [file for file in wanted.limits if file in sizes]
+    files = [file for file in wanted.limits if file in listed]
     for file in files:
-        if not 0 <= (size := sizes[file]) <= wanted.limits[file]:
+        if not 0 <= (size := listed[file].bytes) <= wanted.limits[file]:
             has = "an unknown size" if size < 0 else f"{size:,} bytes"
             raise wanted.error(
                 f"{asked}: not fetched, its {file} has {has} and a {wanted.thing}'s has at most {wanted.limits[file]:,}"

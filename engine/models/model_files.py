@@ -25,7 +25,7 @@ from engine.models.cache import known_sha256
 from engine.models.download import fetch
 from engine.models.files import MAX_JSON, read_object
 from engine.models.gguf_file import GgufFile
-from engine.models.hub import Wanted, fetch_repo
+from engine.models.hub import Listed, Wanted, fetch_repo
 from engine.models.sources import PinnedFile, Source, aligned_title, base_title
 from engine.settings import Settings
 
@@ -182,20 +182,22 @@ def _repo(source: Source, settings: Settings, progress: ProgressCallback | None)
     key = f"{_plain(repo.replace('/', '--'))}-{snapshot.commit[:12]}"
 
     def pinned(name: str) -> PinnedFile:
-        if not (sha256 := snapshot.sha256.get(name)) or name not in snapshot.sizes:
+        size, sha256 = snapshot.listed.get(name, Listed())
+        if size < 0 or not sha256:
             raise WeightsError(
                 f"{title}: the repo {repo} has no {name} of which the Hub says size and hash; weights "
                 "are read from safetensors only: choose a repo that has them, or name a GGUF file's path"
             )
         place = f"{_MODELS}/{key}"
-        return PinnedFile(name, snapshot.sizes[name], sha256, repo, snapshot.commit, login=True, place=place)
+        return PinnedFile(name, size, sha256, repo, snapshot.commit, login=True, place=place)
 
     def get() -> SafetensorsFiles:
         paths = [fetch(pinned(name), settings, None, progress) for name in names]
         return SafetensorsFiles(title, paths, bool(config.tie_word_embeddings))
 
     here = settings.cache_dir / _MODELS / key
-    missing = sum(snapshot.sizes.get(name, 0) for name in names if not (here / name).is_file())
+    absent = [snapshot.listed.get(name, Listed(0)).bytes for name in names if not (here / name).is_file()]
+    missing = sum(size for size in absent if size > 0)
     return ModelFiles(title, key, f"{repo}@{snapshot.commit}", get, snapshot.folder, config, missing)
 
 

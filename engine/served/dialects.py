@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from engine.errors import ServerError, shown
@@ -49,6 +49,10 @@ class WrongAnswer(ServerError):
     """A reply of another shape than the server documents; the next may be right."""
 
 
+def _tokens(model: str, text: str) -> dict[str, Any]:
+    return {"model": model, "prompt": text, "add_special_tokens": False}
+
+
 @dataclass(frozen=True)
 class Dialect:
     """One server's API.
@@ -56,26 +60,26 @@ class Dialect:
     Attributes:
         name: For people.
         owner: The owner of its models, by `/v1/models`.
+        most: Likeliest tokens that it tells by default, at most.
         path, body, read: The path of a question, its JSON, and a reader of the reply, one `Likely` per look. `read` may
             raise anything, since the reply is not to be trusted.
-        tokens_path, tokens_body: The same for the ids of a text, which the reply has as `tokens`.
-        most: Likeliest tokens that it tells by default, at most.
         judges: Whether one answer can have several looks, so that drafts are verified.
         rereads: Whether the server then reads the whole text again.
         writes: Whether it writes whole texts and scores them (`ServedModel.complete` and `score`).
+        tokens_path, tokens_body: The path and JSON of a question for a text's ids, which the reply has as `tokens`.
     """
 
     name: str
     owner: str
+    most: int
     path: str
     body: Callable[[Inquiry], dict[str, Any]]
     read: Callable[[Inquiry, Any], list[Likely]]
-    tokens_path: str
-    tokens_body: Callable[[str, str], dict[str, Any]]
-    most: int
     judges: bool = False
     rereads: bool = False
     writes: bool = False
+    tokens_path: str = "/tokenize"
+    tokens_body: Callable[[str, str], dict[str, Any]] = _tokens
 
     def answer(self, question: Inquiry, reply: Any) -> list[Likely]:
         """Reads a reply, one `Likely` per look; raises WrongAnswer if it has another shape."""
@@ -134,21 +138,19 @@ def _vllm_body(question: Inquiry) -> dict[str, Any]:
     return body | ({"prompt_logprobs": question.top} if question.looks > 1 else {})
 
 
+def ranked(question: Inquiry, place: dict[str, Any]) -> Likely:
+    """The likeliest tokens at a place of vLLM's `prompt_logprobs`, which also has the text's own token."""
+    return likely(question, ((int(id), each["logprob"]) for id, each in place.items() if each["rank"] <= question.top))
+
+
 def _vllm_read(question: Inquiry, reply: Any) -> list[Likely]:
     choice = reply["choices"][0]
     of_prompt = (choice.get("prompt_logprobs") or [])[1 - question.looks :] if question.looks > 1 else []
-    found = [
-        likely(question, ((int(id), each["logprob"]) for id, each in place.items() if each["rank"] <= question.top))
-        for place in of_prompt
-    ]
+    found = [ranked(question, place) for place in of_prompt]
     (place,) = choice["logprobs"]["top_logprobs"]
     last = ((int(key.removeprefix(_BY_ID)), logprob) for key, logprob in place.items() if key.startswith(_BY_ID))
     (chosen,) = choice["token_ids"]
     return [*found, likely(question, last, chosen)]
-
-
-def _vllm_tokens(model: str, text: str) -> dict[str, Any]:
-    return {"model": model, "prompt": text, "add_special_tokens": False}
 
 
 # SGLang: `/generate` with `input_ids`. One call with a cached prefix verifies a draft. `input_top_logprobs` begins at
@@ -189,50 +191,16 @@ def _llama_tokens(model: str, text: str) -> dict[str, Any]:
     return {"content": text, "add_special": False, "parse_special": True}
 
 
-_VLLM = Dialect(
-    name="vLLM",
-    owner="vllm",
-    path="/v1/completions",
-    body=_vllm_body,
-    read=_vllm_read,
-    tokens_path="/tokenize",
-    tokens_body=_vllm_tokens,
-    most=20,
-    judges=True,
-    rereads=True,
-    writes=True,
-)
 DIALECTS = {
-    "vllm": _VLLM,
-    "sglang": Dialect(
-        name="SGLang",
-        owner="sglang",
-        path="/generate",
-        body=_sglang_body,
-        read=_sglang_read,
-        tokens_path="/tokenize",
-        tokens_body=_vllm_tokens,
-        most=50,
-        judges=True,
+    "vllm": Dialect(
+        "vLLM", "vllm", 20, "/v1/completions", _vllm_body, _vllm_read, judges=True, rereads=True, writes=True
     ),
+    "sglang": Dialect("SGLang", "sglang", 50, "/generate", _sglang_body, _sglang_read, judges=True),
     "llama.cpp": Dialect(
-        name="llama.cpp",
-        owner="llamacpp",
-        path="/completion",
-        body=_llama_body,
-        read=_llama_read,
-        tokens_path="/tokenize",
-        tokens_body=_llama_tokens,
-        most=50,
+        "llama.cpp", "llamacpp", 50, "/completion", _llama_body, _llama_read, tokens_body=_llama_tokens
     ),
-    "citer": replace(
-        _VLLM,
-        name="this project's endpoint",
-        owner="citer",
-        tokens_path="/v1/tokenize",
-        judges=False,  # it tells no probabilities of a prompt
-        rereads=False,
-        writes=False,
+    "citer": Dialect(  # in vLLM's words, without probabilities of a prompt
+        "this project's endpoint", "citer", 20, "/v1/completions", _vllm_body, _vllm_read, tokens_path="/v1/tokenize"
     ),
 }
 """By the names of `CITER_LLM_SERVER`."""

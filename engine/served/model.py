@@ -29,7 +29,7 @@ from engine.served.dialects import (
     Likely,
     checked_id,
     checked_logprob,
-    likely,
+    ranked,
     shaped,
 )
 from engine.served.text_cache import Asked, TextCache
@@ -174,8 +174,7 @@ class ServedModel:
         question = Inquiry(tokens, len(tokens) - start, top, self._model, self.vocabulary)
 
         def place(token: int, said: Any) -> tuple[float, Likely]:
-            best = ((int(id), each["logprob"]) for id, each in said.items() if each["rank"] <= top)
-            return checked_logprob(said[str(token)]["logprob"]), likely(question, best)
+            return checked_logprob(said[str(token)]["logprob"]), ranked(question, said)
 
         def read(choice: Any) -> list[tuple[float, Likely]]:
             return [place(*each) for each in zip(tokens[start:], choice["prompt_logprobs"][start:], strict=True)]
