@@ -31,8 +31,7 @@ class State:
     Attributes:
         seeds, positions: Per state, all that chance may depend on.
         hidden, prompt_hidden: The SLM's hidden states at the last position, and at the prompt's last, [n, d].
-        logit_features: How certain the SLM is of its token, float32 [n, LOGIT_FEATURES], see `engine.model.logits`;
-            the entropy is NaN for policies that do not look at it.
+        logit_features: How certain the SLM is of its token, float32 [n, LOGIT_FEATURES], see `engine.model.logits`.
         agree: Whether both models would write the same token, bool [n].
     """
 
@@ -50,7 +49,6 @@ class Policy(ABC):
     Attributes:
         needs_state: Whether the SLM must read every token for it. Where not, each model reads only when it writes.
         needs_logits: Whether the SLM's `lm_head` must be applied at every token for it.
-        needs_entropy: Whether it then looks at their entropy as well, which is a pass over the vocabulary more.
         by_prompt: Whether it decides once per text, by the SLM's hidden state after the prompt.
         sees_llm: Whether it compares both models' logits, which no real router can; that look is not charged.
         fixed: The role of a policy that does not score.
@@ -59,7 +57,6 @@ class Policy(ABC):
 
     needs_state: bool = True
     needs_logits: bool = False
-    needs_entropy: bool = True
     by_prompt: bool = False
     sees_llm: bool = False
     fixed: Role | None = None
@@ -112,7 +109,7 @@ class QueryPolicy(RouterPolicy):
 class ConfidencePolicy(Policy):
     """The probability of the SLM's likeliest token: training-free, and the baseline to beat."""
 
-    needs_logits, needs_entropy = True, False
+    needs_logits = True
 
     def score(self, state: State) -> torch.Tensor:  # noqa: D102
         assert state.logit_features is not None
@@ -134,7 +131,7 @@ class EntropyPolicy(Policy):
 class MarginPolicy(Policy):
     """How much likelier the SLM's first token is than its second: the difference of their probabilities."""
 
-    needs_logits, needs_entropy = True, False
+    needs_logits = True
 
     def score(self, state: State) -> torch.Tensor:  # noqa: D102
         assert state.logit_features is not None

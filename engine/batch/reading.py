@@ -53,8 +53,7 @@ class Reader:
         self.predict(Role.LLM, compared)
         new = list(dict.fromkeys(slot for slot in certain if slot.certainty is None and not slot.put_off))
         if new:
-            entropy = any(step.text.policy.needs_entropy for step in steps if step.text.policy.needs_logits)
-            found = certainties(side_by_side([slot.logits[Role.SLM] for slot in new]), entropy)
+            found = certainties(side_by_side([slot.logits[Role.SLM] for slot in new]))
             for slot, own in zip(new, found, strict=True):
                 slot.certainty = own
 

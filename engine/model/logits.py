@@ -29,8 +29,8 @@ class Certainty:
     """How certain a model is of its token at one position.
 
     Attributes:
-        features: The five highest log-probabilities, the margin between the first two, the entropy in nats (NaN where
-            it was not asked for), and the log-sum-exp.
+        features: The five highest log-probabilities, the margin between the first two, the entropy in nats, and
+            the log-sum-exp.
         likeliest: The highest token, the first of several.
     """
 
@@ -44,12 +44,12 @@ def logit_features(logits: torch.Tensor) -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.float32, device=logits.device).view(-1, LOGIT_FEATURES)
 
 
-def certainties(logits: torch.Tensor, entropy: bool = True) -> list[Certainty]:
-    """How certain a model is, by float32 logits [n, vocabulary]; the entropy only where it is wanted."""
-    return [each for rows in logits.split(ROWS) for each in _certainties(rows, entropy)]
+def certainties(logits: torch.Tensor) -> list[Certainty]:
+    """How certain a model is, by float32 logits [n, vocabulary]."""
+    return [each for rows in logits.split(ROWS) for each in _certainties(rows)]
 
 
-def _certainties(logits: torch.Tensor, entropy: bool) -> list[Certainty]:
+def _certainties(logits: torch.Tensor) -> list[Certainty]:
     """Those of a few rows, in passes over what the processor's cache holds."""
     if not len(logits):
         return []
@@ -58,12 +58,7 @@ def _certainties(logits: torch.Tensor, entropy: bool) -> list[Certainty]:
     shifted = logits - highest  # so that no large numbers are subtracted from each other
     weights = shifted.exp()
     masses = weights.sum(-1).tolist()
-    if not entropy:
-        sums = [math.nan] * len(tops)
-    elif len(tops) == 1:
-        sums = [torch.dot(weights[0], shifted[0]).item()]
-    else:
-        sums = shifted.mul_(weights).sum(-1).tolist()
+    sums = [torch.dot(weights[0], shifted[0]).item()] if len(tops) == 1 else shifted.mul_(weights).sum(-1).tolist()
     found = zip(tops, masses, sums, likeliest, strict=True)
     return [Certainty(_features(top, mass, weighted), best) for top, mass, weighted, best in found]
 

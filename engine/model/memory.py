@@ -14,7 +14,7 @@ from engine.errors import WeightsError
 if TYPE_CHECKING:
     from engine.pair import Pair
 
-CGROUP = Path("/sys/fs/cgroup")
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 LIBRARIES = 500_000_000
 """Bytes of the process without models: torch, transformers, gradio and the page (485 MB with preset `tiny`)."""
@@ -96,13 +96,13 @@ def memory_bytes() -> int:
         physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         physical = 0
-    return min(filter(None, (physical, container_bytes("memory.max"))), default=0)
+    return min(filter(None, (physical, _container_bytes())), default=0)
 
 
-def container_bytes(name: str) -> int | None:
-    """What a container's memory controller (cgroup v2) says under a name; None without one, or without a limit."""
+def _container_bytes() -> int | None:
+    """The limit of a container's memory (cgroup v2); None without one."""
     try:
-        text = (CGROUP / name).read_text(encoding="utf-8").strip()
+        text = _CGROUP_LIMIT.read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return None
     return int(text) if text.isdecimal() else None
