@@ -145,3 +145,17 @@ def test_the_chart_has_a_dot_for_each_token_a_line_that_follows_the_slider_and_o
         expect(third).to_have_class(re.compile("pinned"))
         expect(page.locator(".token-card")).to_be_visible()
         assert shown.errors == []
+
+
+def test_a_reload_before_the_first_token_brings_the_text_and_not_the_recorded_one(browser, recorded):
+    pair = FakePair(200)
+    with serve(lambda preset, progress: pair, recorded=recorded) as site, window(browser, site, 1366, 768) as shown:
+        eventually(lambda: site.host.scheduler)
+        with paused(site.host):
+            shown.ask("a palindrome")
+            shown.wait_state("waiting")
+            shown.reload()
+            expect(shown.page.locator("#stop")).to_be_visible()
+        shown.wait_state("done")
+        eventually(lambda: shown.text() == "".join(event.text for event in newest(site).events))
+        expect(shown.page.locator("#generate")).to_be_visible()
