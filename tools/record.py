@@ -24,10 +24,10 @@ from engine.operating_points import LLM_ONLY
 from engine.provenance import machine, provenance
 
 PROMPT = (
-    "Tom has 3 boxes with 24 pencils each. He gives a third of all pencils to his sister and 10 to a friend. "
-    "How many does he keep? Answer in two short sentences."
+    "Anna reads 18 pages a day. Her book has 250 pages, and she has read for 9 days. How many pages are left? "
+    "Answer in two short sentences."
 )
-ANSWER = "38"
+ANSWER = "88"
 ROWS = 25
 """Thresholds at most. Where the text has fewer decisions, there is one for each of its changes."""
 

@@ -49,7 +49,7 @@ export const start = ({ element, props }) => {
 
   listen(element, 'citer-outcome', ({ detail }) => {
     ({ texts: tokens = [], recorded: isRecorded = false } = detail);
-    threshold = isRecorded ? tokens.at(-1)?.[THRESHOLD] ?? 0 : dialAt('threshold');
+    threshold = tokens.at(-1)?.[THRESHOLD] ?? 0;   // the text's own: the slider's is that while a hand is on it
     find('.scores').hidden = !tokens.some((token) => token[SCORE] !== null);
     if (detail.over) draw();
     else later ||= setTimeout(draw, Math.max(0, drawn + REST - Date.now()));

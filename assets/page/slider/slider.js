@@ -45,7 +45,7 @@ export const start = ({ element, props, trigger, watch }) => {
     element.querySelectorAll('.cost-units input').forEach((radio, i) => {
       radio.disabled = ratios.length > 0 && !ratios[i];
       radio.parentElement.classList.toggle('moved', i === unit && ratio !== ratios[i]);
-      if (radio.disabled) radio.parentElement.title = 'Not known: this machine was too busy to time its passes';
+      if (radio.disabled) radio.parentElement.title = 'Not known: passes were not timed, since the machine was busy';
     });
   });
 
