@@ -21,8 +21,14 @@ KEY = "a-key-that-nobody-may-see"
 
 @contextmanager
 def loaded(server: Any, **settings: Any) -> Iterator[Pair]:
-    """The tiny pair with its LLM on a server, of which only `url` is looked at."""
+    """The tiny pair with its LLM on a server, of which only `url` is looked at.
+
+    A short `llm_patience` holds from the start on: on a busy machine, connecting takes longer.
+    """
+    patience = settings.pop("llm_patience", None)
     pair = load("tiny", load_settings(llm_url=server.url, **settings))
+    if patience is not None:
+        pair.llm.connection._patience = patience  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield pair
     finally:
