@@ -180,11 +180,10 @@ class Attacker:
         asked = Asked(f"Start with 1. Add 2. {self.marker}", 0.3, 0, 256)
         for n in range(64):
             session = f"{self.marker}-{self.random.randrange(10**9)}" + "x" * (500 if n % 16 == 0 else 0)
-            name = self.random.choice(["write", "write", "key", "set_dials", "stop", "ended"])
+            name = self.random.choice(["write", "write", "key", "set_dials", "stop", "versions"])
             data = {"write": asked.fields(self.served), "set_dials": [0.3, 0.5, "router"]}.get(name, [])
             body = {"data": data, "fn_index": self.served.events[name], "session_hash": session}
-            queued = name in ("write", "ended")
-            answer = client.post("gradio_api/queue/join" if queued else "gradio_api/run/predict", json=body)
+            answer = client.post("gradio_api/run/predict", json=body)
             if answer.status_code != 200 and isinstance(harm := refusal_of(answer), Lost):
                 raise harm
 

@@ -78,7 +78,9 @@ class Flooder(Attacker):
 
     def long_hashes(self, client: httpx.Client) -> None:
         session = self._session() * self.random.choice([10, 2_000, 20_000])
-        path, name = self.random.choice([("run/predict", "key"), ("queue/join", "ended"), ("queue/join", "write")])
+        path, name = self.random.choice(
+            [("run/predict", "key"), ("run/predict", "versions"), ("queue/join", "whole"), ("run/predict", "write")]
+        )
         data = Asked(self.marker, 0.3, 0, 20).fields(self.served) if name == "write" else []
         self._judge(client.post(f"gradio_api/{path}", json=self._event(name, session, data)))
         self._judge(client.get(f"gradio_api/heartbeat/{session[:5000]}"))
