@@ -239,16 +239,19 @@ class Scheduler:
 
     def _wait(self) -> bool:
         """Waits until there is something to do; whether there is. Meanwhile passes are timed, where they have to be."""
-        with self._changed:
-            while not (self._closed or self._line.waiting or self._running or self._gone):
+        while True:
+            with self._changed:
                 untimed = not self._pair.timed and self._tries > 0
-                if not self._changed.wait(_QUIET if untimed else None) and untimed:
-                    self._tries -= 1
-                    try:
-                        self._pair.calibrate()
-                    except Exception as error:  # texts can do without
-                        log_fault(logger, "passes were not timed", error)
-            return not self._closed
+                if self._changed.wait_for(self._has_work, _QUIET if untimed else None):
+                    return not self._closed
+            self._tries -= 1
+            try:
+                self._pair.calibrate()  # without the lock: whoever asks for a text meanwhile is not held up
+            except Exception as error:  # texts can do without
+                log_fault(logger, "passes were not timed", error)
+
+    def _has_work(self) -> bool:
+        return bool(self._closed or self._line.waiting or self._running or self._gone)
 
     def _compare(self, event: TokenEvent, seconds: float) -> None:
         """Where steps of one text take another time than the pair's passes say, for a minute, these are timed anew."""
