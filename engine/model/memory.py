@@ -70,12 +70,10 @@ def plan_memory(pair: Pair, rows: int, limit: float | None = None) -> MemoryPlan
     costs = [pair.slm_cost, pair.llm_cost] if pair.llm.local else [pair.slm_cost]
     weights = sum(cost.trunk_bytes + cost.head_bytes + pair.slm.vocabulary * cost.embedding_bytes for cost in costs)
     row = sum(cost.kv_bytes for cost in costs) * pair.context
-    if limit is not None:
-        most = round(limit * 1e9)
-    elif pair.slm.device.type == "cuda":
+    if limit is None and pair.slm.device.type == "cuda":
         most = torch.cuda.get_device_properties(pair.slm.device).total_memory
     else:
-        most = memory_bytes()
+        most = allowed_bytes(limit)
     plan = MemoryPlan(most, weights, row, 1)
     if most and plan.most > most:
         raise WeightsError(
@@ -88,6 +86,11 @@ def plan_memory(pair: Pair, rows: int, limit: float | None = None) -> MemoryPlan
 
 def _gb(size: int) -> str:
     return f"{size / 1e9:.1f}"
+
+
+def allowed_bytes(limit: float | None) -> int:
+    """Bytes of so many gigabytes; without a limit those of `memory_bytes`."""
+    return memory_bytes() if limit is None else round(limit * 1e9)
 
 
 def memory_bytes() -> int:

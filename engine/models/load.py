@@ -18,7 +18,7 @@ from engine.errors import WeightsError
 from engine.events.progress import ProgressCallback, say
 from engine.model.adapter import Adapter, find_adapter
 from engine.model.config import CONFIG
-from engine.model.memory import memory_bytes
+from engine.model.memory import allowed_bytes
 from engine.models import store
 from engine.models.cache import HASHES, in_words, make_folder, no_space
 from engine.models.convert import MANIFEST, converted, folder_of, problem
@@ -142,8 +142,7 @@ def _check_room(missing: Sequence[ModelFiles], settings: Settings, layout: str) 
         if disk > shutil.disk_usage(settings.cache_dir).free:
             needs = f"{titles} need {in_words(disk)} there, {in_words(download)} of it to download"
             raise no_space(settings.cache_dir, needs)
-    memory = round(1e9 * settings.memory) if settings.memory else memory_bytes()
-    if memory and stored > memory:
+    if (memory := allowed_bytes(settings.memory)) and stored > memory:
         raise WeightsError(
             f"not enough memory: {titles} take {in_words(stored)}, and {in_words(memory)} may be taken. Choose "
             "smaller models (CITER_SLM, CITER_LLM, or CITER_PRESET=tiny)."

@@ -207,7 +207,7 @@ def test_of_what_disk_or_memory_do_not_hold_nothing_large_is_fetched_or_written(
         patch.setattr(loading.shutil, "disk_usage", lambda _: usage(1, 1, 1_000_000))
         said = refused(models)
         assert in_words(len(repo[1]["model.safetensors"])) in said and "1.0 MB" in said
-    monkeypatch.setattr(loading, "memory_bytes", lambda: 100_000)
+    monkeypatch.setattr("engine.model.memory.memory_bytes", lambda: 100_000)
     said = refused(models)
     assert "memory" in said and "large" in said and "0.1 MB" in said
     assert not (cache / "nf4").exists() and not (cache / "int8").exists()
