@@ -184,7 +184,7 @@ def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
     Curves travel whole, being a dozen points; prompts only once, those from `start` on; texts when they are asked for.
 
     Returns:
-        `Job.heading` with `done`, `total`; `cut`, texts that were cut off at their limit, and all; `about` (what was
+        `Job.heading` with `done`, `total`; `cut_off`, texts that were cut off at their limit, and all; `about` (what was
         asked of what); `curves` by quality, each with `points` (see `_curve`), or None; and `prompts`: [number, place,
         prompt, expected answer, right per point, agreement per point].
     """
@@ -207,7 +207,7 @@ def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
             "max_new_tokens": asked.max_new_tokens,
             "seed": asked.seed,
         },
-        "cut": _cut(results),
+        "cut_off": _cut_off(results),
         "curves": {kind: curve and _curve(curve) for kind, curve in tuning.curves().items()},
         "prompts": [_prompt(tuning, result) for result in results[start:]],
     }
@@ -245,7 +245,7 @@ def progress(tuning: Tuning, host: Host) -> str:
     return f"{of} · {tokens_of_all(tuning.tokens, usual * texts, bool(ended), time.monotonic() - tuning.began)}"
 
 
-def _cut(results: Sequence[PromptResult]) -> list[int]:
+def _cut_off(results: Sequence[PromptResult]) -> list[int]:
     texts = [point for result in results for point in result.points]
     return [sum(text.cut for text in texts), len(texts)]
 

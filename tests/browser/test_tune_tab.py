@@ -141,6 +141,7 @@ def test_stop_keeps_the_curve_so_far_and_another_run_or_a_closed_window_ends_it(
         tab.wait("running")
         tab.measure(TWO)
         tab.shows(".tune-state", "2 of 2")
+        expect(tab.page.locator(".tune-item"), "the prompts of the run before are gone").to_have_count(2)
         eventually(no_job)
         tab.start(MANY, 9)
         tab.wait("running")

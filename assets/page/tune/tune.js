@@ -113,7 +113,7 @@ export const start = (gradio) => {
 
   // Why nothing can be recommended: none gave a right answer, or most answers were cut off before they could be right.
   const vain = () => {
-    const { kind, points } = now, [cut, all] = shown.cut;
+    const { kind, points } = now, [cut, all] = shown.cut_off;
     if (kind !== 'right' || hand !== null) return '';
     if (cut > all / 2) return `${wholePercent(cut / all)} of the texts were cut off at ${counted(shown.about.max_new_tokens, 'token')}: give New tokens per text more room.`;
     return points.every((point) => point[QUALITY] === 0) ? 'No setting gave one right answer.' : '';
