@@ -57,7 +57,7 @@ class Handlers:
     ) -> None:
         self.host, self.sessions, self.settings = host, sessions, settings
         self.fields = dict(zip(FIELDS, fields, strict=True))
-        self._home = home_address(settings)
+        self._home = home_address()
 
     def write(self, request: gr.Request, *values: Any) -> str:
         """Starts a run; what the versions are then."""

@@ -55,8 +55,7 @@ class Scheduler:
     Attributes:
         bound: Texts that are written at once, at most.
         rows, waiting: Texts that are written now, and that wait.
-        tokens, steps, texts, failures, seconds: Totals since the start: tokens written (those taken back included),
-            steps, texts that ended, those of them that failed, and seconds spent in steps.
+        tokens, steps, texts: Totals since the start: tokens (those taken back included), steps, texts that ended.
     """
 
     def __init__(self, pair: Pair, rows: int = DEFAULT_ROWS, memory: float | None = None) -> None:
@@ -64,8 +63,7 @@ class Scheduler:
         plan = plan_memory(pair, rows, memory)
         logger.warning("memory: %s", plan)
         self.bound = plan.rows
-        self.rows = self.waiting = self.tokens = self.steps = self.texts = self.failures = 0
-        self.seconds = 0.0
+        self.rows = self.waiting = self.tokens = self.steps = self.texts = 0
         self._pair, self._decoding = pair, pair.open(self.bound)
         self._running: list[Text] = []
         self._line, self._changed, self._closed = Line(), threading.Condition(), False
@@ -314,7 +312,6 @@ class Scheduler:
         written, failed = self._write(chosen, self._reading(chosen))
         seconds = time.monotonic() - started
         self.steps += 1
-        self.seconds += seconds
         if len(chosen) > 1:
             self._mean_step += (seconds - self._mean_step) * (_NEW if self._mean_step else 1.0)
         if len(chosen) == len(written) == 1:
@@ -376,7 +373,6 @@ class Scheduler:
                 self._leave(text, clear=state == "failed", keep=keep)
         finally:  # whoever waits for it hears of its end even if its slot cannot be freed
             self.texts += 1
-            self.failures += state == "failed"
             self.rows = len(self._running)
             text.state, text.error = state, error
             text.tell()
