@@ -24,10 +24,8 @@ from engine.tokenizer import spelled
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-LLM_ALONE = ":llm"
-"""How this project's endpoint names the LLM of a pair, beside the pair itself and its settings."""
-
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+_TOKENIZE = "/tokenize"
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _PROBES = (
     *("1234567", " 3.14159", "x = 1e-9;", "don't we'll JOHN'S", "a\r\nb\n\n\tc", " \n  \n", " " * 17),
@@ -85,9 +83,7 @@ def _models(reply: Any) -> list[dict[str, Any]]:
 
 def _chosen(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """The model of this name, or the only one: several names may stand for one `root`."""
-    own = (model for model in models if model.get("owned_by") == DIALECTS["citer"].owner)
-    llms = [model for model in own if model["id"].endswith(LLM_ALONE)]
-    named = [model for model in models if model["id"] == name] if name else llms or models
+    named = [model for model in models if model["id"] == name] if name else models
     if len(named) == 1 or (named and not name and len({model.get("root") for model in models}) == 1):
         return named[0]
     there = ", ".join(shown(model["id"]) for model in models[:10]) or "none"
@@ -146,8 +142,9 @@ def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer
 
     A server that cannot tell is believed, with a warning. Raises ServerError if it does not answer.
     """
-    path = dialect.tokens_path
-    asked = [(text, connection.ask(path, dialect.tokens_body(model, text), _ids)) for text in probe_strings(tokenizer)]
+    asked = [
+        (text, connection.ask(_TOKENIZE, dialect.tokens_body(model, text), _ids)) for text in probe_strings(tokenizer)
+    ]
     for text, answer in asked:
         ours = spelled(tokenizer, text)
         try:
@@ -157,7 +154,7 @@ def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer
         except ServerRefusal as refusal:
             if refusal.status not in (404, 405):
                 raise
-            logger.warning("%s cannot be compared with the SLM's tokens: the server has no %s", model, path)
+            logger.warning("%s cannot be compared with the SLM's tokens: the server has no %s", model, _TOKENIZE)
             return
         if ours != theirs:
             raise SettingsError(

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-OWNERS = {"vllm": "vllm", "sglang": "sglang", "llama.cpp": "llamacpp", "citer": "citer"}
+OWNERS = {"vllm": "vllm", "sglang": "sglang", "llama.cpp": "llamacpp"}
 
 TOGETHER_SECONDS = 20.0
 """How long a question waits for those that should be there with it: less than a client waits before it asks again."""
@@ -72,7 +72,7 @@ class FakeServer:
             self.looks += 1
             known = {"id": self.name, "owned_by": OWNERS[self.kind], "max_model_len": 2048}
             return (200, {"object": "list", "data": [known]}, "") if path == "/v1/models" else (404, {}, "")
-        if path.removeprefix("/v1") == "/tokenize":
+        if path == "/tokenize":
             return 200, {"tokens": self.tokens(body.get("prompt") or body["content"])}, ""
         with self._lock:
             self.asked += 1
@@ -165,7 +165,7 @@ def _completion(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[s
     return {"content": "", "tokens": [last[0][0]], "completion_probabilities": found}
 
 
-SHAPES: dict[str, Any] = {"vllm": _completions, "citer": _completions, "sglang": _generate, "llama.cpp": _completion}
+SHAPES: dict[str, Any] = {"vllm": _completions, "sglang": _generate, "llama.cpp": _completion}
 
 
 class _Server(ThreadingHTTPServer):
