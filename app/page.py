@@ -19,7 +19,6 @@ from app.conversation import conversation_panel
 from app.entrance.callers import Callers, calling_address
 from app.entrance.gradio_parts import PageBlocks
 from app.entrance.launch import page_app
-from app.entrance.metrics import metrics_route
 from app.fields import DIALS, FIELDS
 from app.handlers import Handlers, wire_stop
 from app.header import header_html
@@ -36,7 +35,7 @@ from app.stream.updates import TextUpdates
 from app.stream.versions import versions_strip
 from app.sweep import SweepUpdates
 from app.tune.tab import TuningUpdates, tune_tab
-from engine import DEFAULT_THRESHOLD, Prices, Settings
+from engine import DEFAULT_THRESHOLD, Settings
 from engine.endpoint.routes import Endpoint
 from engine.guard.guard import Guard
 from engine.guard.limits import Places
@@ -53,13 +52,12 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
     server = settings.server
     callers, places = Callers(), Places(server.queue_size, server.per_address)
     sessions = Sessions(
-        prices=Prices(settings.price.slm, settings.price.llm),
         places=places,
         address=calling_address,
         leave=host.leave,
         open_now=callers.hear,
     )
-    home = home_address(settings)
+    home = home_address()
     with PageBlocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
             header = gr.HTML(header_html(host, home), elem_id="models", apply_default_css=False)
@@ -91,12 +89,10 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
 
 
 def application(demo: gr.Blocks, settings: Settings) -> Guard:
-    """The page that was built, with what it serves beside gradio: feeds, scripts, `/v1`, and figures if they are on."""
+    """The page that was built, with what it serves beside gradio: feeds, scripts and `/v1`."""
     feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`
     endpoint: Endpoint = getattr(demo, "endpoint")  # noqa: B009
     routes = [feeds.route, alive_route(feeds.sessions), SCRIPTS, endpoint.mount]
-    if settings.server.metrics:
-        routes.append(metrics_route(feeds.host))
     return page_app(demo, settings, feeds.callers, routes)
 
 

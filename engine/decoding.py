@@ -37,7 +37,7 @@ from engine.batch.record import record
 from engine.batch.step import Slot, Step, going, slots_of, state_of
 from engine.batch.text import Text
 from engine.batch.verify import note_drafts, take_back, verify
-from engine.events import Revealed, Role, TokenEvent
+from engine.events import Role, TokenEvent
 from engine.model.logits import probability
 from engine.model.sampling import sample, uniform
 from engine.policy import decide
@@ -157,21 +157,6 @@ class Decoding:
         """Steps until every text is finished; the events are in the texts."""
         while self.active:
             self.step()
-
-    @torch.inference_mode()
-    def reveal(self, text: Text, reading: int | None = None) -> tuple[list[Revealed], bool]:
-        """Both models read the rest of a text that was cut short, for its candidates; this is not charged.
-
-        Each reads `reading` tokens at most, where that is given. Returns what was found, and whether that is all.
-        """
-        self._prefixes.split([text])
-        self._prefixes.truncate(text.slot, len(text.tokens) - 1)  # the next step reads the last, for its hidden state
-        slot = Slot(text.slot, text.tokens[:-1], {})
-        step = Step(text, slot, text.setting, judges=bool(text.provisional))
-        slot.steps.append(step)
-        self._reader.allow(reading)
-        whole = self._reader.read_rest(slot, pieces=True)
-        return step.revealed, whole
 
     def _plan(self, texts: Iterable[Text]) -> list[Step]:
         """Step 1: the texts that take part, and the slots that they share."""

@@ -349,7 +349,6 @@ def load(
         identity=loaded.identity,
         quantisation=loaded.quantisation,
         context=settings.context,
-        prices=Prices(settings.price.slm, settings.price.llm),
     )
     pair.use_router(load_router(settings, chosen, pair.slm_name, progress))
     pair.calibrate(settings.cache_dir / PASS_TIMES if pair.quantisation != FP32 else None)

@@ -57,13 +57,6 @@ class ServedSettings(BaseSettings):
     llm_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = Field(
         None, description="Key that the server wants, sent as a bearer token."
     )
-    llm_top: int = Field(
-        0,
-        ge=0,
-        le=1000,
-        description="How many of the LLM's likeliest tokens the server tells: sampling draws from these. 0 is 20 of "
-        "vLLM, which needs `--max-logprobs` for more, and 50 of SGLang and llama.cpp.",
-    )
     llm_timeout: float = Field(30.0, gt=0, le=3600, description="Seconds that one reply of the server may take.")
     llm_patience: float = Field(
         60.0,

@@ -61,7 +61,7 @@ def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torc
             shown(Path(name).name or name),
             name,
             len(tokenizer),
-            top=settings.llm_top or dialect.most,
+            top=dialect.most,
             device=device,
             context=_context(model),
             cost=_cost(settings.llm_config),
