@@ -16,7 +16,7 @@ from app.components import EACH_TIME, QUIET, STARTED, refusal, tells
 from app.controls import fill, policy_update, scoring_choices
 from app.conversation import conversation_after
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import FIELDS, held_fields, page_request, router_dials, turns_text, whole
+from app.fields import ALTERNATIVES, FIELDS, held_fields, page_request, router_dials, turns_text, whole
 from app.header import header_html
 from app.running.host import Host
 from app.running.job import Job
@@ -25,8 +25,8 @@ from app.running.sessions import Sessions
 from app.scale import slider_message
 from app.share.home import home_address
 from app.stream.versions import versions_message
-from app.sweep import Sweep, SweepRun
-from engine import EngineError, Role, Settings
+from app.sweep import Sweep
+from engine import EngineError, Role, Settings, build_request
 
 GONE = (
     "The server has the texts of this window no more: they had to make room for others, the connection was lost for a "
@@ -145,14 +145,14 @@ class Handlers:
         session.scrubbing = SWEEP in session.jobs
         return versions_message(session)
 
-    def open_text(self, threshold: float, acceptance: float, request: gr.Request, event: gr.EventData) -> str:
-        """Goes on from a text of the sweep: exact at the sliders' dials, with both models' candidates."""
+    def open_text(self, threshold: float, acceptance: float, request: gr.Request) -> str:
+        """Writes the sweep's prompt exactly at the sliders' dials, with both models' candidates."""
         session = self._of(request)
         job = session.jobs.get(SWEEP)
         with refusals():
-            row = said_number(said_fields(event._data), "row")
-            if isinstance(job, Sweep) and not job.active and 0 <= row < len(job.points):
-                session.continue_from(SweepRun(job, row), threshold, acceptance, self.host)
+            if isinstance(job, Sweep) and not job.active:
+                dials = {"threshold": threshold, "acceptance": acceptance}
+                session.begin(build_request(job.request, **dials, alternatives=ALTERNATIVES), self.host)
         return versions_message(session)
 
     def versions(self, request: gr.Request) -> str:

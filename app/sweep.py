@@ -14,7 +14,6 @@ import engine
 from app.components import to_json
 from app.figures import cost_parts, counted, significant, tokens_of_all
 from app.running.job import Job
-from app.running.run import Run
 from app.running.session import SWEEP
 from app.running.weight import request_weight
 from app.scale import STEPS, scale_of
@@ -176,13 +175,3 @@ class SweepUpdates(JobUpdates):
             return None
         self.last_sent = now
         return sweep_message(job, have, note)
-
-
-class SweepRun(Run):
-    """The text at one of a sweep's settings, as a run that has ended, for another to go on from."""
-
-    def __init__(self, sweep: Sweep, row: int) -> None:
-        super().__init__(sweep.at(row))
-        self.events = list(sweep.events[row])
-        self.pair, self.prompt_tokens = sweep.pair, sweep.prompt_tokens
-        self.finished.set()

@@ -8,17 +8,16 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from app.fields import ALTERNATIVES
 from app.figures import duration
 from app.running.history import History
 from app.running.host import Host
 from app.running.job import Job, SomeJob
 from app.running.listeners import Listeners
 from app.running.run import Plan, Run
-from engine import DEFAULT_THRESHOLD, Forced, Prices, Request, Role, Setting, TokenEvent, at_setting, build_request
+from engine import DEFAULT_THRESHOLD, Forced, Prices, Request, Role, Setting, at_setting, build_request
 
 KEPT_SECONDS = 300.0
 """How long a text is written on, and everything of a window kept, after the window was heard of last."""
@@ -179,26 +178,6 @@ class Session:
                 return None
             run = self.history.current if self.scrubbing and by < 0 else self.history.step(by)
             return self._show(run) if run is not None else None
-
-    def continue_from(self, origin: Run, threshold: float, acceptance: float, host: Host) -> Run:
-        """Goes on at other dials from an ended text that is none of its versions, e.g. a sweep's.
-
-        What stays is on the page at once. What flips is written anew, and both models read the rest for its candidates.
-        Raises InvalidRequest if a dial is out of range.
-        """
-        dials = {"threshold": threshold, "acceptance": acceptance}
-        request = build_request(origin.request, **dials, alternatives=ALTERNATIVES)
-
-        def plan(text: Run) -> tuple[Request, Sequence[TokenEvent]]:
-            return request, at_setting(request, text.folded, request.setting)[1]
-
-        with self._lock:
-            run = Run(request, self.run, origin=origin, plan=plan, reveal=True)
-            run.pair, run.prompt_tokens = origin.pair, origin.prompt_tokens
-            run.events = list(plan(origin)[1])
-            if run.events:
-                run.state = "running"
-            return self._start(self._put(run), host)
 
     def show(self, run: Run, sweep: Job | None = None) -> None:
         """Puts a text that was opened on the page, in place of the one that is there or being written.

@@ -16,6 +16,7 @@ from engine.errors import ServerError, shown
 LEAST_LOGPROB = -1e4
 """For a token that the server does not name: a probability of 0, also in double precision, without infinities."""
 
+TOKENIZE = "/tokenize"
 _BY_ID = "token_id:"
 
 
@@ -66,7 +67,7 @@ class Dialect:
         judges: Whether one answer can have several looks, so that drafts are verified.
         rereads: Whether the server then reads the whole text again.
         writes: Whether it writes whole texts and scores them (`ServedModel.complete` and `score`).
-        tokens_body: The JSON of a question to `/tokenize` for a text's ids, which the reply has as `tokens`.
+        tokens_body: The JSON of a question at `TOKENIZE` for a text's ids, which the reply has as `tokens`.
     """
 
     name: str

@@ -5,7 +5,7 @@ import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, LLM, LLM_TOP, RATIO, SCOR
 
 const GAP = 6, WORDS = ['small model', 'large model'];
 const RECORDED = 'What else both models would have written is not recorded. Generate this prompt to see it.';
-const FOREIGN = 'What else both models would have written is known once this text is opened: “Go on from this text”, under the map.';
+const FOREIGN = 'What else both models would have written is known once it is written as a text of its own: “Write this text”, under the map.';
 
 const decision = (token, policy) => {
   if (token[FORCED]) return 'chosen by you';

@@ -102,7 +102,7 @@ export const start = (gradio) => {
     setSliders(texts.place(texts.cheapest));
     scrub();
   });
-  openButton.addEventListener('click', () => { if (shown !== undefined) trigger('open_text', { row: shown }); });
+  openButton.addEventListener('click', () => { if (shown !== undefined) trigger('open_text'); });
   for (const type of ['citer-dials', 'citer-text-wanted', 'citer-place']) listen(element, type, () => requestAnimationFrame(scrub));
   for (const dial of DIALS) onSlider(element, () => requestAnimationFrame(scrub), dial);
   listen(element, 'citer-cost', schedule);
