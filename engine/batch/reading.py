@@ -18,9 +18,9 @@ from engine.batch.prefixes import Prefixes, Wanted
 from engine.batch.step import Slot, Step, going, side_by_side
 from engine.batch.verify import note_choices
 from engine.events import Alternative, Revealed, Role
-from engine.model.any_model import AnyModel
 from engine.model.language_model import LENGTHS
 from engine.model.logits import ENTROPY, LOG_SUM_EXP, certainties, top_k
+from engine.served.model import AnyModel
 from engine.tokenizer import token_text
 
 LOOK = 64  # positions to which `lm_head` is applied at once: float32 logits of the cpu pair take 0.6 MB each

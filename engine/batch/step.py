@@ -71,7 +71,6 @@ class Step:
         setting: In force.
         forced: What a person decided here instead of the policy.
         judges: Whether the LLM's choices are wanted: this text has a draft, or may get one.
-        alone: Whether the SLM writes alone, because the LLM's server is gone; drafts then stay unread.
         rereads: Whether the LLM reads the whole text again to verify a draft.
         drafted: Whether the SLM wrote a token at the end of the slot's text; the LLM may have taken it back since.
         asked: Whether the LLM was asked for the sake of this text.
@@ -88,7 +87,6 @@ class Step:
     setting: Setting
     forced: Forced | None = None
     judges: bool = False
-    alone: bool = False
     rereads: bool = False
     role: Role = Role.SLM
     score: float | None = None
