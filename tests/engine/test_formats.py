@@ -210,7 +210,10 @@ SHARED = {
 }
 SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
 CHAT = {**SHARED, "messages": SAID, "logprobs": True, "top_logprobs": 2}
-COMPLETION = {**SHARED, "prompt": ["a", [1, 2, 3]], "logprobs": 2}
+COMPLETION = {
+    **SHARED,
+    "prompt": ["a", [1, 2, 3]],
+}
 
 
 def texts_of(content: bytes, chat: bool, pair: Any) -> Any:
