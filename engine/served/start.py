@@ -36,12 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> ServedModel:
-    """The LLM of `CITER_LLM_URL`.
-
-    Args:
-        settings: With such an address.
-        tokenizer: The pair's.
-        device: Where the SLM runs.
+    """The LLM of `CITER_LLM_URL`, for a pair with this tokenizer whose SLM is on `device`.
 
     Raises:
         ServerError: It cannot be reached, or is none of the servers that are known.
@@ -55,17 +50,8 @@ def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torc
         dialect = _dialect(model, settings.llm_server)
         name = str(model["id"])
         check_tokens(connection, dialect, name, tokenizer)
-        return ServedModel(
-            connection,
-            dialect,
-            shown(Path(name).name or name),
-            name,
-            len(tokenizer),
-            top=dialect.most,
-            device=device,
-            context=_context(model),
-            cost=_cost(settings.llm_config),
-        )
+        about = len(tokenizer), device, _context(model), _cost(settings.llm_config)
+        return ServedModel(connection, dialect, shown(Path(name).name or name), name, *about)
     except BaseException:
         connection.close()
         raise
