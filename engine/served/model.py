@@ -74,7 +74,7 @@ class ServedModel:
     hidden_size: ClassVar = 0
 
     def __post_init__(self) -> None:
-        self.judges, self.rereads, self.top = self.dialect.judges, self.dialect.rereads, self.dialect.most
+        self.judges, self.top = self.dialect.judges, self.dialect.most
 
     def new_cache(self, rows: int, capacity: int) -> TextCache:  # noqa: D102
         return TextCache(rows, capacity)
@@ -142,7 +142,7 @@ class ServedModel:
 
     def _completion(self, prompt: Sequence[int], body: dict[str, Any], read: Callable[[Any], Found]) -> Future[Found]:
         """Asks for a greedy completion, whose one choice `read` reads."""
-        if not self.dialect.writes:
+        if not self.judges:
             raise ServerError(
                 f"{self.name} is behind {self.dialect.name}, which is not asked for whole texts: serve it with vLLM"
             )

@@ -60,7 +60,7 @@ def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torc
 def _models(reply: Any) -> list[dict[str, Any]]:
     models = reply.get("data") if isinstance(reply, dict) else None
     if not isinstance(models, list) or not all(isinstance(m, dict) and isinstance(m.get("id"), str) for m in models):
-        raise WrongAnswer(f"{MODELS} is no list of models: is this the address of vLLM, SGLang or llama.cpp's server?")
+        raise WrongAnswer(f"{MODELS} is no list of models: is this the address of vLLM or of llama.cpp's server?")
     return models
 
 
@@ -89,7 +89,7 @@ def _dialect(model: dict[str, Any], server: str) -> Dialect:
 
 
 def _context(model: dict[str, Any]) -> int | None:
-    """Tokens that the server takes, as vLLM and SGLang say it; llama.cpp tells what the model was trained with."""
+    """Tokens that the server takes, as vLLM says it; llama.cpp tells what the model was trained with."""
     meta = model.get("meta")
     named = (model.get("max_model_len"), meta.get("n_ctx") if isinstance(meta, dict) else None)
     return next((length for length in named if isinstance(length, int) and length > 0), None)
