@@ -50,7 +50,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
     `recorded` is what is on it before a visitor has a text.
     """
     server = settings.server
-    callers, places = Callers(), Places(server.queue_size, server.per_address)
+    callers, places = Callers(), Places(server.queue_size)
     sessions = Sessions(
         places=places,
         address=calling_address,

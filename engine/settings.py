@@ -86,10 +86,7 @@ class Server(BaseModel):
         ge=1,
         le=10_000,
         description="Texts and other jobs of the page that may wait or be worked on, and as many of `/generate` and "
-        "`/v1/…`; a further one is told to come back later.",
-    )
-    per_address: int = Field(
-        8, ge=1, le=10_000, description="Of either kind, how many of these one client address may have."
+        "`/v1/…`; a quarter of either for one client address. A further one is told to come back later.",
     )
     proxies: int | None = Field(
         None,

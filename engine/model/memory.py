@@ -50,8 +50,8 @@ class MemoryPlan(NamedTuple):
         sizes = self.most, self.weights, self.rows * self.row, TEXTS, LIBRARIES + WORK, self.limit
         most, weights, caches, texts, others, limit = (f"{size / 1e9:.1f}" for size in sizes)
         return (
-            f"at most {most} GB (weights {weights}, KV caches of {self.rows} texts {caches}, kept texts {texts}, libraries "
-            f"and work {others}){f' of {limit} GB' if self.limit else ''}"
+            f"at most {most} GB (weights {weights}, KV caches of {self.rows} texts {caches}, kept texts {texts}, "
+            f"libraries and work {others}){f' of {limit} GB' if self.limit else ''}"
         )
 
 

@@ -180,14 +180,13 @@ def test_a_trace(trace, data):
 
 
 SHARED = {
-    "model": "custom:0.5@0.1",
-    "citer": {"policy": "confidence", "threshold": 0.5, "acceptance": 0.1, "max_draft": 4},
+    "model": "custom:confidence < 0.5 @ 0.1/4",
     **{"temperature": 0.5, "top_p": 0.9, "top_k": 5, "max_tokens": 9, "seed": 1, "n": 2, "best_of": 1, "user": "me"},
-    **{"stop": ["x", "y"], "stream": True, "stream_options": {"include_usage": True}, "return_token_ids": True},
+    **{"stop": ["x", "y"], "stream": True, "stream_options": {"include_usage": True}},
 }
 SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
 CHAT = {**SHARED, "messages": SAID, "logprobs": True, "top_logprobs": 2}
-COMPLETION = {**SHARED, "prompt": ["a", [1, 2, 3]], "logprobs": 2, "return_tokens_as_token_ids": True}
+COMPLETION = {**SHARED, "prompt": ["a", [1, 2, 3]], "logprobs": 2}
 
 
 def texts_of(content: bytes, chat: bool, pair: Any) -> Any:

@@ -30,7 +30,7 @@ _FIELDS: list[dict[str, Any]] = [
     {"temperature": float("nan")},
     {"n": 10**6},
     {"model": None},
-    {"citer": [[]]},
+    {"wings": [[]]},
     {"logit_bias": {"x": "y"}},
 ]
 _JUNK: list[Any] = [7, "x", [], [[]], [None] * 5000, {"": {"": None}}, {"index": "x", "number": 1e308}, {"run": []}, -1]
