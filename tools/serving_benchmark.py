@@ -167,11 +167,7 @@ def measure(asked: argparse.Namespace) -> str:
     """The table, as Markdown."""
     numbers = count()
     pair = load(asked.preset)
-<<<<<<< HEAD
-    with serve_endpoint(pair) as here, httpx.Client(timeout=600, base_url=here.url) as http:
-=======
     with serve_endpoint(pair) as here, httpx.Client(base_url=here.url, timeout=600) as http:
->>>>>>> main
         bench = Bench(pair, here.scheduler, asked.prompt, numbers)
         bench.choose_threshold(asked.texts, asked.tokens, asked.share)
         ways: dict[str, Callable[[], Written]] = {
@@ -183,15 +179,10 @@ def measure(asked: argparse.Namespace) -> str:
         for _ in range(asked.rounds):
             for name, way in ways.items():
                 found[name].append(way())
-<<<<<<< HEAD
-        lengths = asked.prompt, _LONG
-        new = {each: [bench.newcomer(asked.texts - 1, each) for _ in range(asked.rounds)] for each in lengths}
-=======
         new = {
             length: [bench.newcomer(asked.texts - 1, length) for _ in range(asked.rounds)]
             for length in (asked.prompt, _LONG)
         }
->>>>>>> main
     return _table(asked, found, new)
 
 
