@@ -28,7 +28,6 @@ from app.running.session import SWEEP
 from app.running.sessions import Sessions
 from app.share.buttons import keep_texts, link_note, share_menu, wire_share
 from app.share.home import TITLE, home_address
-from app.stream.alive import alive_route
 from app.stream.feed import Feeds, wire_feed
 from app.stream.token_stream import token_stream
 from app.stream.updates import TextUpdates
@@ -73,7 +72,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
             with gr.Tab("How it works", elem_id="how"):
                 gr.HTML(html_template=(ASSETS / "how/how.html").read_text("utf-8"), apply_default_css=False)
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
-        feeds = Feeds(sessions, host, UPDATES, callers)
+        feeds = Feeds(sessions, host, UPDATES)
         restore(wire_feed(demo, feeds, panels), tune_policy)
         add_api(host, places, callers, settings)
         endpoint = Endpoint(lambda: ready(host), settings, places)
@@ -83,7 +82,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
 
         demo.unload(forget)
     demo.sessions, demo.feeds = sessions, feeds  # type: ignore[attr-defined]  # for tests, and for `application`
-    demo.endpoint = endpoint  # type: ignore[attr-defined]
+    demo.endpoint, demo.callers = endpoint, callers  # type: ignore[attr-defined]
     demo.queue(api_open=False, max_size=MAX_WAITING)
     return demo
 
@@ -92,8 +91,8 @@ def application(demo: gr.Blocks, settings: Settings) -> Guard:
     """The page that was built, with what it serves beside gradio: feeds, scripts and `/v1`."""
     feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`
     endpoint: Endpoint = getattr(demo, "endpoint")  # noqa: B009
-    routes = [feeds.route, alive_route(feeds.sessions), SCRIPTS, endpoint.mount]
-    return page_app(demo, settings, feeds.callers, routes)
+    callers: Callers = getattr(demo, "callers")  # noqa: B009
+    return page_app(demo, settings, callers, [*feeds.routes, SCRIPTS, endpoint.mount])
 
 
 UPDATES = {

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import engine
 from app.components import to_json
 from app.figures import cost_parts, counted, significant, tokens_of_all
-from app.running.job import Job
+from app.running.job import Job, request_weight
 from app.running.session import SWEEP
-from app.running.weight import request_weight
 from app.scale import STEPS, scale_of
 from app.stream.updates import JobUpdates, waiting_for
 from engine import Prices, Request, TokenEvent, build_request

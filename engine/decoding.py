@@ -30,13 +30,11 @@ from collections.abc import Set as AbstractSet
 import torch
 from tokenizers import Tokenizer
 
-from engine.batch.draft_length import due
 from engine.batch.prefixes import Prefixes
 from engine.batch.reading import Reader
-from engine.batch.record import record
-from engine.batch.step import Slot, Step, going, slots_of, state_of
+from engine.batch.step import Slot, Step, going, record, slots_of, state_of
 from engine.batch.text import Text
-from engine.batch.verify import note_drafts, take_back, verify
+from engine.batch.verify import due, note_drafts, take_back, verify
 from engine.events import Role, TokenEvent
 from engine.model.logits import probability
 from engine.model.sampling import sample, uniform

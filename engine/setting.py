@@ -17,7 +17,7 @@ DEFAULT_THRESHOLD = 0.5
 MAX_DRAFT = 1024
 
 DraftLimit = int | Literal["auto"]
-"""At most so many drafted tokens are unread; "auto" weighs what a look costs (`engine.batch.draft_length`)."""
+"""At most so many drafted tokens are unread; "auto" weighs what a look costs (`engine.batch.verify.due`)."""
 
 _NUMBER = r"\d*\.?\d+(?:e-?\d+)?"
 _NOTATION = re.compile(

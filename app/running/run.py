@@ -9,8 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.running.job import Job, State
-from app.running.weight import FILE_BYTES, request_weight
+from app.running.job import FILE_BYTES, Job, State, request_weight
 from engine import Request, Setting, TokenEvent, build_request, fold_revealed
 from engine.events import known
 

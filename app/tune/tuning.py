@@ -18,8 +18,7 @@ from app.components import to_json
 from app.controls import POLICY_LABELS
 from app.figures import counted, pair_name, significant, tokens_of_all
 from app.running.host import Host
-from app.running.job import Job, State
-from app.running.weight import TOKEN_BYTES, text_bytes
+from app.running.job import TOKEN_BYTES, Job, State, text_bytes
 from app.scale import STEPS, scale_of
 from app.stream.updates import waiting_for
 from app.tune.curve import (

@@ -149,7 +149,7 @@ class Reader:
         """Up to where texts are read before they ask: it takes half of what long texts leave room for, at most.
 
         The text that the model has fallen behind furthest comes first. A text that has never asked is not read ahead,
-        since it may never ask. Nor is a text whose drafts are verified: `engine.batch.draft_length` says when.
+        since it may never ask. Nor is a text whose drafts are verified: `engine.batch.verify.due` says when.
         """
         early: dict[Slot, int] = {}
         if self._left is None or not self._models[role].local:
