@@ -100,10 +100,9 @@ class Snapshot(NamedTuple):
 def fetch_repo(
     name: str, wanted: Wanted, settings: Settings, place: str, progress: ProgressCallback | None = None
 ) -> Snapshot:
-    """The wanted files of a repo (as `is_repo` takes it), from the Hub or, out of its reach, as they were fetched last.
+    """The wanted files of a repo, in the cache's folder `place`: from the Hub or, out of its reach, those of last time.
 
-    `place` is a folder in the cache. Raises `wanted.error` if there is no such repo, and WeightsError if its files
-    cannot be written.
+    Raises `wanted.error` if there is no such repo, and WeightsError if its files cannot be written.
     """
     repo_id, _, revision = name.partition("@")
     revision, cache = revision or MAIN, settings.cache_dir / place
@@ -127,10 +126,7 @@ def fetch_repo(
 
 
 def _fetch(repo_id: str, revision: str, asked: str, wanted: Wanted, cache: Path, timeout: float) -> Snapshot:
-    """Brings a repo's files into the cache, all of one commit, and remembers which commit the revision was at.
-
-    Raises as `fetch_repo`, and SourceUnavailable if the Hub is out of reach or does not deliver.
-    """
+    """Brings a repo's files into the cache, all of one commit, and remembers which commit the revision was at."""
     api = HfApi(endpoint=constants.ENDPOINT, library_name="citer-playground")
     try:
         info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=timeout)

@@ -42,9 +42,7 @@ class LoadedPair:
     Attributes:
         slm, llm: A `StoredModel`, or in fp32 one of transformers; the LLM is None where it is on a server.
         fingerprint: The tokenizer's.
-        quantisation: "NF4", "int8" or "fp32", for people.
-        identity: For a pair of the user's own; changes when any of its files does, except the adapter. Else empty.
-        slm_name: The SLM's title, and its adapter.
+        quantisation, identity, slm_name: See `engine.pair.Pair`.
     """
 
     slm: Any
