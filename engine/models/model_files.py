@@ -176,9 +176,8 @@ def _folder(source: Source, settings: Settings, progress: ProgressCallback | Non
 
 def _repo(source: Source, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
     """A repo of the Hub at one commit."""
-    title, way_out = source.title, "name a folder that holds it"
-    wanted = Wanted("CITER_SLM / CITER_LLM", "model", WeightsError, (CONFIG, TOKENIZER), _LIMITS, way_out)
-    snapshot = fetch_repo(source.repo, wanted, settings, _MODELS, progress)
+    title, wanted = source.title, Wanted("CITER_SLM / CITER_LLM", "model", WeightsError, (CONFIG, TOKENIZER), _LIMITS)
+    snapshot = fetch_repo(source.repo, wanted, settings, progress)
     repo, names, config = source.hub_repo, parts_of(title, snapshot.folder), read_config(title, snapshot.folder)
     key = f"{_plain(repo.replace('/', '--'))}-{snapshot.commit[:12]}"
 

@@ -45,6 +45,4 @@ def router_folder(
             f"{setting} = {name}: no such folder, not among the routers shipped here ({known}), "
             "and not a repo of the Hub (owner/name or owner/name@revision)"
         )
-    way_out = f"put {' and '.join(REQUIRED)} into a folder and name its path"
-    wanted = Wanted(setting, "router", RouterError, REQUIRED, LIMITS, way_out)
-    return fetch_repo(name, wanted, settings, "routers", progress).folder
+    return fetch_repo(name, Wanted(setting, "router", RouterError, REQUIRED, LIMITS), settings, progress).folder
