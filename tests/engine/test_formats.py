@@ -186,7 +186,10 @@ SHARED = {
 }
 SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
 CHAT = {**SHARED, "messages": SAID, "logprobs": True, "top_logprobs": 2}
-COMPLETION = {**SHARED, "prompt": ["a", [1, 2, 3]], "logprobs": 2}
+COMPLETION = {
+    **SHARED,
+    "prompt": ["a", [1, 2, 3]],
+}
 
 
 def texts_of(content: bytes, chat: bool, pair: Any) -> Any:
@@ -258,8 +261,10 @@ def test_a_variable(name, value, tmp_path):
 @settings(max_examples=150)
 @given(data=st.data())
 def test_a_dotenv_file(tmp_path, data):
-    content = b"HF_TOKEN=x\nCITER_PRESET=tiny\nCITER_THRESHOLD=0.3\nCITER_SERVER__PORT=80\nCITER_CACHE_DIR=~/models\n"
+    content = (
+        b"HF_TOKEN=x\nCITER_PRESET=tiny\nCITER_SETTING=router < 0.3\nCITER_SERVER__PORT=80\nCITER_CACHE_DIR=~/models\n"
+    )
     (tmp_path / ".env").write_bytes(data.draw(damaged_bytes(content)))
     with chdir(tmp_path):
         found = read(load_settings, SettingsError)
-    assert found is None or (found.threshold or 0) <= 2
+    assert found is None or found.stated.get("threshold", 0) <= 2
