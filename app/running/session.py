@@ -40,8 +40,8 @@ class Session:
         key: Unguessable; opens the window's feed.
         listeners: The window's feeds; notified whenever there may be something to send.
         moved: Which of the dials, "threshold" and "acceptance", the visitor has moved.
-        run, shown: The newest run, and the one whose text is on its page.
-        history: The texts that it has had, `run`'s among them.
+        run: The newest run. Before it has tokens, the text on the page is `history.current`.
+        history: The texts that it has had.
         jobs: Other jobs by kind, e.g. "compare".
         scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
         name: What gradio calls the window; another once the page is loaded again.
@@ -64,7 +64,6 @@ class Session:
         # Where they were last; one that the settings name is never replaced.
         self._dials = {"threshold": DEFAULT_THRESHOLD, "acceptance": 0.0}
         self.run: Run | None = None
-        self.shown: Run | None = None
         self.history = History()
         self.jobs: dict[str, Job] = {}
         self.scrubbing = False
@@ -112,6 +111,8 @@ class Session:
             if run.active and run.request == request:
                 return None
             nearest, whole = self.history.nearest(run, request.setting)
+            if nearest is None:
+                return self._start(self._put(Run(request, run)), host)
             if whole:
                 return None if nearest is self.history.current else self._show(nearest, step=True)
             plan: Plan = lambda text: at_setting(text.request, text.folded, request.setting)  # noqa: E731
@@ -166,18 +167,20 @@ class Session:
 
     def can_step(self, by: int) -> bool:
         """Whether there is something to undo (-1) or to redo (1)."""
-        current = self.history.current
-        if self.scrubbing and by < 0:  # a sweep's texts are there in the place of the current one
-            return current is not None and bool(current.events)
-        return self.history.can_step(by)
+        return self.history.current is not None if by < 0 and self._is_beside else self.history.can_step(by)
 
     def step(self, by: int) -> Run | None:
         """Undoes (-1) or redoes (1) the last change of the text; None at the ends."""
         with self._lock:
             if not self.can_step(by):
                 return None
-            run = self.history.current if self.scrubbing and by < 0 else self.history.step(by)
+            run = self.history.current if by < 0 and self._is_beside else self.history.step(by)
             return self._show(run) if run is not None else None
+
+    @property
+    def _is_beside(self) -> bool:
+        """Whether undo brings back the current text: a sweep's are there in its place, or one that has no tokens."""
+        return self.scrubbing or self.run is not self.history.current
 
     def show(self, run: Run, sweep: Job | None = None) -> None:
         """Puts a text that was opened on the page, in place of the one that is there or being written.
@@ -185,7 +188,7 @@ class Session:
         `sweep` was opened with it, for the slider to scrub through.
         """
         with self._lock:
-            self.shown = self._put(run)
+            self._put(run)
             if sweep is not None:
                 self.jobs[SWEEP] = sweep
 
@@ -269,8 +272,13 @@ class Session:
         self._admit(self, run, [self.run, self.jobs.get(SWEEP)])
         self._clear()
         self.run = run
-        self.history.begin(run, self._beside)
+        self._note(run)
         return run
+
+    def _note(self, run: Run) -> None:
+        """Takes the newest run into the history once it has tokens."""
+        if run is self.run and run.version < 0 and run.events:
+            self.history.add(run, self._beside)
 
     def _show(self, run: Run, step: bool = False) -> Run:
         """Puts a kept text on the page as it was left, as a step of its own or as one that is undone or redone."""
@@ -286,12 +294,9 @@ class Session:
 
     def _newest(self) -> Run | None:
         """The newest run; where that ended before its first token, the text still on the page is brought back as it."""
-        run = self.run
-        if run is not None and not (run.active or run.events or self.scrubbing):
-            current = self.history.current
-            kept = current if current is not None and current.events else self.history.step(-1)
-            if kept is not None:
-                self._bring_back(kept)
+        run, current = self.run, self.history.current
+        if run is not None and current is not None and not (run.active or run.events or self.scrubbing):
+            self._bring_back(current)
         return self.run
 
     def _bring_back(self, run: Run) -> None:
@@ -300,6 +305,8 @@ class Session:
         self.run = run
 
     def _clear(self) -> None:
+        if self.run is not None:
+            self.run.interrupted |= self.run.active
         self.stop()
         self.stop_job(SWEEP)
         self.scrubbing = False
@@ -311,7 +318,13 @@ class Session:
                     job.about = f"Stopped, because this window was not connected for {duration(KEPT_SECONDS)}"
                 job.cancel.set()
 
+        def notify() -> None:
+            if isinstance(job, Run) and job.version < 0:
+                with self._lock:
+                    self._note(job)
+            self.listeners.notify()
+
         self.listeners.last_heard = time.monotonic()
-        job.owner, job.notify, job.look = self.key, self.listeners.notify, look
+        job.owner, job.notify, job.look = self.key, notify, look
         self.listeners.notify()
         return job.start(host)

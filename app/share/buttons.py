@@ -110,15 +110,12 @@ def keep_texts(demo: gr.Blocks, names: Collection[str]) -> None:
 
 def _text_of(sessions: Sessions, job_id: str, row: int) -> Trace | None:
     """The text of a run, or of a row of a sweep; None where it is not there, or empty."""
-    owned = sessions.find(job_id)
-    if owned is not None:
-        _, run = owned
-        events = list(run.events)
-        return run.pair.trace(run.request, events) if events else None
-    sweep = sessions.find_job(SWEEP, job_id)
-    if not isinstance(sweep, Sweep) or not 0 <= row < len(sweep.events) or sweep.figures[row] is None:
+    job = sessions.find(job_id)
+    if isinstance(job, Run):
+        return job.pair.trace(job.request, list(job.events))
+    if not isinstance(job, Sweep) or not 0 <= row < len(job.events) or job.figures[row] is None:
         return None
-    return sweep.pair.trace(sweep.at(row), sweep.events[row])
+    return job.pair.trace(job.at(row), job.events[row])
 
 
 def taken(trace: Trace, kind: str, home: str = "") -> str | None:
