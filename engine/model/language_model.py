@@ -67,7 +67,7 @@ class LanguageModel:
         embedding: Any = model.get_input_embeddings()
         self.cost = cost_of(self.config, self.dtype, self._trunk.size, size_of(self._head), embedding.weight)
 
-    def new_cache(self, rows: int, capacity: int) -> RaggedCache:  # noqa: D102
+    def new_cache(self, rows: int, capacity: int) -> RaggedCache:
         return RaggedCache(self.config, rows, capacity, self.dtype, self.device)
 
     @torch.inference_mode()
