@@ -33,7 +33,7 @@ class Plan:
     first: tuple[int, ...] = (50, 500, 2000)
 
     @property
-    def longest(self) -> int:  # noqa: D102
+    def longest(self) -> int:
         return max(self.prompt + self.tokens, *(length + 1 for length in self.first))
 
 

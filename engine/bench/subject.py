@@ -44,7 +44,7 @@ class Subject:
         self.gguf: dict[Role, Path] = {role: path for role, path in paths.items() if path and path.exists()}
 
     @property
-    def device(self) -> torch.device:  # noqa: D102
+    def device(self) -> torch.device:
         return self.pair.slm.device
 
     @cached_property

@@ -120,7 +120,7 @@ class ForcedShare(RouterPolicy):
         super().__init__(router)
         self.length = length
 
-    def score(self, state: State) -> torch.Tensor:  # noqa: D102
+    def score(self, state: State) -> torch.Tensor:
         super().score(state).tolist()
         places = zip(state.seeds, state.positions, strict=True)
         return torch.tensor([shuffled_scores(self.length, seed)[position] for seed, position in places])

@@ -233,11 +233,11 @@ class SafetensorsFiles:
             if kind not in _FLOATS and name.endswith((".weight", ".bias")):
                 raise WeightsError(f"{title}: {name} is stored as {kind}; known are {', '.join(sorted(_FLOATS))}")
 
-    def shape(self, name: str) -> tuple[int, ...] | None:  # noqa: D102
+    def shape(self, name: str) -> tuple[int, ...] | None:
         stored = self._stored(name)
         return tuple(self._files[stored].get_slice(stored).get_shape()) if stored in self._files else None
 
-    def read(self, name: str, dtype: torch.dtype = torch.bfloat16) -> Tensor:  # noqa: D102
+    def read(self, name: str, dtype: torch.dtype = torch.bfloat16) -> Tensor:
         stored = self._stored(name)
         return self._files[stored].get_tensor(stored).to(dtype)
 

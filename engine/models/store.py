@@ -74,17 +74,17 @@ class StoredModel:
     generation_config: None = None
 
     @property
-    def device(self) -> torch.device:  # noqa: D102
+    def device(self) -> torch.device:
         return self.embed_tokens.weight.device
 
     def get_decoder(self) -> StoredModel:
         """The model itself, which has the decoder's attributes, too."""
         return self
 
-    def get_input_embeddings(self) -> nn.Embedding:  # noqa: D102
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.embed_tokens
 
-    def get_output_embeddings(self) -> nn.Module:  # noqa: D102
+    def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
 
 

@@ -76,7 +76,7 @@ class ServedModel:
     def __post_init__(self) -> None:
         self.judges, self.top = self.dialect.judges, self.dialect.most
 
-    def new_cache(self, rows: int, capacity: int) -> TextCache:  # noqa: D102
+    def new_cache(self, rows: int, capacity: int) -> TextCache:
         return TextCache(rows, capacity)
 
     def feed(
