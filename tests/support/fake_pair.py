@@ -25,6 +25,7 @@ from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, exte
 from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
 from engine.operating_points import OperatingPoints
+from engine.pair import Pair
 from engine.request import Request, build_request
 from engine.setting import Setting
 
@@ -114,6 +115,8 @@ class FakePair:
     def open_streams(self) -> int:
         """Texts that are being written: in a step, or in one a moment ago."""
         return self._writing if time.monotonic() < self._wrote + _MOMENT else 0
+
+    setting = Pair.setting
 
     def default_policy(self, named: str) -> str:
         return named if named in self.policies else "confidence"
