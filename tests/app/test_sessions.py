@@ -213,7 +213,7 @@ def test_a_window_that_comes_back_has_all_it_had_for_five_minutes_and_no_other_g
     session.listeners.last_heard -= 299
     assert kept.get("passes by") and kept.find_key(session.key) is session
     session.listeners.last_heard -= 2
-    assert kept.get("passes by") and kept.find_key(session.key) is None and run.cancel.is_set()
+    assert kept.get("passes later") and kept.find_key(session.key) is None and run.cancel.is_set()
 
 
 def test_what_no_window_follows_gives_its_place_to_who_needs_one_and_keeps_its_text(stepped):
