@@ -30,7 +30,8 @@ class Run(Job):
     Attributes:
         origin: None once it has begun.
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
-        opened: Its events where it was not written here.
+        events: Those of the text after its last step, in a list that does not change. A run that goes on from another
+            begins with what stays of that one.
         fixed: Whether there is nothing to go on with, as in an opened trace.
         about: A note for people, shown where there is no other.
         size: Bytes of the file that it was opened from.
@@ -56,14 +57,9 @@ class Run(Job):
         self.about = ""
         self._text: Text | None = None
         self._setting = request.setting
-        self.opened: list[TokenEvent] = []
+        self.events: list[TokenEvent] = []
         self.prompt_tokens = 0
         self._asked_weight = request_weight(request)
-
-    @property
-    def events(self) -> list[TokenEvent]:
-        """Those of the text so far, once it has a row. One that goes on from another begins with what stays of it."""
-        return self._text.events if self._text is not None and self._text.since else self.opened
 
     @property
     def setting(self) -> Setting:
@@ -126,8 +122,16 @@ class Run(Job):
     def _write(self) -> None:
         text = self._ask()
         self.prompt_tokens = text.prompt_tokens
-        for _ in self._follow([text]):
-            self.notify()
+        try:
+            for _ in self._follow([text]):
+                self.notify()
+        finally:
+            self._hear(text)
+
+    def _hear(self, text: Text) -> None:
+        """Takes the events between two steps, in the scheduler's thread: in a step some may be gone for a moment."""
+        if text.since:
+            self.events = [*text.events]
 
     def _ask(self) -> Text:
         """Asks the scheduler for the text."""
@@ -142,6 +146,8 @@ class Run(Job):
             self.request, kept = self._plan(self.origin)
             self.origin = None  # a newer run need not hold on to an older one
         asked = replace(self.request, setting=self.setting)
-        self._text = text = self.scheduler.submit(asked, self.owner, events=kept, stopped=self.unwanted)
+        self._text = text = self.scheduler.submit(
+            asked, self.owner, events=kept, listener=self._hear, stopped=self.unwanted
+        )
         text.setting = self.setting  # it may have changed meanwhile
         return text

@@ -119,16 +119,16 @@ def test_a_dial_turned_while_a_text_is_written_holds_for_what_comes_next(shown, 
 def test_drafts_are_shown_as_such_until_they_are_read_and_what_was_taken_back_is_struck_where_it_stood(
     shown, pair, site, monkeypatch
 ):
-    page, add = shown.page, Run._add
+    page, hear = shown.page, Run._hear
     shown.slide("#acceptance", 0.8)
     written(shown, site, 0.5, 0.8)
     states = {"", shown.text()}  # it stays until there is another
 
-    def noted(run: Run, event) -> None:
-        add(run, event)
+    def noted(run: Run, text) -> None:
+        hear(run, text)
         states.add("".join(each.text for each in run.events))
 
-    monkeypatch.setattr(Run, "_add", noted)
+    monkeypatch.setattr(Run, "_hear", noted)
     pair.tokens_per_second = 20
     shown.ask("another palindrome")
     line = page.locator(".t.draft").first.evaluate("node => getComputedStyle(node).textDecorationStyle")
