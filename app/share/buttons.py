@@ -112,7 +112,8 @@ def _text_of(sessions: Sessions, job_id: str, row: int) -> Trace | None:
     """The text of a run, or of a row of a sweep; None where it is not there, or empty."""
     job = sessions.find(job_id)
     if isinstance(job, Run):
-        return job.pair.trace(job.request, list(job.events))
+        events = list(job.events)
+        return job.pair.trace(job.request, events) if events else None
     if not isinstance(job, Sweep) or not 0 <= row < len(job.events) or job.figures[row] is None:
         return None
     return job.pair.trace(job.at(row), job.events[row])

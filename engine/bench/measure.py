@@ -97,7 +97,6 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _measure(subject: Subject, way: Way, write: Writer, plan: Plan, into: Timings) -> None:
-    """One round of one way."""
 
     def timed(prompts: Sequence[Sequence[int]], tokens: int) -> float:
         texts: list[list[int]] = []

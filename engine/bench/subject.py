@@ -49,7 +49,6 @@ class Subject:
 
     @cached_property
     def plain(self) -> dict[Role, Any]:
-        """Both models as transformers runs them."""
         layout = layout_for(self._preset, self._settings)
         if layout == store.FP32:
             return dict(zip(Role, (model.model for model in load(None, self._settings).models), strict=True))

@@ -93,7 +93,6 @@ def routed(pair: Pair, policies: Callable[[int], Policy], threshold: float = 0.5
 
 
 def alone(pair: Pair, role: Role) -> Writer:
-    """One model through this engine."""
     return routed(pair, lambda _: FixedPolicy(role))
 
 
@@ -167,7 +166,6 @@ _LLAMA = "llama-"  # beginning of the names of its two rows
 
 
 def _alone(name: str, how: str, make: Callable[[Subject, Role], Writer]) -> list[Way]:
-    """Two rows: either model alone."""
     titles = {role: f"{role.value.upper()} only, {how}" for role in Role}
     return [Way(f"{name}-{r.value}", titles[r], lambda subject, r=r: make(subject, r), first_token=True) for r in Role]
 

@@ -135,7 +135,6 @@ class LanguageModel:
         return True
 
     def keep(self, path: Path) -> None:
-        """Stores the times that `calibrate` found for the next start."""
         tables = [[seconds for _, seconds in table] for table in (self.cost.pass_table, self.cost.head_table)]
         pass_times.keep(path, self._key, PassTimes(*tables))
 

@@ -45,8 +45,6 @@ class Dense(nn.Module):
 
 
 class SideBySide(nn.Module):
-    """Layers that are called one after the other."""
-
     batch_invariant = False
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:

@@ -175,7 +175,6 @@ def _folder(source: Source, settings: Settings, progress: ProgressCallback | Non
 
 
 def _repo(source: Source, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
-    """A repo of the Hub at one commit."""
     title, wanted = source.title, Wanted("CITER_SLM / CITER_LLM", "model", WeightsError, (CONFIG, TOKENIZER), _LIMITS)
     snapshot = fetch_repo(source.repo, wanted, settings, progress)
     repo, names, config = source.hub_repo, parts_of(title, snapshot.folder), read_config(title, snapshot.folder)
@@ -246,7 +245,6 @@ class SafetensorsFiles:
 
 
 def _plain(text: str) -> str:
-    """A text as a part of a file's name."""
     return re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-.")[:80] or "model"
 
 

@@ -39,8 +39,6 @@ def _sendable(key: SecretStr) -> SecretStr:
 
 
 class ServedSettings(BaseSettings):
-    """Part of `engine.settings.Settings`."""
-
     llm_url: Annotated[str, AfterValidator(_server_url)] = Field(
         "",
         max_length=2048,

@@ -181,7 +181,8 @@ class FakePair:
             text.unseen.append(index)
         if event.index == len(pieces) - 1:
             event = replace(event, finish_reason="length" if pieces[event.index] else "eos")
-        text.events = [*before[: event.index], replace(event, row=text.row)]
+        text.events = before
+        extend(text.events, replace(event, row=text.row))
         text.tokens = text.tokens[: text.prompt_tokens] + [each.id for each in text.events]
         text.finish_reason = event.finish_reason
 
