@@ -6,9 +6,9 @@ One test for each format. How the damage is drawn is in `tests.support.mutations
 from __future__ import annotations
 
 import json
-import struct
 import math
 import os
+import struct
 from collections.abc import Callable
 from contextlib import chdir
 from types import SimpleNamespace
