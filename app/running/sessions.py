@@ -13,13 +13,13 @@ from engine import InvalidRequest, Prices
 from engine.guard.limits import LATER, Busy, Places
 
 MAX_EMPTY = 1_024
-"""Windows that have nothing yet of which anything is kept: a few hundred bytes each."""
+"""Sessions without a text or a job, at most: a few hundred bytes each."""
 
 MAX_KEPT = 250_000
 """Of all windows together, in tokens as `Job.weight` counts them: half a gigabyte, or five of the largest traces."""
 
 LITTLE = 50
-"""What a newcomer may bring, in the same tokens, though what others keep leaves no room: 100,000 characters."""
+"""Tokens that a newcomer may bring even where others leave no room: 100,000 characters."""
 
 LONGEST_HASH = 100
 """Characters of what a window calls itself; gradio's have some ten, and its Python client's 36."""
@@ -28,10 +28,10 @@ LONGEST_HASH = 100
 class Sessions:
     """The sessions of all visitors.
 
-    At most `limit` that have a text or a job, and of one client address, where it is known, half of that. One that is
-    in use is never dropped for another: then the newcomer is refused. Of the others one goes that nobody has open any
-    more, else one of the address that has the most, the least recently used first. So it is with what they keep, too,
-    in tokens. Of those that have nothing at most `MAX_EMPTY` are remembered.
+    At most `limit` sessions have a text or a job, and at most half of these belong to one known client address. The
+    tokens that they keep are bounded in the same way. A newcomer takes the place of a session that is not in use: first
+    of one that no browser has open, then of one at the address with the most sessions, the least recently used first.
+    Where all are in use, the newcomer is refused. Of sessions without a text or a job the newest `MAX_EMPTY` stay.
 
     Args:
         limit: How many.
@@ -56,11 +56,8 @@ class Sessions:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        return len(self._sessions)
-
     def get(self, key: str | None) -> Session:
-        """The session of a browser window; one that is not known here is new, and kept once it begins something.
+        """The session of a browser window, new where none is known; those whose windows have gone for good are dropped.
 
         Raises:
             InvalidRequest: Its name is too long.
@@ -68,32 +65,25 @@ class Sessions:
         name = key or ""
         if len(name) > LONGEST_HASH:
             raise InvalidRequest(f"session_hash has {len(name):,} characters; at most {LONGEST_HASH} are accepted.")
+        over: list[str] = []
         with self._lock:
             session = self._sessions.get(name)
             if session is None:
-                return Session(self._prices, self._admit, name)
+                session = self._sessions[name] = Session(self._prices, self._admit, name)
+                empty = [other for other, of in self._sessions.items() if not of.holds and not of.in_use]
+                empty = sorted(empty[:-1], key=self._open_now)  # invented windows before those that somebody has open
+                for other in empty[: max(0, len(empty) + 1 - MAX_EMPTY)]:
+                    del self._sessions[other]
+                over = [other for other, of in self._sessions.items() if of.is_over]
             self._sessions.move_to_end(name)
             session.left = False
-            return session
-
-    def enter(self, key: str | None) -> Session:
-        """`get` for a window that was just opened: what it is told now holds for what it begins later."""
-        name, session = key or "", self.get(key)
-        with self._lock:
-            session = self._sessions.setdefault(name, session)
-            empty = [other for other, of in self._sessions.items() if not of.holds and not of.in_use]
-            if len(empty) > MAX_EMPTY:
-                empty.sort(key=self._open_now)  # invented windows before those that somebody has open
-            for other in empty[: max(0, len(empty) - MAX_EMPTY)]:
-                del self._sessions[other]
-            over = [other for other, of in self._sessions.items() if of.is_over]
         for other in over:
             self.drop(other)
         return session
 
     def adopt(self, key: str | None, former: str) -> Session:
-        """`enter` for a window that was another before: it goes on with what that one had, by the key of its feed."""
-        name, session = key or "", self.enter(key)
+        """`get` for a window that was another before: it goes on with what that one had, by the key of its feed."""
+        name, session = key or "", self.get(key)
         with self._lock:
             left = next((of for of in self._sessions.values() if of.holds and of.key == former), None)
             if left is None or session.holds:
@@ -151,9 +141,9 @@ class Sessions:
         """Which sessions go so that one has room.
 
         Args:
-            name, address, weight: Of that one, with what it is to have.
-            brings: Whether it comes with much that is kept already, e.g. an opened trace or a long prompt; else it is
-                not refused for what others keep.
+            name, address, weight: Of that one; the weight includes the new job's.
+            brings: Whether the new job weighs much from the start, as an opened trace or a long prompt does. Only then
+                it is refused for what others keep.
 
         Raises:
             Busy: There is no room, and too few that could go.
