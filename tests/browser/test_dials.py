@@ -131,8 +131,10 @@ def test_drafts_are_shown_as_such_until_they_are_read_and_what_was_taken_back_is
     monkeypatch.setattr(Run, "_hear", noted)
     pair.tokens_per_second = 20
     shown.ask("another palindrome")
-    line = page.locator(".t.draft").first.evaluate("node => getComputedStyle(node).textDecorationStyle")
-    assert line == "dotted"
+    drafts = (
+        "() => [...document.querySelectorAll('.t.draft')].map((node) => getComputedStyle(node).textDecorationStyle)"
+    )
+    page.wait_for_function(f"() => ({drafts})()[0] === 'dotted'")  # in one look: a draft is soon read
     seen: set[str] = set()
     while page.get_attribute(".stream-state", "data-state") != "done":
         seen.add(shown.text())
