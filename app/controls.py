@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.components import ASSETS
-from engine import DEFAULT_THRESHOLD, POLICIES, Settings
+from engine import DEFAULT_THRESHOLD, POLICIES, Prices, Settings
 from engine.operating_points import LLM_ONLY
 from engine.policy import REGISTRY
 
@@ -129,6 +129,11 @@ def more_card(settings: Settings, start: float) -> dict[str, Any]:
                 elem_id="max-draft",
                 min_width=96,
             )
+        with gr.Row(elem_id="prices"):  # of a million tokens; only the browser reads them
+            own = Prices(settings.price.slm, settings.price.llm)
+            for name, price in (("small", own.slm), ("large", own.llm)):
+                for does, each in (("reads", price * own.reading_ratio), ("writes", price)):
+                    gr.Number(each, label=f"Price: {name} model {does}", minimum=0, min_width=120)
         with gr.Row():
             system = gr.Textbox(label="System prompt", lines=1, max_lines=4, placeholder="the model's own default")
             stop = gr.Textbox(label="Stop strings", lines=1, max_lines=4, placeholder=r"one per line; \n is a newline")

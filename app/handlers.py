@@ -85,8 +85,6 @@ class Handlers:
         with refusals():
             shown = said_text(said_fields(event._data), "run")
             session = self._of(request, shown)
-            session.scrub(shown)  # its texts are there still where a run that was to take their place never came
-            _leave_empty_sweep(session)
             session.set_dials(threshold, acceptance, self.host, policy)
         return versions_message(session)
 
@@ -129,39 +127,26 @@ class Handlers:
             values.pop("prompt", None)
         return [versions_message(session), *fill(self.fields, values)]
 
-    def sweep(self, request: gr.Request, *values: Any) -> str:
-        """Writes the prompt at many settings; until another text is asked for, the sliders scrub through them."""
+    def sweep(self, request: gr.Request, *values: Any) -> None:
+        """Writes the prompt at many settings, for the map."""
         session = self.sessions.get(request.session_hash)
         with refusals():
-            sweep = Sweep(page_request(*values), session.prices, session.jobs.get(SWEEP))
-        session.begin_job(SWEEP, sweep, self.host, instead=session.run)
-        session.scrubbing = True
-        return versions_message(session)
+            sweep = Sweep(page_request(*values), session.jobs.get(SWEEP))
+        session.begin_job(SWEEP, sweep, self.host)
 
-    def scrub(self, request: gr.Request) -> str:
-        """Lets the sliders scrub through the sweep's texts again."""
-        session = self._of(request)
-        session.stop()
-        session.scrubbing = SWEEP in session.jobs
-        return versions_message(session)
-
-    def open_text(self, threshold: float, acceptance: float, request: gr.Request, event: gr.EventData) -> str:
-        """Goes on from a text of the sweep: exact at the sliders' dials, with both models' candidates."""
+    def open_text(self, request: gr.Request, event: gr.EventData) -> str:
+        """Puts a text of the map on the page, with both models' candidates."""
         session = self._of(request)
         job = session.jobs.get(SWEEP)
         with refusals():
             row = said_number(said_fields(event._data), "row")
-            if isinstance(job, Sweep) and not job.active and 0 <= row < len(job.points):
-                session.continue_from(SweepRun(job, row), threshold, acceptance, self.host)
+            if isinstance(job, Sweep) and 0 <= row < len(job.figures) and job.figures[row] is not None:
+                session.continue_from(SweepRun(job, row), self.host)
         return versions_message(session)
 
     def versions(self, request: gr.Request) -> str:
         """What the versions are now."""
         return versions_message(self.sessions.get(request.session_hash))
-
-    def sweep_ended(self, request: gr.Request) -> None:
-        """Where a sweep has no texts, the sliders belong to the last text again."""
-        _leave_empty_sweep(self.sessions.get(request.session_hash))
 
     def follow_loading(
         self, threshold: float, acceptance: float, policy: str, tune_policy: str, request: gr.Request
@@ -184,17 +169,10 @@ class Handlers:
         start = asked | {name: getattr(pair, name) for name in self._own_dials(session, threshold, acceptance)}
         session.put_dials(**start)
         starts = {name: [value, start[name]] for name, value in asked.items()}
-        return [header, *policies, timer, slider_message(pair, session.prices, starts), *rows]
+        return [header, *policies, timer, slider_message(pair, starts), *rows]
 
     def _own_dials(self, session: Session, threshold: float, acceptance: float) -> tuple[str, ...]:
         return router_dials(self.settings, threshold, acceptance, session.moved)
-
-
-def _leave_empty_sweep(session: Session) -> None:
-    """The sliders belong to the last text again where a sweep has ended before it had any."""
-    job = session.jobs.get(SWEEP)
-    if isinstance(job, Sweep) and not job.active and not job.nodes:
-        session.scrubbing = False
 
 
 def wire_stop(

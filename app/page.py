@@ -36,7 +36,7 @@ from app.stream.updates import TextUpdates
 from app.stream.versions import versions_strip
 from app.sweep import SweepUpdates
 from app.tune.tab import TuningUpdates, tune_tab
-from engine import DEFAULT_THRESHOLD, Prices, Settings
+from engine import DEFAULT_THRESHOLD, Settings
 from engine.endpoint.routes import Endpoint
 from engine.guard.guard import Guard
 from engine.guard.limits import Places
@@ -53,7 +53,6 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
     server = settings.server
     callers, places = Callers(), Places(server.queue_size, server.per_address)
     sessions = Sessions(
-        prices=Prices(settings.price.slm, settings.price.llm),
         places=places,
         address=calling_address,
         leave=host.leave,
@@ -132,9 +131,8 @@ def _playground(
         with gr.Row(elem_id="text-row", equal_height=False):
             with gr.Column(elem_id="text-card", scale=1, min_width=0):
                 versions = versions_strip()
-                stream = token_stream()
-            found = recorded.message() if recorded else ""
-            sweep = Panel("sweep", "sweep", ("sweep", "scrub", "open_text"), recorded=found)
+                stream = token_stream(recorded.message() if recorded else "")
+            sweep = Panel("sweep", "sweep", ("sweep", "open_text"))
         slider = drawn("slider", "slider", recorded.slider if recorded else "", events=("commit",))
         drawn("scores", "scores", plotly=PLOTLY)
         more = controls.more_card(settings, start)
@@ -150,13 +148,11 @@ def _playground(
         generate.click(handlers.write, inputs=fields, **to_versions),
         slider.commit(handlers.set_dials, inputs=[*dials, policy], **to_versions | {"trigger_mode": "always_last"}),
         stream.change_text(handlers.change_text, inputs=by_name["max_new_tokens"], **to_versions),
-        sweep.sweep(handlers.sweep, inputs=fields, **to_versions),
-        sweep.open_text(handlers.open_text, inputs=dials, **to_versions),
+        sweep.sweep(handlers.sweep, inputs=fields, **EACH_TIME),
+        sweep.open_text(handlers.open_text, **to_versions),
     ]
     wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started)
     stream.ended(handlers.versions, **to_versions)
-    sweep.ended(handlers.sweep_ended, **EACH_TIME)
-    sweep.scrub(handlers.scrub, **to_versions)
     followed = stream.follow_up(handlers.follow_up, outputs=conversation, **QUIET)
     followed.failure(None, js=tells("citer-unfollowed"), **QUIET)
     # The history asks for one at a time: the fields follow to the text that is shown last.

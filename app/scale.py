@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from app.components import to_json
-from app.figures import UNITS, rounded, token_ratios
-from engine import Prices
+from app.figures import MEASURED, rounded, token_ratios
 from engine.operating_points import LLM_ONLY, OperatingPoints
 from engine.policy import REGISTRY
 
@@ -41,7 +40,7 @@ def scale_of(points: OperatingPoints | None, policy: str, start: float | None = 
     return [0.0, *inner, LLM_ONLY]
 
 
-def slider_message(pair: Any, prices: Prices, starts: Mapping[str, Sequence[float]]) -> str:
+def slider_message(pair: Any, starts: Mapping[str, Sequence[float]]) -> str:
     """What the slider needs to know of a loaded pair, as JSON.
 
     Returns:
@@ -52,9 +51,9 @@ def slider_message(pair: Any, prices: Prices, starts: Mapping[str, Sequence[floa
     scales = {
         name: scale_of(pair.operating_points, name, pair.threshold if name == "router" else None) for name in scoring
     }
-    ratios = token_ratios(pair.slm_cost, pair.llm_cost, prices)
+    ratios = token_ratios(pair.slm_cost, pair.llm_cost)
     if not pair.timed:
-        ratios[list(UNITS).index("seconds")] = None
+        ratios[MEASURED.index("seconds")] = None
     return to_json({"scales": scales, "ratios": ratios, "starts": starts})
 
 

@@ -56,7 +56,7 @@ def compare_tab(
                 max_new_tokens=whole(limit),
             )
             answer = recorded.answer if recorded and prompt.strip() == recorded.traces[0].prompt else ""
-            job = Comparison(asked, session.prices, answer, session.jobs.get(KIND))
+            job = Comparison(asked, answer, session.jobs.get(KIND))
         session.begin_job(KIND, job, host)
 
     with gr.Row(elem_id="compare-card", elem_classes="card"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from app.fields import ALTERNATIVES
@@ -18,7 +18,7 @@ from app.running.host import Host
 from app.running.job import Job, SomeJob
 from app.running.listeners import Listeners
 from app.running.run import Plan, Run
-from engine import DEFAULT_THRESHOLD, Forced, Prices, Request, Role, Setting, TokenEvent, at_setting, build_request
+from engine import DEFAULT_THRESHOLD, Forced, Request, Role, Setting, at_setting, build_request
 
 KEPT_SECONDS = 300.0
 """How long a text is written on, and everything of a window kept, after the window was heard of last."""
@@ -27,7 +27,7 @@ UNHEARD_SECONDS = 15.0
 """After which it gives its place to others who need one. A busy machine may take several seconds to open a feed."""
 
 SWEEP = "sweep"
-"""Kind of the job whose texts the slider scrubs through."""
+"""Kind of the job that writes the map of all settings."""
 
 
 Admit = Callable[["Session", Job, Collection[Job | None]], None]
@@ -44,7 +44,6 @@ class Session:
         run, shown: The newest run, and the one whose text is on its page.
         history: The texts that it has had, `run`'s among them.
         jobs: Other jobs by kind, e.g. "compare".
-        scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
         name: What gradio calls the window; another once the page is loaded again.
         left: Whether the window said that it goes.
         holds: Whether it was ever let have a job or a text, which is all that is worth keeping.
@@ -53,14 +52,12 @@ class Session:
 
     def __init__(
         self,
-        prices: Prices | None = None,
         admit: Admit = lambda session, job, replaced: None,
         name: str = "",
     ) -> None:
         self.name, self.left = name, False
         self.key = secrets.token_urlsafe(18)
         self.listeners = Listeners()
-        self.prices = prices or Prices()
         self.moved: set[str] = set()
         # Where they were last; one that the settings name is never replaced.
         self._dials = {"threshold": DEFAULT_THRESHOLD, "acceptance": 0.0}
@@ -68,7 +65,6 @@ class Session:
         self.shown: Run | None = None
         self.history = History()
         self.jobs: dict[str, Job] = {}
-        self.scrubbing = False
         self.holds = False
         self.address: str | None = None
         self._admit = admit
@@ -101,7 +97,7 @@ class Session:
             self.moved |= {name for name, value in dials.items() if value != self._dials[name]}
             self._dials = dials
             run = self._newest()
-            if run is None or run.fixed or self.scrubbing or not (run.active or run.events):
+            if run is None or run.fixed or not (run.active or run.events):
                 return None  # one that was stopped or refused before its first token is begun by Generate alone
             if policy not in (None, run.request.setting.policy):
                 request = build_request(run.request, policy=policy, forced=(), **dials)
@@ -117,13 +113,6 @@ class Session:
                 return None if nearest is self.history.current else self._show(nearest, step=True)
             plan: Plan = lambda text: at_setting(text.request, text.folded, request.setting)  # noqa: E731
             return self._go_on(request, nearest, plan, host)
-
-    def scrub(self, job_id: str) -> None:
-        """Lets the sliders scrub through the sweep of this id, if it is here and no run is active."""
-        with self._lock:
-            sweep = self.jobs.get(SWEEP)
-            if sweep is not None and sweep.id == job_id and not (self.run is not None and self.run.active):
-                self.scrubbing = True
 
     def branch(self, index: int, role: Role, token: int | None, host: Host) -> Run | None:
         """Starts a branch in which `role` writes the token at `index`; None where there is no such place.
@@ -161,59 +150,43 @@ class Session:
         """Puts a version on the page as it was left; None where it is there already or no longer kept."""
         with self._lock:
             run = self.history.find(number)
-            if run is None or (run is self.history.current and not self.scrubbing):
+            if run is None or run is self.history.current:
                 return None
-            return self._show(run, step=run is not self.history.current)
+            return self._show(run, step=True)
 
     def can_step(self, by: int) -> bool:
         """Whether there is something to undo (-1) or to redo (1)."""
-        current = self.history.current
-        if self.scrubbing and by < 0:  # a sweep's texts are there in the place of the current one
-            return current is not None and bool(current.events)
         return self.history.can_step(by)
 
     def step(self, by: int) -> Run | None:
         """Undoes (-1) or redoes (1) the last change of the text; None at the ends."""
         with self._lock:
-            if not self.can_step(by):
-                return None
-            run = self.history.current if self.scrubbing and by < 0 else self.history.step(by)
+            run = self.history.step(by)
             return self._show(run) if run is not None else None
 
-    def continue_from(self, origin: Run, threshold: float, acceptance: float, host: Host) -> Run:
-        """Goes on at other dials from an ended text that is none of its versions, e.g. a sweep's.
+    def continue_from(self, origin: Run, host: Host) -> Run:
+        """Takes over an ended text that is none of its versions: a sweep's.
 
-        What stays is on the page at once. What flips is written anew, and both models read the rest for its candidates.
-        Raises InvalidRequest if a dial is out of range.
+        It is on the page at once, and both models read it for its candidates.
         """
-        dials = {"threshold": threshold, "acceptance": acceptance}
-        request = build_request(origin.request, **dials, alternatives=ALTERNATIVES)
-
-        def plan(text: Run) -> tuple[Request, Sequence[TokenEvent]]:
-            return request, at_setting(request, text.folded, request.setting)[1]
-
+        request = build_request(origin.request, alternatives=ALTERNATIVES)
+        plan: Plan = lambda text: (request, at_setting(request, text.folded, request.setting)[1])  # noqa: E731
         with self._lock:
             run = Run(request, self.run, origin=origin, plan=plan, reveal=True)
             run.pair, run.prompt_tokens = origin.pair, origin.prompt_tokens
-            run.events = list(plan(origin)[1])
-            if run.events:
-                run.state = "running"
+            run.events, run.state = list(plan(origin)[1]), "running"
+            self._take_dials(request)
             return self._start(self._put(run), host)
 
-    def show(self, run: Run, sweep: Job | None = None) -> None:
-        """Puts a text that was opened on the page, in place of the one that is there or being written.
-
-        `sweep` was opened with it, for the slider to scrub through.
-        """
+    def show(self, run: Run) -> None:
+        """Puts a text that was opened on the page, in place of the one that is there or being written."""
         with self._lock:
             self.shown = self._put(run)
-            if sweep is not None:
-                self.jobs[SWEEP] = sweep
 
-    def begin_job(self, kind: str, job: SomeJob, host: Host, instead: Job | None = None) -> SomeJob:
-        """Starts a job and returns it; an active one of its kind is stopped, and `instead`, unless it is refused."""
+    def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
+        """Starts a job and returns it; an active one of its kind is stopped, unless it is refused."""
         with self._lock:
-            ending = [each for each in (self.jobs.get(kind), instead) if each is not None]
+            ending = [each for each in [self.jobs.get(kind)] if each is not None]
             self._admit(self, job, ending)
             for each in ending:
                 each.cancel.set()
@@ -286,29 +259,33 @@ class Session:
         return self._start(self._put(Run(request, self.run, origin=origin, plan=plan)), host)
 
     def _put(self, run: Run) -> Run:
-        """Lets a run write another text, in place of everything that is on the tab; returns it."""
-        self._admit(self, run, [self.run, self.jobs.get(SWEEP)])
-        self._clear()
+        """Lets a run write another text, in place of the one that is there; returns it."""
+        self._admit(self, run, [self.run])
+        self.stop()
         self.run = run
         self.history.begin(run, self._beside)
         return run
 
     def _show(self, run: Run, step: bool = False) -> Run:
         """Puts a kept text on the page as it was left, as a step of its own or as one that is undone or redone."""
-        self._clear()
+        self.stop()
         if step:
             self.history.show(run)
         self._bring_back(run)
-        self._dials = {"threshold": run.request.setting.threshold, "acceptance": run.request.setting.acceptance}
-        self.moved.update(self._dials)
+        self._take_dials(run.request)
         self.listeners.last_heard = time.monotonic()
         self.listeners.notify()
         return run
 
+    def _take_dials(self, request: Request) -> None:
+        """The page puts both dials where they were for a text."""
+        self._dials = {"threshold": request.setting.threshold, "acceptance": request.setting.acceptance}
+        self.moved.update(self._dials)
+
     def _newest(self) -> Run | None:
         """The newest run; where that ended before its first token, the text still on the page is brought back as it."""
         run = self.run
-        if run is not None and not (run.active or run.events or self.scrubbing):
+        if run is not None and not (run.active or run.events):
             current = self.history.current
             kept = current if current is not None and current.events else self.history.step(-1)
             if kept is not None:
@@ -319,11 +296,6 @@ class Session:
         """Has a kept text be the newest, and come to the page anew."""
         run.show_again(self.run)
         self.run = run
-
-    def _clear(self) -> None:
-        self.stop()
-        self.stop_job(SWEEP)
-        self.scrubbing = False
 
     def _start(self, job: SomeJob, host: Host) -> SomeJob:
         def look() -> None:

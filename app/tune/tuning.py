@@ -184,9 +184,9 @@ def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
     Curves travel whole, being a dozen points; prompts only once, those from `start` on; texts when they are asked for.
 
     Returns:
-        `Job.heading` with `done`, `total`; `cut_off`, texts that were cut off at their limit, and all; `about` (what was
-        asked of what); `curves` by quality, each with `points` (see `_curve`), or None; and `prompts`: [number, place,
-        prompt, expected answer, right per point, agreement per point].
+        `Job.heading` with `done`, `total`; `cut_off`: texts that were cut off at their limit, and all; `about`: what
+        was asked of what; `curves` by quality, each with `points` (see `_curve`), or None; and `prompts`: [number,
+        place, prompt, expected answer, right per point, agreement per point].
     """
     state = tuning.state  # before the results: a tuning that is done by now has all of them
     results = list(tuning.results)

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from app.figures import cost_parts, percent, token_ratios
-from engine import Prices, llm_share
+from engine import llm_share
 from engine.events.progress import Progress
 from tests.support.browser import Window, eventually, expect, newest, serve, window
 from tests.support.fake_pair import ANSWER, FakePair
@@ -45,12 +45,14 @@ def test_the_price_of_a_token_moves_the_outcome_and_nothing_is_written_again(sho
     page = shown.page
     shown.write("a palindrome")
     run, asked = newest(site), len(pair.requests)
-    parts = cost_parts(run.events, run.prompt_tokens, pair.slm_cost, pair.llm_cost, Prices())
-    ratios, seen = token_ratios(pair.slm_cost, pair.llm_cost, Prices()), set()
-    for unit, words in enumerate(("read", "compute", "time", "price")):
+    *parts, (slm_read, slm_written, llm_read, llm_written, *alone) = cost_parts(
+        run.events, run.prompt_tokens, pair.slm_cost, pair.llm_cost
+    )
+    whole = alone[0] * 0.25 + alone[1]
+    parts.append([(slm_read * 0.025 + slm_written * 0.1) / whole, (llm_read * 0.25 + llm_written) / whole])
+    ratios, seen = [*token_ratios(pair.slm_cost, pair.llm_cost), 10.0], set()
+    for unit in range(4):
         page.click(f".cost-units label >> nth={unit}")
-        expect(page.locator(".outcome")).to_contain_text(words)
-        seen.add(shown.inner(".outcome"))
         for ratio in (ratios[unit], 100.0):
             if ratio == 100:
                 page.locator("#cost").fill("200")
@@ -58,7 +60,12 @@ def test_the_price_of_a_token_moves_the_outcome_and_nothing_is_written_again(sho
             assert part and own
             cost = " ".join(percent(part[0] * own / (ratio or own) + part[1]).split())
             eventually(lambda cost=cost: f"· {cost} of" in shown.inner(".outcome"))
-    assert len(seen) == 4 and len(pair.requests) == asked
+            seen.add(shown.inner(".outcome"))
+    shown.more()
+    page.fill("#prices input >> nth=2", "0")  # what the large model reads
+    share = (slm_read * 0.025 + slm_written * 0.1 + llm_written) / alone[1]
+    eventually(lambda: f"· {' '.join(percent(share).split())} of" in shown.inner(".outcome"))
+    assert len(seen) > 4 and len(pair.requests) == asked
 
 
 def test_a_tokens_card_opens_at_the_token_and_tells_who_wrote_it_and_why(shown: Window):

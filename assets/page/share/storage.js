@@ -71,10 +71,10 @@ export const startKeep = ({ element, server }) => {
   };
 
   listen(element, 'citer-fields', ({ detail }) => keepFields(detail));
-  listen(element, 'citer-shown', ({ detail: { run, row, recorded, state, tokens } }) => {
-    const over = ENDS.includes(state), key = `${run}/${row}/${tokens}/${state}`, now = performance.now();
+  listen(element, 'citer-shown', ({ detail: { run, recorded, state, tokens } }) => {
+    const over = ENDS.includes(state), key = `${run}/${tokens}/${state}`, now = performance.now();
     if (!run || recorded || !tokens || key === read || (!over && (state !== 'running' || now < due))) return;
     [read, due] = [key, now + REST];
-    keep({ run, row }, key);
+    keep({ run }, key);
   });
 };

@@ -6,7 +6,7 @@ const REST = 400;   // milliseconds after a key, or after something else than a 
 const DIALS = '#threshold, #acceptance', CARD = ':is(#slider, #more)';
 const STEPS = new Set(['ArrowUp', 'ArrowDown', 'ArrowLeft', 'ArrowRight', 'PageUp', 'PageDown', 'Home', 'End']);
 
-const isRange = (node) => node.matches?.(`${CARD} input[type="range"]`);
+const isRange = (node) => node.matches?.(`${CARD} input[type="range"], .map-cell`);   // or what moves one
 const isBox = (node) => node.matches?.(`${CARD} input[type="number"]`);
 const moves = ({ key, target }) => (isRange(target) && STEPS.has(key)) || (isBox(target) && (key === 'ArrowUp' || key === 'ArrowDown'));
 
@@ -42,7 +42,7 @@ export const startCommit = ({ element, trigger }) => {
     typed = !held && target.type === 'number';
     if (!held && !typed) rest();
   });
-  listen(element, 'pointerdown', ({ target }) => { if (isRange(target) || isBox(target)) held = 'pointer'; });
+  listen(element, 'pointerdown', ({ target }) => { if (isRange(target) || isBox(target)) held = 'pointer'; }, true);   // before it moves
   for (const end of ['pointerup', 'pointercancel']) listen(element, end, () => {
     held = '';
     if (!typed) commit();   // a click into a number that is being typed is no end of it
@@ -64,5 +64,9 @@ export const startCommit = ({ element, trigger }) => {
     if (!held) commit();
   });
   listen(element, 'citer-release', commit);
+  listen(element, 'citer-opened', () => {   // the text of that setting comes by itself
+    clearTimeout(resting);
+    moved = false;
+  });
   listen(element, 'citer-shown', ({ detail: { run, recorded } }) => { shown = recorded ? '' : run ?? ''; });   // no session has a recorded one
 };

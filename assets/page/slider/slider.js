@@ -4,7 +4,7 @@ import { follow } from '../lib/channel.js';
 import { dialAt, finder, listen, make, moveSlider, onSlider, perFrame, releaseSliders, say } from '../lib/dom.js';
 import { counted, percent } from '../lib/format.js';
 import { startCommit } from './commit.js';
-import { choice, costOf, ratioAt, stepAt, unitWords } from './cost.js';
+import { choice, costOf, PRICE, ratioAt, stepAt } from './cost.js';
 import { playOnce } from './play.js';
 import { flipsOf, placeOf, stepTo } from './scale.js';
 
@@ -30,9 +30,9 @@ export const start = ({ element, props, trigger, watch }) => {
 
   const words = () => {
     if (preview) return preview;
-    if (!shown || (shown.tokens < FEW && !shown.over)) return NONE;
+    if (!shown || shown.tokens < FEW) return NONE;
     const part = shown.share === 1 && dialAt('threshold') > 1 ? 1 : costOf(shown.cost);   // there neither the small model nor the router is run
-    return [`${percent(shown.share)} by the large model`, ...(part === null ? [] : [`${percent(part)} ${unitWords()}`])].join(' · ');
+    return [`${percent(shown.share)} by the large model`, ...(part === null ? [] : [`${percent(part)} of the large model’s cost alone`])].join(' · ');
   };
   const draw = perFrame(() => {
     say(outcome, words());
@@ -107,8 +107,9 @@ export const start = ({ element, props, trigger, watch }) => {
   cost.addEventListener('input', () => { choice.ratio = ratioAt(Number(cost.value)); tellCost(); });
   // The prices of the models that wrote the text; a price that a hand has set stays.
   const takeRatios = () => {
-    const { ratio, unit } = choice, own = ratio === null || ratio === choice.ratios[unit];
-    Object.assign(choice, { ratios, ratio: own ? ratios[unit] ?? ratio : ratio });
+    const { ratio, unit } = choice, own = ratio === null || ratio === choice.ratios[unit], prices = [...document.querySelectorAll('#prices input')].map(({ value }) => Number(value));
+    const all = [...ratios, prices[3] / prices[1] || null];
+    Object.assign(choice, { ratios: all, prices, ratio: own ? all[unit] ?? ratio : ratio });
     if (choice.ratio) cost.value = stepAt(choice.ratio);
   };
   const tellCost = () => { document.dispatchEvent(new CustomEvent('citer-cost')); draw(); };
@@ -119,6 +120,13 @@ export const start = ({ element, props, trigger, watch }) => {
   };
   element.addEventListener('change', ({ target }) => { if (target.name === 'unit') setUnit(Number(target.value)); });
   element.addEventListener('click', ({ target }) => { if (target.name === 'unit') setUnit(Number(target.value)); });   // back to its own price
+
+  listen(element, 'input', ({ target }) => {
+    if (!target.closest?.('#prices')) return;
+    takeRatios();
+    element.querySelectorAll('.cost-units input')[PRICE].checked = true;
+    setUnit(PRICE);
+  });
 
   listen(element, 'citer-outcome', ({ detail }) => {
     shown = detail;
@@ -149,6 +157,7 @@ export const start = ({ element, props, trigger, watch }) => {
     if (!recorded || !choice.ratio) takeRatios();
     if (message.place !== undefined && !touched) {
       share.value = message.place;
+      document.dispatchEvent(new CustomEvent('citer-placed'));
       play(message.place);
     }
     const first = !scale() && message.scales;

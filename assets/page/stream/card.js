@@ -5,7 +5,6 @@ import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, LLM, LLM_TOP, RATIO, SCOR
 
 const GAP = 6, WORDS = ['small model', 'large model'];
 const RECORDED = 'What else both models would have written is not recorded. Generate this prompt to see it.';
-const FOREIGN = 'What else both models would have written is known once this text is opened: “Go on from this text”, under the map.';
 
 const decision = (token, policy) => {
   if (token[FORCED]) return 'chosen by you';
@@ -57,7 +56,7 @@ export const startCard = (text, { element, trigger }) => {
     const chip = make('code', author === LLM ? 'chip llm' : 'chip slm', text.isEnd(index) ? 'end of the text' : spelled(token[TEXT]));
     head.append(chip, make('span', '', `by the ${WORDS[author]}`), close);
     const parts = [head, make('p', 'card-why', [decision(token, message?.policy), verdict(token)].filter(Boolean).join(' · '))];
-    if (text.foreign) return [...parts, make('p', 'card-why', message.recorded ? RECORDED : FOREIGN)];
+    if (text.foreign) return [...parts, make('p', 'card-why', RECORDED)];
     const columns = make('div', 'card-columns');
     columns.append(candidates(SLM, index), candidates(LLM, index));
     const give = makeButton('card-give', `Give this token to the ${WORDS[other]}`);
