@@ -13,7 +13,7 @@ import gradio as gr
 from gradio.components import Component
 
 from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, Panel, drawn, to_json
-from app.controls import fill, knob, scoring_choices, scoring_policy
+from app.controls import fill, knob, scoring_choices, scoring_policy, tokens_field
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, draft_limit, fitting, whole
 from app.handlers import refusals, wire_stop
@@ -124,7 +124,7 @@ def _inputs(host: Host, settings: Settings) -> tuple[Any, ...]:
         policy = gr.Dropdown(choices, value=chosen, label="Scored by", filterable=False, elem_id="tune-policy")
         label = "Thresholds between both ends"
         count = knob(1, MAX_THRESHOLDS, _THRESHOLDS, step=1, label=label, elem_id="tune-count")
-        limit = gr.Number(settings.max_new_tokens, label="New tokens per text", elem_id="tune-limit")
+        limit = tokens_field(settings, "New tokens per text", "tune-limit")
         with gr.Row(elem_id="tune-actions"):
             run = gr.Button("Run", variant="primary", elem_id="tune-run", min_width=112)
             stop = gr.Button("Stop", elem_id="tune-stop", min_width=80)

@@ -2,6 +2,7 @@
 import './lib/first_input.js';
 import './lib/keys.js';
 import './lib/lost.js';
+import './lib/menus.js';
 import './lib/number_fields.js';
 import './lib/refused.js';
 import './lib/stop.js';
@@ -9,13 +10,6 @@ import './lib/tabs.js';
 
 // The page is seen once its parts stand: gradio mounts them one after the other, which would push the first ones down.
 setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there', CSS.supports('field-sizing: content') ? 'fits' : 'gradio-fits')), 100);
-
-// What the models' name opens closes at a click elsewhere, and at Escape.
-const closeModels = ({ target, key }) => {
-  const open = document.querySelector('.models[open]');
-  if (open && (key === 'Escape' || (!key && !open.contains(target)))) open.open = false;
-};
-for (const type of ['pointerdown', 'keydown']) document.addEventListener(type, closeModels);
 
 export { dialsThere, tell } from './lib/dom.js';
 

@@ -1,5 +1,4 @@
 // Elements: found, made, filled, listened to; and the dials of the page that panels follow.
-
 export const finder = (element) => (selector) => element.querySelector(selector);
 
 export const make = (tag, className, text) => {

@@ -10,14 +10,6 @@ const isRange = (node) => node.matches?.(`${CARD} input[type="range"], .map-cell
 const isBox = (node) => node.matches?.(`${CARD} input[type="number"]`);
 const moves = ({ key, target }) => (isRange(target) && STEPS.has(key)) || (isBox(target) && (key === 'ArrowUp' || key === 'ArrowDown'));
 
-// A number typed beyond the dial's ends, at the end.
-const bound = (box) => {
-  const value = Math.min(Math.max(Number(box.value), Number(box.min)), Number(box.max));
-  if (box.value === '' || value === Number(box.value)) return;
-  box.value = value;
-  box.dispatchEvent(new Event('input', { bubbles: true }));
-};
-
 export const startCommit = ({ element, trigger }) => {
   let moved = false, typed = false;   // since the last commit; by digits in a number's box
   let held = '', resting = 0;   // by a "pointer" or a "key"
@@ -49,9 +41,7 @@ export const startCommit = ({ element, trigger }) => {
   });
   listen(element, 'keydown', (event) => {
     if (moves(event)) held ||= 'key';
-    if (event.key !== 'Enter' || !isBox(event.target)) return;
-    bound(event.target);
-    commit();
+    if (event.key === 'Enter' && isBox(event.target)) commit();
   }, true);   // before the slider moves the threshold
   listen(element, 'keyup', () => {
     if (held !== 'key') return;

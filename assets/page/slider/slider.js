@@ -38,6 +38,7 @@ export const start = ({ element, props, trigger, watch }) => {
     say(outcome, words());
     outcome.classList.toggle('changes', preview !== '');
     share.style.setProperty('--filled', share.value / 100);
+    say(find('.ends .key-slm'), placeNow() === 0 && dialAt('acceptance') > 0 ? 'small model, corrected' : 'small model only');
     share.setAttribute('aria-valuetext', `${share.value} % of the way to the large model. ${words()}`);
     const { ratio, ratios, unit } = choice;
     say(find('.cost-says b'), ratio ? `${Number(ratio.toPrecision(ratio < 10 ? 2 : 3))}` : '–');
@@ -96,6 +97,7 @@ export const start = ({ element, props, trigger, watch }) => {
     const at = scale();
     if (at && !held && played === null && at[placeNow()] !== threshold) put(Math.round(placeOf(at, threshold)));
   };
+  onSlider(element, draw, 'acceptance');
   onSlider(element, (threshold) => { if (document.activeElement?.closest?.('#threshold')) followDial(threshold); });
   listen(element, 'citer-dials', ({ detail }) => {
     const other = policy !== null && detail.policy !== policy;
@@ -130,15 +132,15 @@ export const start = ({ element, props, trigger, watch }) => {
 
   listen(element, 'citer-outcome', ({ detail }) => {
     shown = detail;
-    preview = '';
+    if (detail.over || !held) preview = '';
     if (recorded && !detail.recorded) { recorded = false; takeRatios(); }
     recorded = Boolean(detail.recorded);
     scores = detail.over ? flipsOf(detail.texts ?? []) : [];
     drawTicks();
     draw();
   });
-  listen(element, 'citer-preview', ({ detail: { flipped, unread, first } }) => {
-    preview = unread ? `the large model is to read ${counted(unread, 'token')}`
+  listen(element, 'citer-preview', ({ detail: { flipped, unread, first, over } }) => {
+    preview = !over ? (held ? `what comes next is written so${flipped ? ` · ${counted(flipped, 'token')} before it would change hands` : ''}` : '') : unread ? `the large model is to read ${counted(unread, 'token')}`
       : flipped ? `${counted(flipped, 'token')} ${flipped === 1 ? 'changes' : 'change'} hands, the first is token ${first + 1}` : '';
     draw();
   });
