@@ -32,7 +32,7 @@ class Knob(gr.Slider):
 
 
 class Number(gr.Number):
-    """A number field that is checked at the field (`assets/page/lib/number_fields.js`), and by the engine."""
+    """A number field that is checked at the field (`assets/page/lib/fields.js`), and by the engine."""
 
     is_template = True  # drawn by gradio's
 

@@ -76,6 +76,12 @@ def page_request(
     )
 
 
+def greedy_request(prompt: str, policy: str, max_draft: float, limit: float, **dials: float) -> Request:
+    """The request of the fields of Compare and Tune, which write greedily; raises InvalidRequest as `page_request`."""
+    draft, limit = draft_limit(max_draft), whole(limit)
+    return build_request(prompt or "", policy=policy, max_draft=draft, max_new_tokens=limit, **dials)
+
+
 FIELDS = tuple(inspect.signature(page_request).parameters)
 """Names of the page's fields in their order; a link's parameters have the same names."""
 

@@ -148,9 +148,7 @@ class Handlers:
         """What the versions are now."""
         return versions_message(self.sessions.get(request.session_hash))
 
-    def follow_loading(
-        self, threshold: float, acceptance: float, policy: str, tune_policy: str, request: gr.Request
-    ) -> list[Any]:
+    def follow_loading(self, threshold: float, acceptance: float, policy: str, request: gr.Request) -> list[Any]:
         """How far loading is; once the models are loaded, what they can do, and where their router starts.
 
         A dial that the settings name, or that the visitor has already moved, stays.
@@ -160,8 +158,8 @@ class Handlers:
         session = self.sessions.enter(request.session_hash)
         timer = gr.Timer(active=status.phase == "loading")
         if pair is None:
-            return [header, *[gr.skip()] * 2, timer, *[gr.skip()] * 3]
-        policies = [policy_update(scoring_choices(pair.policies), each) for each in (policy, tune_policy)]
+            return [header, gr.skip(), timer, *[gr.skip()] * 3]
+        chosen = policy_update(scoring_choices(pair.policies), policy)
         rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
         # The dials are from when the browser asked; by now the visitor may have moved them. So the browser puts them
         # where they start, unless they have moved since (`assets/page/slider/slider.js`).
@@ -169,7 +167,7 @@ class Handlers:
         start = asked | {name: getattr(pair, name) for name in self._own_dials(session, threshold, acceptance)}
         session.put_dials(**start)
         starts = {name: [value, start[name]] for name, value in asked.items()}
-        return [header, *policies, timer, slider_message(pair, starts), *rows]
+        return [header, chosen, timer, slider_message(pair, starts), *rows]
 
     def _own_dials(self, session: Session, threshold: float, acceptance: float) -> tuple[str, ...]:
         return router_dials(self.settings, threshold, acceptance, session.moved)

@@ -70,12 +70,12 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
             with gr.Tab("Compare", elem_id="compare"):
                 panels["comparison"] = compare_tab(host, sessions, settings, fields, recorded)
             with gr.Tab("Tune on my prompts", elem_id="tune"):
-                panels["tune-panel"], tune_policy = tune_tab(host, sessions, settings, fields)
+                panels["tune-panel"] = tune_tab(host, sessions, settings, fields)
             with gr.Tab("How it works", elem_id="how"):
                 gr.HTML(html_template=(ASSETS / "how/how.html").read_text("utf-8"), apply_default_css=False)
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
         feeds = Feeds(sessions, host, UPDATES, callers)
-        restore(wire_feed(demo, feeds, panels), tune_policy)
+        restore(wire_feed(demo, feeds, panels))
         add_api(host, places, callers, settings)
         endpoint = Endpoint(lambda: ready(host), settings, places)
 
@@ -116,12 +116,12 @@ def _playground(
     header: gr.HTML,
     share: gr.HTML,
     recorded: Recorded | None,
-) -> tuple[dict[str, Panel], dict[str, Component], Callable[[Any, gr.Dropdown], None]]:
+) -> tuple[dict[str, Panel], dict[str, Component], Callable[[Any], None]]:
     """The tab's content.
 
     Returns:
         Its panels by their names in the feed, its fields by theirs (`FIELDS`), and what has them restored after the
-        event by which a window has its session, and Tune's policy follow the models.
+        event by which a window has its session.
     """
     start = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
     with gr.Column(elem_id="main"):
@@ -165,11 +165,11 @@ def _playground(
     gr.on(changes, None, inputs=[*dials, policy], js=tells("citer-dials", *DIALS, "policy"), **QUIET)
     timer = gr.Timer(0.5, active=False)  # until the fields are restored: what loads must not move them before
 
-    def restore(entered: Any, tune_policy: gr.Dropdown) -> None:
-        loading = [header, policy, tune_policy, timer, slider, *examples.values()]
+    def restore(entered: Any) -> None:
+        loading = [header, policy, timer, slider, *examples.values()]
         entered.then(handlers.versions, **to_versions)
         restored = wire_share(entered, host, sessions, share, note, fields)
         for event in (restored.then, timer.tick):
-            event(handlers.follow_loading, inputs=[*dials, policy, tune_policy], outputs=loading, **QUIET)
+            event(handlers.follow_loading, inputs=[*dials, policy], outputs=loading, **QUIET)
 
     return {"stream": stream, "sweep": sweep}, by_name, restore

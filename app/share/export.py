@@ -21,7 +21,7 @@ from app.controls import POLICY_LABELS
 from app.figures import UNITS, amount, counted, dial, percent
 from app.share.home import PAPER, TITLE
 from engine import Alternative, Role, Sampling, TokenEvent, Trace, costs
-from engine.events import llm_tokens, taken_back
+from engine.events import taken_back
 
 ENDS = {
     "eos": "the text ended itself",
@@ -67,9 +67,10 @@ def html_page(trace: Trace, home: str = "") -> str:
 
 
 def summary(trace: Trace) -> str:
-    """Tokens, LLM share and how it ended, as one line."""
-    tokens, llm = counted(len(trace.events), "token"), llm_tokens(trace.events)
-    return f"{tokens}, {llm:,} of them by the LLM ({percent(trace.llm_share)}); {ENDS[trace.finish_reason]}"
+    """Tokens, LLM share and how it ended, as one line. The end is no token to a person."""
+    ended = trace.finish_reason == "eos" and not trace.events[-1].text
+    tokens = counted(len(trace.events) - ended, "token")
+    return f"{tokens}, {percent(trace.llm_share)} by the large model; {ENDS[trace.finish_reason]}"
 
 
 def cost_rows(trace: Trace) -> list[list[str]]:
@@ -88,8 +89,8 @@ def facts(trace: Trace) -> list[tuple[str, str]]:
     threshold, acceptance = (_dial(trace, name) for name in ("threshold", "acceptance"))
     back = taken_back(trace.events)
     always = [
-        ("SLM", trace.slm),
-        ("LLM", trace.llm),
+        ("Small model", trace.slm),
+        ("Large model", trace.llm),
         ("Router", trace.router or "none"),
         ("Scored by", POLICY_LABELS.get(trace.policy, trace.policy)),
         ("Threshold", threshold),
@@ -98,7 +99,7 @@ def facts(trace: Trace) -> list[tuple[str, str]]:
         ("Seed", str(trace.seed)),
         ("New tokens", f"at most {trace.max_new_tokens:,}"),
         ("Prompt tokens", f"{trace.prompt_tokens:,}"),
-        ("Prices", f"SLM {trace.prices.slm:g}, LLM {trace.prices.llm:g} per million tokens"),
+        ("Prices", f"small model {trace.prices.slm:g}, large model {trace.prices.llm:g} per million tokens"),
     ]
     by_hand = sum(event.forced for event in trace.events)
     optional = [

@@ -1,9 +1,9 @@
 // What draws each of the page's own components, by its name in Python (`app.components`).
+import './lib/fields.js';
 import './lib/first_input.js';
 import './lib/keys.js';
 import './lib/lost.js';
 import './lib/menus.js';
-import './lib/number_fields.js';
 import './lib/refused.js';
 import './lib/stop.js';
 import './lib/tabs.js';

@@ -92,8 +92,8 @@ def test_a_number_typed_digit_by_digit_is_taken_exactly_and_only_once_it_is_ente
     expect(page.locator(DIAL), "the thumb follows a number").to_have_value("12")
     page.fill(BOX, "7")
     page.press(BOX, "Enter")
-    expect(page.locator(BOX), "beyond the end it is the end").to_have_value("1.01")
-    written(shown, site, 1.01)
+    expect(page.locator("#threshold .field-note"), "beyond the end it is refused").to_contain_text("7")
+    expect(page.locator(BOX)).to_have_value("0.123456789")
 
 
 def test_a_dial_turned_while_a_text_is_written_holds_for_what_comes_next(shown, site, pair):

@@ -153,7 +153,7 @@ def test_nothing_leaves_the_machine_and_a_theme_is_remembered(browser, site, pai
 def test_a_refused_prompt_is_told_with_its_numbers_and_loses_nothing(shown: Window, pair):
     text, asked, page = shown.write("echo keep me"), len(pair.requests), shown.page
     shown.ask("   ")
-    page.wait_for_selector(".refused:has-text('empty')")
+    page.wait_for_selector("#prompt .field-note:has-text('empty')")
     assert len(pair.requests) == asked
     long = "word " * 3000
     shown.ask(long)

@@ -54,6 +54,10 @@ export const startCommit = ({ element, trigger }) => {
     if (!held) commit();
   });
   listen(element, 'citer-release', commit);
+  listen(element, 'citer-used', () => {   // Tune has set the dials
+    moved = true;
+    commit();
+  });
   listen(element, 'citer-opened', () => {   // the text of that setting comes by itself
     clearTimeout(resting);
     moved = false;

@@ -95,7 +95,10 @@ export const start = ({ element, props, trigger, watch }) => {
   // A number that was typed, or the dial of a text that was brought back.
   const followDial = (threshold) => {
     const at = scale();
-    if (at && !held && played === null && at[placeNow()] !== threshold) put(Math.round(placeOf(at, threshold)));
+    if (at && !held && played === null && at[placeNow()] !== threshold) {
+      put(Math.round(placeOf(at, threshold)));
+      document.dispatchEvent(new CustomEvent('citer-placed'));
+    }
   };
   onSlider(element, draw, 'acceptance');
   onSlider(element, (threshold) => { if (document.activeElement?.closest?.('#threshold')) followDial(threshold); });

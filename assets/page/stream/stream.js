@@ -80,7 +80,7 @@ export const start = (gradio) => {
     const { tokens, message, over, foreign } = text;
     if (!message || text.awaited) return;
     const share = foreign ? message.share : tokens.filter((token) => token[AUTHOR] === LLM).length / Math.max(1, tokens.length);
-    const detail = { share: share ?? 0, cost: message.cost, tokens: tokens.length, over: over && tokens.length > 0, recorded: message.recorded, texts: tokens };
+    const detail = { share: share ?? 0, cost: message.cost, tokens: tokens.length, over: over && tokens.length > 0, recorded: message.recorded, texts: text.isEnd(tokens.length - 1) ? tokens.slice(0, -1) : tokens };
     document.dispatchEvent(new CustomEvent('citer-outcome', { detail }));
   };
 

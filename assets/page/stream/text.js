@@ -41,7 +41,7 @@ export class Text {
   get branchable() { return this.over && !this.message.fixed; }
 
   isEnd(index) {
-    return this.message?.finish === 'eos' && index === this.tokens.length - 1 && this.tokens[index][TEXT] === '';
+    return this.message?.finish === 'eos' && index === this.tokens.length - 1 && this.tokens[index]?.[TEXT] === '';
   }
 
   // Other tokens, of which the first `kept` are those that are there.

@@ -105,7 +105,7 @@ export const start = (gradio) => {
     return { kind, points, questions, at: Math.min(points.length - 1, hand ?? recommended(points)) };
   };
   const cost = (point) => point[BYTES] / (now.points.at(-1)[BYTES] || 1);
-  const nameOf = (i) => (i === 0 ? (shown.about.acceptance ? 'the small model, corrected' : 'the small model alone') : i === now.points.length - 1 ? 'the large model alone' : `threshold ${now.points[i][THRESHOLD]}`);
+  const nameOf = (i) => (i === 0 ? (shown.about.acceptance ? 'the small model, corrected' : 'the small model alone') : i === now.points.length - 1 ? 'the large model alone' : `threshold ${now.points[i][THRESHOLD]}${shown.about.acceptance ? `, acceptance ${shown.about.acceptance}` : ''}`);
   const labelOf = (i) => {
     const { points, kind } = now, point = points[i];
     return `${nameOf(i)}: ${wholePercent(point[QUALITY])} ${AXES[kind]}, ${wholePercent(cost(point))} of the bytes`;
@@ -130,7 +130,7 @@ export const start = (gradio) => {
     for (const name of ['use', 'copy']) find(`.tune-${name}`).disabled = Boolean(why);
     const router = about.router ? ` ${about.router}` : '';
     sayAt('about', `${done} of ${counted(total, 'prompt')}, ${about.pair} on ${about.device}, scored by ${about.scored_by}${router}, acceptance ${about.acceptance}, greedy, `
-      + `at most ${counted(about.max_new_tokens, 'token')}; bars are 95\u202f% bootstrap intervals over prompts. ${kind === 'right' ? props.rule : AGREEMENT}`);
+      + `at most ${counted(about.max_new_tokens, 'token')}; bars are 95\u202f% intervals (Wilson’s) over prompts. ${kind === 'right' ? props.rule : AGREEMENT}`);
     sayAt('list-at', `At ${nameOf(at)}.`);
     if (find('.tune-list').open) prompts.draw(kind, at);
     const dots = points.map((one, i) => ({ cost: cost(one), quality: one[QUALITY], low: one[LOW], high: one[HIGH], label: labelOf(i) }));

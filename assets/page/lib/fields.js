@@ -1,5 +1,5 @@
-// A number that will not do is refused at its field when that is left, or at Enter: the field says which and what it takes, and shows
-// the last good one again. Gradio would take an empty field for 0, and is not told of what will not do.
+// An empty prompt is told of where it stands, before anything is asked for. A number that will not do is refused at its field when that is left, or at Enter: the field says which and what it takes, and shows
+// the last good one again: gradio would take an empty field for 0, and is not told of what will not do.
 import { make, say } from './dom.js';
 
 const lasts = new WeakMap(), notes = new WeakMap();
@@ -9,7 +9,7 @@ const isOurs = (node) => node.matches?.('.block input[type="number"]') && !node.
 const note = (field, text) => {
   if (!text && !notes.has(field)) return;
   if (!notes.has(field)) {
-    notes.set(field, Object.assign(make('small', 'number-kept'), { role: 'alert' }));
+    notes.set(field, Object.assign(make('small', 'field-note'), { role: 'alert' }));
     (field.closest('.head') ?? field).after(notes.get(field));
   }
   say(notes.get(field), text);
@@ -56,3 +56,13 @@ hear('input', (event, field) => {
 });
 hear('keydown', (event, field) => { if (event.key === 'Enter') settle(field); });
 hear('focusout', (event, field) => settle(field));
+
+const PROMPTS = { '#generate, .map-open, .sweep-go': '#prompt textarea', '#compare-start': '#compare-prompt textarea', '#tune-run': '#tune-prompts textarea' };
+document.addEventListener('click', (event) => {
+  const starts = Object.keys(PROMPTS).find((button) => event.target.closest?.(button)), box = starts && document.querySelector(PROMPTS[starts]);
+  if (!box || box.value.trim() || event.target.closest('[aria-expanded="true"]')) return;
+  event.stopImmediatePropagation();
+  note(box, 'The prompt is empty: write one first.');
+  box.focus();
+}, true);
+document.addEventListener('input', ({ target }) => { if (target.matches?.('textarea')) note(target, ''); });
