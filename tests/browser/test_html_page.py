@@ -15,7 +15,6 @@ from tests.support.browser import contrast
 from tests.support.fake_pair import FakePair
 from tests.support.shared_text import HOSTILE, no_markup, offline
 
-
 NAMES = {Role.SLM: "small model", Role.LLM: "large model"}
 
 
