@@ -154,7 +154,13 @@ def more_card(settings: Settings, start: float) -> dict[str, Any]:
             own = Prices(settings.price.slm, settings.price.llm)
             for name, price in (("small", own.slm), ("large", own.llm)):
                 for does, each in (("reads", price * own.reading_ratio), ("writes", price)):
-                    Number(each, label=f"Price of 1M tokens: {name} model {does}", minimum=0, min_width=120)
+                    Number(
+                        each,
+                        label=f"Price of 1M tokens: {name} model {does}",
+                        minimum=0,
+                        interactive=True,
+                        min_width=120,
+                    )
         with gr.Row():
             system = gr.Textbox(label="System prompt", lines=1, max_lines=4, placeholder="the model's own default")
             stop = gr.Textbox(label="Stop strings", lines=1, max_lines=4, placeholder=r"one per line; \n is a newline")

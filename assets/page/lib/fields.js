@@ -10,7 +10,7 @@ const note = (field, text) => {
   if (!text && !notes.has(field)) return;
   if (!notes.has(field)) {
     notes.set(field, Object.assign(make('small', 'field-note'), { role: 'alert' }));
-    (field.closest('.head') ?? field).after(notes.get(field));
+    (field.closest('.head, .input-container') ?? field).after(notes.get(field));
   }
   say(notes.get(field), text);
 };
