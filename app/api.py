@@ -72,8 +72,8 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
         raw: bool = False,
         stop: list[str] | None = None,
         alternatives: int = 0,
-        slm_price: float = settings.price.slm,
-        llm_price: float = settings.price.llm,
+        slm_price: float = Prices().slm,
+        llm_price: float = Prices().llm,
         acceptance: float = settings.acceptance or 0.0,
         max_draft: DraftLimit = settings.max_draft,
     ) -> dict:

@@ -151,7 +151,7 @@ def more_card(settings: Settings, start: float) -> dict[str, Any]:
                 min_width=96,
             )
         with gr.Row(elem_id="prices"):  # of a million tokens; only the browser reads them
-            own = Prices(settings.price.slm, settings.price.llm)
+            own = Prices()
             for name, price in (("small", own.slm), ("large", own.llm)):
                 for does, each in (("reads", price * own.reading_ratio), ("writes", price)):
                     Number(

@@ -16,7 +16,7 @@ from app.components import EACH_TIME, QUIET, STARTED, refusal, tells
 from app.controls import fill, policy_update, scoring_choices
 from app.conversation import conversation_after
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import FIELDS, held_fields, page_request, router_dials, turns_text, whole
+from app.fields import ALTERNATIVES, FIELDS, held_fields, page_request, router_dials, turns_text, whole
 from app.header import header_html
 from app.running.host import Host
 from app.running.job import Job
@@ -25,8 +25,8 @@ from app.running.sessions import Sessions
 from app.scale import slider_message
 from app.share.home import home_address
 from app.stream.versions import versions_message
-from app.sweep import Sweep, SweepRun
-from engine import EngineError, Role, Settings
+from app.sweep import Sweep
+from engine import EngineError, Role, Settings, build_request
 
 GONE = (
     "The server has the texts of this window no more: they had to make room for others, the connection was lost for a "
@@ -57,7 +57,7 @@ class Handlers:
     ) -> None:
         self.host, self.sessions, self.settings = host, sessions, settings
         self.fields = dict(zip(FIELDS, fields, strict=True))
-        self._home = home_address(settings)
+        self._home = home_address()
 
     def write(self, request: gr.Request, *values: Any) -> str:
         """Starts a run; what the versions are then."""
@@ -135,13 +135,13 @@ class Handlers:
         session.begin_job(SWEEP, sweep, self.host)
 
     def open_text(self, request: gr.Request, event: gr.EventData) -> str:
-        """Puts a text of the map on the page, with both models' candidates."""
+        """Writes the map's prompt at one of its settings."""
         session = self._of(request)
         job = session.jobs.get(SWEEP)
         with refusals():
             row = said_number(said_fields(event._data), "row")
-            if isinstance(job, Sweep) and 0 <= row < len(job.figures) and job.figures[row] is not None:
-                session.continue_from(SweepRun(job, row), self.host)
+            if isinstance(job, Sweep) and 0 <= row < len(job.points):
+                session.write_at(build_request(job.at(row), alternatives=ALTERNATIVES), self.host)
         return versions_message(session)
 
     def versions(self, request: gr.Request) -> str:

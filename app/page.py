@@ -19,7 +19,6 @@ from app.conversation import conversation_panel
 from app.entrance.callers import Callers, calling_address
 from app.entrance.gradio_parts import PageBlocks
 from app.entrance.launch import page_app
-from app.entrance.metrics import metrics_route
 from app.fields import DIALS, FIELDS
 from app.handlers import Handlers, wire_stop
 from app.header import header_html
@@ -29,7 +28,6 @@ from app.running.session import SWEEP
 from app.running.sessions import Sessions
 from app.share.buttons import keep_texts, link_note, share_menu, wire_share
 from app.share.home import TITLE, home_address
-from app.stream.alive import alive_route
 from app.stream.feed import Feeds, wire_feed
 from app.stream.token_stream import token_stream
 from app.stream.updates import TextUpdates
@@ -51,14 +49,14 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
     `recorded` is what is on it before a visitor has a text.
     """
     server = settings.server
-    callers, places = Callers(), Places(server.queue_size, server.per_address)
+    callers, places = Callers(), Places(server.queue_size)
     sessions = Sessions(
         places=places,
         address=calling_address,
         leave=host.leave,
         open_now=callers.hear,
     )
-    home = home_address(settings)
+    home = home_address()
     with PageBlocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
             header = gr.HTML(header_html(host, home), elem_id="models", apply_default_css=False)
@@ -74,7 +72,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
             with gr.Tab("How it works", elem_id="how"):
                 gr.HTML(html_template=(ASSETS / "how/how.html").read_text("utf-8"), apply_default_css=False)
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
-        feeds = Feeds(sessions, host, UPDATES, callers)
+        feeds = Feeds(sessions, host, UPDATES)
         restore(wire_feed(demo, feeds, panels))
         add_api(host, places, callers, settings)
         endpoint = Endpoint(lambda: ready(host), settings, places)
@@ -84,19 +82,17 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
 
         demo.unload(forget)
     demo.sessions, demo.feeds = sessions, feeds  # type: ignore[attr-defined]  # for tests, and for `application`
-    demo.endpoint = endpoint  # type: ignore[attr-defined]
+    demo.endpoint, demo.callers = endpoint, callers  # type: ignore[attr-defined]
     demo.queue(api_open=False, max_size=MAX_WAITING)
     return demo
 
 
 def application(demo: gr.Blocks, settings: Settings) -> Guard:
-    """The page that was built, with what it serves beside gradio: feeds, scripts, `/v1`, and figures if they are on."""
+    """The page that was built, with what it serves beside gradio: feeds, scripts and `/v1`."""
     feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`
     endpoint: Endpoint = getattr(demo, "endpoint")  # noqa: B009
-    routes = [feeds.route, alive_route(feeds.sessions), SCRIPTS, endpoint.mount]
-    if settings.server.metrics:
-        routes.append(metrics_route(feeds.host))
-    return page_app(demo, settings, feeds.callers, routes)
+    callers: Callers = getattr(demo, "callers")  # noqa: B009
+    return page_app(demo, settings, callers, [*feeds.routes, SCRIPTS, endpoint.mount])
 
 
 UPDATES = {

@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 import engine
 from app.components import to_json
 from app.figures import cost_parts, counted, tokens_of_all
-from app.running.job import Job
-from app.running.run import Run
+from app.running.job import Job, request_weight
 from app.running.session import SWEEP
-from app.running.weight import request_weight
 from app.scale import STEPS, scale_of
 from app.stream.updates import JobUpdates, waiting_for
 from engine import Request, TokenEvent, build_request
@@ -125,13 +123,3 @@ class SweepUpdates(JobUpdates):
         self.last_sent = f"{state} {note}"
         heading, prompt = job.heading(0, len(points), state, note), job.request.prompt[:_SHOWN]
         return to_json({**heading, "points": points, "figures": job.figures, "prompt": prompt}), len(points)
-
-
-class SweepRun(Run):
-    """The text at one of a sweep's settings, as a run that has ended, for another to go on from."""
-
-    def __init__(self, sweep: Sweep, row: int) -> None:
-        super().__init__(sweep.at(row))
-        self.events = list(sweep.events[row])
-        self.pair, self.prompt_tokens = sweep.pair, sweep.prompt_tokens
-        self.finished.set()

@@ -26,23 +26,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 
 import torch
 from tokenizers import Tokenizer
 
-from engine.batch.draft_length import due
 from engine.batch.prefixes import Prefixes
 from engine.batch.reading import Reader
-from engine.batch.record import record
-from engine.batch.step import Slot, Step, going, slots_of, state_of
+from engine.batch.step import Slot, Step, going, record, slots_of, state_of
 from engine.batch.text import Text
-from engine.batch.verify import note_drafts, take_back, verify
-from engine.events import Revealed, Role, TokenEvent
-from engine.model.any_model import AnyModel, check_acceptance
+from engine.batch.verify import due, note_drafts, take_back, verify
+from engine.events import Role, TokenEvent
 from engine.model.logits import probability
 from engine.model.sampling import sample, uniform
 from engine.policy import decide
+from engine.served.model import AnyModel, check_acceptance
 from engine.tokenizer import TextStream
 
 
@@ -159,25 +156,9 @@ class Decoding:
         while self.active:
             self.step()
 
-    @torch.inference_mode()
-    def reveal(self, text: Text, reading: int | None = None) -> tuple[list[Revealed], bool]:
-        """Both models read the rest of a text that was cut short, for its candidates; this is not charged.
-
-        Each reads `reading` tokens at most, where that is given. Returns what was found, and whether that is all.
-        """
-        self._prefixes.split([text])
-        self._prefixes.truncate(text.slot, len(text.tokens) - 1)  # the next step reads the last, for its hidden state
-        slot = Slot(text.slot, text.tokens[:-1], {})
-        step = Step(text, slot, text.setting, judges=bool(text.provisional))
-        slot.steps.append(step)
-        self._reader.allow(reading)
-        whole = self._reader.read_rest(slot, pieces=True)
-        return step.revealed, whole
-
     def _plan(self, texts: Iterable[Text]) -> list[Step]:
         """Step 1: the texts that take part, and the slots that they share."""
         texts, llm = [text for text in texts if text.finish_reason is None], self._models[Role.LLM]
-        alone = llm.gone
         self._prefixes.split(texts)
         steps: list[Step] = []
         slots: dict[int, Slot] = {}
@@ -186,14 +167,12 @@ class Decoding:
             if text.slot not in slots:
                 slots[text.slot] = self._slot_of(text, late)
             slot, setting = slots[text.slot], text.setting
-            if alone:
-                setting = replace(setting, threshold=0.0, acceptance=0.0)
             check_acceptance(llm, setting.acceptance)
             if text.decoder is None:
                 text.decoder = self._decoder(text)
             forced = next((f for f in text.request.forced if f.index == text.position), None)
             judges = setting.acceptance > 0 or bool(text.provisional)
-            step = Step(text, slot, setting, forced, judges, alone, llm.rereads)
+            step = Step(text, slot, setting, forced, judges, llm.rereads)
             if (earlier := late.get(text)) is not None:
                 step.alternatives, step.entropy, step.revealed = earlier.alternatives, earlier.entropy, earlier.revealed
             steps.append(step)
@@ -241,7 +220,7 @@ class Decoding:
         """Step 5: the LLM writes where it was chosen and where it does not keep a draft that it looks at."""
         costs = self._models[Role.SLM].cost, self._models[Role.LLM].cost
         for step in steps:
-            step.asked = step.role is Role.LLM or (not step.alone and due(step, *costs))
+            step.asked = step.role is Role.LLM or due(step, *costs)
         others = [step.slot for step in steps if not step.asked]
         self._reader.predict(Role.LLM, [step.slot for step in steps if step.asked], ahead=others)
         steps = going(steps)

@@ -19,7 +19,6 @@ from engine.events import TokenEvent
 from engine.events.cost import ModelCost, Prices
 from engine.events.progress import Progress, say
 from engine.events.trace import Trace, build_trace
-from engine.model.any_model import check_acceptance
 from engine.model.language_model import LanguageModel
 from engine.model.pass_times import FILE as PASS_TIMES
 from engine.models.load import load_models
@@ -30,7 +29,7 @@ from engine.operating_points import OperatingPoints
 from engine.policy import POLICIES, REGISTRY, Policy, build_policy
 from engine.request import Request, Sampling, build_request, same_prompt
 from engine.router import Router
-from engine.served.model import ServedModel
+from engine.served.model import ServedModel, check_acceptance
 from engine.served.start import connect
 from engine.setting import DEFAULT_THRESHOLD
 from engine.settings import Settings, load_settings
@@ -136,7 +135,7 @@ class Pair:
     @property
     def trouble(self) -> str:
         """What keeps the LLM from writing now, for people; empty where nothing does."""
-        return self.llm.trouble if isinstance(self.llm, ServedModel) else ""
+        return self.llm.connection.trouble if isinstance(self.llm, ServedModel) else ""
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -350,7 +349,6 @@ def load(
         identity=loaded.identity,
         quantisation=loaded.quantisation,
         context=settings.context,
-        prices=Prices(settings.price.slm, settings.price.llm),
     )
     pair.use_router(load_router(settings, chosen, pair.slm_name, progress))
     pair.calibrate(settings.cache_dir / PASS_TIMES if pair.quantisation != FP32 else None)

@@ -7,8 +7,7 @@ alone. It is charged for what it would read alone, too. Before each step:
    batches, and for each owner a fair share. Where no row is free, a batch's text gives its own up, or that of an owner
    who has two more than the one in line. It goes on later as if it had stayed.
 2. Interactive texts take part in the step, and beside them a few of batches: those fill what is left.
-3. A long prompt is read in pieces that take about half a step, so that nobody waits for it. Of the texts that are
-   audited, a few tokens of one are read.
+3. A long prompt is read in pieces that take about half a step, so that nobody waits for it.
 
 A text that fails ends alone. What the caches hold of an interactive text that has ended stays until its slot is needed.
 It serves texts that go on from it or begin alike.
@@ -30,17 +29,12 @@ from engine.events.cost import modelled_seconds
 from engine.model.memory import plan_memory
 from engine.pair import Pair
 from engine.request import Request
-from engine.setting import Setting
 from engine.settings import DEFAULT_ROWS
 
 _ALONE = 512  # tokens of a prompt that are read at once where nobody waits for the step: a stop still works within one
 _READ, _LEAST = 64, 16  # tokens of prompts in a step before steps were measured, and at least
 _NEW = 0.1  # weight of a new figure in a running mean
 _BESIDE = 4  # slots of batches in a step beside interactive texts
-_AUDITED, _AUDITED_BESIDE = 64, 32
-"""Tokens of an audited text that are read in a step, and in one for which others wait. At each of them both models'
-`lm_head` is applied: 32 take the `cpu` pair half a second on two threads of an EPYC, and fewer at once take longer
-in all."""
 
 _QUIET = 10.0  # seconds in which nothing is written, before passes are timed
 _TRIES = 3  # to time them
@@ -61,8 +55,7 @@ class Scheduler:
     Attributes:
         bound: Texts that are written at once, at most.
         rows, waiting: Texts that are written now, and that wait.
-        tokens, steps, texts, failures, seconds: Totals since the start: tokens written (those taken back included),
-            steps, texts that ended, those of them that failed, and seconds spent in steps.
+        tokens, steps, texts: Totals since the start: tokens (those taken back included), steps, texts that ended.
     """
 
     def __init__(self, pair: Pair, rows: int = DEFAULT_ROWS, memory: float | None = None) -> None:
@@ -70,8 +63,7 @@ class Scheduler:
         plan = plan_memory(pair, rows, memory)
         logger.warning("memory: %s", plan)
         self.bound = plan.rows
-        self.rows = self.waiting = self.tokens = self.steps = self.texts = self.failures = 0
-        self.seconds = 0.0
+        self.rows = self.waiting = self.tokens = self.steps = self.texts = 0
         self._pair, self._decoding = pair, pair.open(self.bound)
         self._running: list[Text] = []
         self._line, self._changed, self._closed = Line(), threading.Condition(), False
@@ -89,10 +81,7 @@ class Scheduler:
         owner: Hashable,
         *,
         interactive: bool = True,
-        setting: Setting | None = None,
         events: Sequence[TokenEvent] = (),
-        reveal: bool = False,
-        write: bool = True,
         listener: Callable[[Text], None] | None = None,
         stopped: Callable[[], bool] | None = None,
     ) -> Text:
@@ -102,10 +91,7 @@ class Scheduler:
             request: Raises InvalidRequest here, before anything is run, if it cannot be served.
             owner: Anything hashable, the same for all that one visitor or client asks for.
             interactive: Whether somebody watches.
-            setting: Instead of the request's, where it has changed since.
             events: What stays of a text with the same prompt, to be written on from there.
-            reveal: Both models read `events` to their end first, for candidates: `Text.revealed`.
-            write: Whether to write on from there at all.
             listener: Hears from the scheduler's thread of each event and of the end; if it raises, the text is stopped.
             stopped: Is asked by that thread before each step, so it must be quick. Once it says so, or raises, the text
                 ends.
@@ -113,8 +99,6 @@ class Scheduler:
         (text,) = self._pair.texts([request])
         if events:
             text.go_on(request, events)
-        text.setting = setting or request.setting
-        text.unread, text.write = reveal and bool(events), write
         self._put_in_line([text], owner, interactive, listener, stopped)
         return text
 
@@ -170,7 +154,7 @@ class Scheduler:
     def first_seconds(self) -> float:
         """Seconds for which a watched text waits for its first token: the mean of late, or the longest wait now."""
         now = time.monotonic()
-        watched = [text for text in (*self._line.waiting, *self._running) if text.interactive and text.write]
+        watched = [text for text in (*self._line.waiting, *self._running) if text.interactive]
         mean = self._mean_first if now - self._first_at < _OF_LATE else 0.0
         return max([mean, *(now - text.asked for text in watched if not text.begun)])
 
@@ -280,7 +264,7 @@ class Scheduler:
         for text, error in self._enter([text for text in new if text in self._running]):
             self._end(text, "failed", error)
         for text in [*self._running]:
-            if not (text.unread or (text.write and text.finish_reason is None)):
+            if text.finish_reason is not None:
                 self._end(text, "done")  # there was nothing to write
         self.rows, self.waiting = len(self._running), len(self._line.waiting)
 
@@ -312,8 +296,6 @@ class Scheduler:
             return [(texts[0], error)] if len(texts) == 1 else [each for text in texts for each in self._enter([text])]
         for text in texts:
             text.since = time.monotonic()
-            if text.unread:  # it is read from its first token on, also after it was away
-                text.revealed = []
         return []
 
     def _leave(self, text: Text, clear: bool = False, keep: bool = False) -> None:
@@ -326,13 +308,10 @@ class Scheduler:
     def _step(self) -> None:
         """One step of those who take part; their events go to who waits for them."""
         chosen = self._chosen()
-        unread, writing = [text for text in chosen if text.unread], [text for text in chosen if not text.unread]
         started = time.monotonic()
-        failed = self._reveal(unread[0], _AUDITED_BESIDE if writing else _AUDITED) if unread else []
-        written, more = self._write(writing, self._reading(chosen)) if writing else ([], [])
+        written, failed = self._write(chosen, self._reading(chosen))
         seconds = time.monotonic() - started
         self.steps += 1
-        self.seconds += seconds
         if len(chosen) > 1:
             self._mean_step += (seconds - self._mean_step) * (_NEW if self._mean_step else 1.0)
         if len(chosen) == len(written) == 1:
@@ -348,7 +327,7 @@ class Scheduler:
             text.tell(event)
             if event.finish_reason is not None:
                 self._end(text, "done")
-        for text, error in failed + more:
+        for text, error in failed:
             self._end(text, "failed", error)
 
     def _chosen(self) -> list[Text]:
@@ -359,16 +338,6 @@ class Scheduler:
             few = list(dict.fromkeys(text.slot for text in others))[:_BESIDE]
             others = [text for text in others if text.slot in few]
         return watched + others
-
-    def _reveal(self, text: Text, piece: int) -> Failed:
-        """Both models read a piece of a text for its candidates."""
-        try:
-            found, whole = self._decoding.reveal(text, piece)
-        except Exception as error:
-            return [(text, error)]
-        text.revealed += found
-        text.unread = not whole
-        return []
 
     def _write(self, texts: Sequence[Text], reading: int) -> tuple[list[Text], Failed]:
         """Steps texts; where that fails, each half of them apart, until one that fails is alone."""
@@ -404,7 +373,6 @@ class Scheduler:
                 self._leave(text, clear=state == "failed", keep=keep)
         finally:  # whoever waits for it hears of its end even if its slot cannot be freed
             self.texts += 1
-            self.failures += state == "failed"
             self.rows = len(self._running)
             text.state, text.error = state, error
             text.tell()

@@ -17,12 +17,13 @@ DEFAULT_THRESHOLD = 0.5
 MAX_DRAFT = 1024
 
 DraftLimit = int | Literal["auto"]
-"""At most so many drafted tokens are unread; "auto" weighs what a look costs (`engine.batch.draft_length`)."""
+"""At most so many drafted tokens are unread; "auto" weighs what a look costs (`engine.batch.verify.due`)."""
 
 _NUMBER = r"\d*\.?\d+(?:e-?\d+)?"
 _NOTATION = re.compile(
     rf"\s*(?P<policy>\w+)?\s*(?:<\s*(?P<threshold>{_NUMBER})\s*)?"
-    rf"(?:@\s*(?P<acceptance>{_NUMBER})\s*(?:/\s*(?P<max_draft>\d+|auto)\s*)?)?"
+    rf"(?:@\s*(?P<acceptance>{_NUMBER})\s*(?:/\s*(?P<max_draft>\d+|auto)\s*)?)?",
+    re.ASCII,
 )
 
 
@@ -63,14 +64,19 @@ class Setting:
     @classmethod
     def parse(cls, text: str) -> Setting:
         """Reads the notation; parts that are left out are at their defaults. Raises InvalidRequest."""
-        found = _NOTATION.fullmatch(text)
-        if found is None or not text.strip():
-            raise InvalidRequest(f"setting = {shown(text, True)}: write one as router < 0.88 @ 0.3/8")
-        given: dict[str, Any] = {name: value for name, value in found.groupdict().items() if value is not None}
-        given |= {name: float(given[name]) for name in ("threshold", "acceptance") if name in given}
-        if given.get("max_draft", "auto") != "auto":
-            given["max_draft"] = int(given["max_draft"])
-        return cls(**given)
+        return cls(**stated(text))
+
+
+def stated(text: str) -> dict[str, Any]:
+    """The parts of a setting in the notation, by their fields in `Setting`. Raises InvalidRequest."""
+    found = _NOTATION.fullmatch(text)
+    if found is None or not text.strip():
+        raise InvalidRequest(f"setting = {shown(text, True)}: write one as router < 0.88 @ 0.3/8")
+    given: dict[str, Any] = {name: value for name, value in found.groupdict().items() if value is not None}
+    given |= {name: float(given[name]) for name in ("threshold", "acceptance") if name in given}
+    if given.get("max_draft", "auto") != "auto":
+        given["max_draft"] = int(given["max_draft"])
+    return given
 
 
 def unknown_policy(policy: Any) -> InvalidRequest:

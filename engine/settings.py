@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,9 +27,6 @@ PREFIX = "CITER_"
 DELIMITER = "__"
 ENV_FILE = ".env"
 DEFAULT_ROWS = 32  # a sweep over both dials has 31 texts: where all have a row, they share their beginning
-
-# NaN would make "score < threshold" always false; it and infinities are refused in every number.
-_Price = Annotated[float, Field(ge=0, le=1e6)]  # as `engine.events.cost.Prices` takes them
 
 
 def _expanded(path: Path) -> Path:
@@ -71,15 +67,6 @@ def default_cache_dir() -> Path:
     return (lasting if on_space else Path.home() / ".cache") / "citer-playground"
 
 
-class Price(BaseModel):
-    """What tokens cost, in any one currency; only the ratios matter for tuning a threshold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    slm: _Price = Field(0.1, description="Price of a million tokens written by the SLM.")
-    llm: _Price = Field(1.0, description="Price of a million tokens written by the LLM.")
-
-
 class Server(BaseModel):
     """Where the page listens."""
 
@@ -99,10 +86,7 @@ class Server(BaseModel):
         ge=1,
         le=10_000,
         description="Texts and other jobs of the page that may wait or be worked on, and as many of `/generate` and "
-        "`/v1/…`; a further one is told to come back later.",
-    )
-    per_address: int = Field(
-        8, ge=1, le=10_000, description="Of either kind, how many of these one client address may have."
+        "`/v1/…`; a quarter of either for one client address. A further one is told to come back later.",
     )
     proxies: int | None = Field(
         None,
@@ -111,11 +95,6 @@ class Server(BaseModel):
         description="Proxies in front of the server that append to `X-Forwarded-For`, from which client addresses are "
         "read then. 0 trusts the connection alone. Unset is 0; but on a Space it is the last public address there.",
     )
-    metrics: bool = Field(
-        False,
-        description="Give the server's own figures at `/metrics`, in Prometheus' text format, to whoever may ask the "
-        "page.",
-    )
     hosts: str = Field(
         "",
         max_length=4096,
@@ -123,13 +102,6 @@ class Server(BaseModel):
         description="Names by which the page may be asked, and sites whose pages may ask it, by commas, e.g. "
         "`demo.example.org, *.lan`; `*` allows all. IP addresses, `localhost` and this machine's name always work, "
         "and on a Space its own names.",
-    )
-    home: str = Field(
-        "",
-        max_length=300,
-        pattern=r"^(https?://[\w.:/%?&=#~+-]+)?$",
-        description="Address of the project's home, e.g. its repository, which the header and what visitors take away "
-        "link to; unset is a Space's own page on a Space, and elsewhere none.",
     )
 
 
@@ -235,30 +207,28 @@ class Settings(ServedSettings):
         description="Key that other programs must send to `/v1/…` and `/generate`; unset asks for none. The page needs "
         "none.",
     )
-    price: Price = Field(Price.model_validate({}), description="Prices of the page's cost sliders.")
     server: Server = Field(Server.model_validate({}), description="Where the page listens.")
 
 
 def load_settings(**overrides: Any) -> Settings:
     """Reads the settings from overrides, the environment, `.env` and defaults, in this order of precedence.
 
-    `overrides` are values by field name; a nested model takes a dict, e.g. `price={"slm": 0.2}`. A SettingsError has a
+    `overrides` are values by field name; a nested model takes a dict, e.g. `server={"port": 80}`. A SettingsError has a
     line for each unknown name and value out of range, with the variable.
     """
     _refuse_unknown_names(list(overrides))
     try:
-        settings = Settings(**overrides)
+        settings = Settings(**overrides)  # NaN and infinities are refused in every number
         if settings.llm_config and not settings.llm_url:
             path = shown(str(settings.llm_config))
             raise SettingsError(f"CITER_LLM_CONFIG = {path} is for a served LLM: set CITER_LLM_URL, or leave it out")
         return settings
     except ValidationError as error:
         raise SettingsError("\n".join(_fault(fault) for fault in error.errors())) from error
-    except pydantic_settings.SettingsError as error:
-        # A nested model given whole (CITER_PRICE=...) must be JSON; the library's message names only the field.
-        raise SettingsError(_not_json(re.findall(r'field "(\w+)"', str(error)))) from error
-    except RecursionError:
-        raise SettingsError(_not_json(["price", "server"])) from None
+    except (pydantic_settings.SettingsError, RecursionError):  # a nested model that is given whole must be JSON
+        given = shown(os.environ.get("CITER_SERVER", "…"))
+        said = "must be one JSON object; set its parts instead, e.g. CITER_SERVER__PORT=80"
+        raise SettingsError(f"CITER_SERVER = {given}: {said}") from None
 
 
 MODEL_OPTIONS = ("preset", "slm", "llm")
@@ -316,14 +286,6 @@ def _refuse_unknown_names(overrides: list[str]) -> None:
     for name in sorted({name.upper() for name in os.environ} | set(in_file)):
         if name.startswith(PREFIX) and name not in known:
             raise SettingsError(_not_a_setting(name, sorted(known)))
-
-
-def _not_json(names: list[str]) -> str:
-    """The refusal of a variable for several settings that holds no JSON."""
-    variables = [PREFIX + name.upper() for name in names]
-    given = {name: value for name in variables if (value := os.environ.get(name))}
-    told = " or ".join(f"{name} = {shown(value)}" for name, value in given.items()) or " or ".join(variables)
-    return f"{told}: must be one JSON object; set its parts instead, e.g. {PREFIX}PRICE{DELIMITER}SLM=0.1"
 
 
 def _not_a_setting(name: str, known: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Many texts at once, texts over HTTP, and an LLM on a server, beside one text in this process; into docs/speed.md.
+"""Many texts at once, and texts over HTTP, beside one text in this process; into docs/speed.md.
 
 `.venv/bin/python -m tools.serving_benchmark --preset cpu --write`, on an otherwise idle machine. What is
 compared alternates in one run. All prompts differ, and nothing is kept of the texts before.
@@ -13,14 +13,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from itertools import count, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 
-from engine import Pair, Request, Scheduler, build_request, load, load_settings
+from engine import Pair, Request, Scheduler, build_request, load
 from engine.batch.text import Text
 from engine.bench.markdown import code, filled, table
 from engine.provenance import hardware, revision
@@ -168,30 +167,22 @@ def measure(asked: argparse.Namespace) -> str:
     """The table, as Markdown."""
     numbers = count()
     pair = load(asked.preset)
-    with serve_endpoint(pair) as here, serve_endpoint(load(asked.preset)) as there:
-        url = load_settings(preset=asked.preset, llm_url=there.url, llm_name=f"{asked.preset}:llm")
-        with closing(load(None, url)) as served, closing(Scheduler(served)) as apart, httpx.Client(timeout=600) as http:
-            http.base_url = httpx.URL(here.url)
-            bench, other = (
-                Bench(pair, here.scheduler, asked.prompt, numbers),
-                Bench(served, apart, asked.prompt, numbers),
-            )
-            bench.choose_threshold(asked.texts, asked.tokens, asked.share)
-            other.threshold = bench.threshold
-            ways: dict[str, Callable[[], Written]] = {
-                "one text": lambda: bench.together(1, asked.tokens),
-                f"{asked.texts} at once": lambda: bench.together(asked.texts, asked.tokens),
-                "one text, streamed by `/v1`": lambda: bench.by_http(http, asked.tokens),
-                "one text, its LLM on this project's endpoint": lambda: other.together(1, asked.tokens),
-            }
-            found = {name: [] for name in ways}
-            for _ in range(asked.rounds):
-                for name, way in ways.items():
-                    found[name].append(way())
-            new = {
-                length: [bench.newcomer(asked.texts - 1, length) for _ in range(asked.rounds)]
-                for length in (asked.prompt, _LONG)
-            }
+    with serve_endpoint(pair) as here, httpx.Client(base_url=here.url, timeout=600) as http:
+        bench = Bench(pair, here.scheduler, asked.prompt, numbers)
+        bench.choose_threshold(asked.texts, asked.tokens, asked.share)
+        ways: dict[str, Callable[[], Written]] = {
+            "one text": lambda: bench.together(1, asked.tokens),
+            f"{asked.texts} at once": lambda: bench.together(asked.texts, asked.tokens),
+            "one text, streamed by `/v1`": lambda: bench.by_http(http, asked.tokens),
+        }
+        found = {name: [] for name in ways}
+        for _ in range(asked.rounds):
+            for name, way in ways.items():
+                found[name].append(way())
+        new = {
+            length: [bench.newcomer(asked.texts - 1, length) for _ in range(asked.rounds)]
+            for length in (asked.prompt, _LONG)
+        }
     return _table(asked, found, new)
 
 

@@ -1,4 +1,4 @@
-"""Builds routers offline: preference labels, router training, evaluation and publishing."""
+"""Builds routers offline: preference labels, router training and evaluation."""
 
 from collections.abc import Callable
 

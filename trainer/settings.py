@@ -38,7 +38,6 @@ class FitSettings(Options):
     logit_features: bool = True  # whether the router sees the SLM's logit features beside the hidden state
     cost_weight: Amount = option(0.0, "λ: right answers that an LLM-only answer's bytes are worth", "λ")
     even: bool = option(False, "of several folders of labels each counts alike, however many tokens it decides")
-    calibrate: bool = True  # try slope and bias on the stopping questions
     # Fitted first and then left as it is, so that with few questions the network does not know less than the features.
     skip: bool = option(False, "start from a linear score of the logit features, and learn to correct it")
     width: Count | None = option(

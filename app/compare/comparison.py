@@ -13,8 +13,7 @@ from typing import Any
 
 from app.components import to_json
 from app.figures import FREE, cost_parts, counted
-from app.running.job import Job, State
-from app.running.weight import request_weight
+from app.running.job import Job, State, request_weight
 from engine import Request, Role, TokenEvent, build_request
 from engine.events.cost import modelled_seconds
 from engine.events.settled import SettledEvents

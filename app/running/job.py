@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -22,6 +23,14 @@ State = Literal["waiting", "running", "done", "stopped", "failed"]
 SomeJob = TypeVar("SomeJob", bound="Job")
 
 logger = logging.getLogger(__name__)
+
+TOKEN_BYTES = 2_000
+
+FILE_BYTES = 400
+"""Of a token in a trace's file; what it says takes some five times as much memory."""
+
+_AUTHOR_BYTES = 100
+"""Of a piece of a conversation with who wrote it."""
 
 
 class Job:
@@ -120,7 +129,7 @@ class Job:
 
     @property
     def weight(self) -> int:
-        """The memory that it keeps, in tokens: see `app.running.weight`."""
+        """The memory that it keeps, in tokens with both models' candidates, of which one takes about 2 kB."""
         return 0
 
     def heading(self, cut: int, count: int, state: State, note: str = "") -> dict[str, Any]:
@@ -167,3 +176,15 @@ class Job:
                 yield event
         finally:
             self._pending = ()
+
+
+def text_bytes(*texts: str | None) -> int:
+    """Memory of some texts: one byte a character, or up to four."""
+    return sum(sys.getsizeof(text) for text in texts if text)
+
+
+def request_weight(request: Request) -> int:
+    """Of what was asked: its texts, which may have a million characters, and who wrote what of those before it."""
+    texts = text_bytes(request.prompt, request.system, *request.stop, *(turn.text for turn in request.turns))
+    authors = sum(len(turn.authors) for turn in request.turns)
+    return (texts + _AUTHOR_BYTES * authors) // TOKEN_BYTES

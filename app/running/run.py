@@ -9,9 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.running.job import Job, State
-from app.running.weight import FILE_BYTES, request_weight
-from engine import Request, Revealed, Setting, TokenEvent, build_request, fold_revealed
+from app.running.job import FILE_BYTES, Job, State, request_weight
+from engine import Request, Setting, TokenEvent, build_request, fold_revealed
 from engine.events import known
 
 Plan = Callable[["Run"], tuple[Request, Sequence[TokenEvent]]]
@@ -27,7 +26,6 @@ class Run(Job):
         router_dials: Names of the dials that nobody chose, so that they become the router's once the pair is loaded.
         origin: The run that it goes on from, if it does.
         plan: How.
-        reveal: Whether both models read what stays, because its candidates were not recorded.
 
     Attributes:
         origin: None once it has begun.
@@ -48,11 +46,10 @@ class Run(Job):
         router_dials: Collection[str] = (),
         origin: Run | None = None,
         plan: Plan = lambda origin: (origin.request, origin.folded),
-        reveal: bool = False,
     ) -> None:
         super().__init__(after)
         self.request, self.router_dials = request, router_dials
-        self.origin, self._plan, self._reveal = origin, plan, reveal
+        self.origin, self._plan = origin, plan
         self.again = origin is not None
         self.fixed = self.interrupted = False
         self.version = -1
@@ -127,12 +124,12 @@ class Run(Job):
         try:
             for event in self._follow([text]):
                 if self.origin is not None:
-                    self._take_over(kept, text.revealed)
+                    self._take_over(kept)
                 self._add(event)
                 self.notify()
         finally:
             if self.origin is not None and text.since:  # also where it fails before its first token
-                self._take_over(kept, text.revealed)
+                self._take_over(kept)
             self._text = None
 
     def _ask(self) -> tuple[Any, Sequence[TokenEvent]]:
@@ -145,15 +142,8 @@ class Run(Job):
         kept: Sequence[TokenEvent] = ()
         if self.origin is not None:
             self.request, kept = self._plan(self.origin.ended())
-        text = self.scheduler.submit(
-            self.request,
-            self.owner,
-            setting=self.setting,
-            events=kept,
-            reveal=self._reveal,
-            stopped=self.unwanted,
-        )
-        self._text = text
+        asked = replace(self.request, setting=self.setting)
+        self._text = text = self.scheduler.submit(asked, self.owner, events=kept, stopped=self.unwanted)
         text.setting = self.setting  # it may have changed meanwhile
         return text, kept
 
@@ -162,11 +152,9 @@ class Run(Job):
         self.finished.wait()
         return self if self.origin is None else self.origin.ended()
 
-    def _take_over(self, events: Sequence[TokenEvent], revealed: list[Revealed]) -> None:
+    def _take_over(self, events: Sequence[TokenEvent]) -> None:
         """Begins with what stays of the run that this one goes on from."""
         self.origin = None  # a newer run need not hold on to an older one
-        if events and revealed:
-            events = [*events[:-1], replace(events[-1], revealed=(*events[-1].revealed, *revealed))]
         self.events = list(fold_revealed(events))
 
     def _add(self, event: TokenEvent) -> None:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from app.fields import ALTERNATIVES
 from app.figures import duration
 from app.running.history import History
 from app.running.host import Host
@@ -164,19 +163,15 @@ class Session:
             run = self.history.step(by)
             return self._show(run) if run is not None else None
 
-    def continue_from(self, origin: Run, host: Host) -> Run:
-        """Takes over an ended text that is none of its versions: a sweep's.
-
-        It is on the page at once, and both models read it for its candidates.
-        """
-        request = build_request(origin.request, alternatives=ALTERNATIVES)
-        plan: Plan = lambda text: (request, at_setting(request, text.folded, request.setting)[1])  # noqa: E731
+    def write_at(self, request: Request, host: Host) -> Run | None:
+        """Writes a text of the map. Where the one on the page differs in the dials only, it is written on."""
+        dials = {"threshold": request.setting.threshold, "acceptance": request.setting.acceptance}
+        run = self.run
+        if run is not None and not run.fixed and run.events and build_request(run.request, **dials) == request:
+            return self.set_dials(**dials, host=host)
         with self._lock:
-            run = Run(request, self.run, origin=origin, plan=plan, reveal=True)
-            run.pair, run.prompt_tokens = origin.pair, origin.prompt_tokens
-            run.events, run.state = list(plan(origin)[1]), "running"
             self._take_dials(request)
-            return self._start(self._put(run), host)
+        return self.begin(request, host)
 
     def show(self, run: Run) -> None:
         """Puts a text that was opened on the page, in place of the one that is there or being written."""

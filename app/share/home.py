@@ -14,7 +14,6 @@ from gradio import routes
 from jinja2 import ChoiceLoader, DictLoader
 
 from app.components import ASSETS, SCRIPTS_PATH
-from engine import Settings
 
 PAPER = "https://arxiv.org/abs/2502.01976"
 
@@ -43,11 +42,10 @@ _OWN = f"""<meta name="description" content="{DESCRIPTION}" />
 """
 
 
-def home_address(settings: Settings) -> str:
-    """The project's home: the setting, else on a Space the Space; empty where neither says."""
+def home_address() -> str:
+    """The project's home: on a Space that Space's page, elsewhere empty."""
     space = os.environ.get("SPACE_ID", "")
-    own = f"https://huggingface.co/spaces/{space}" if re.fullmatch(r"[\w.-]+/[\w.-]+", space) else ""
-    return settings.server.home or own
+    return f"https://huggingface.co/spaces/{space}" if re.fullmatch(r"[\w.-]+/[\w.-]+", space) else ""
 
 
 @cache  # gradio has one template for all pages of a process

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import gradio as gr
 from starlette.requests import Request
@@ -21,9 +21,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from app.components import EACH_TIME, QUIET, Panel, drawn, in_browser
-from app.entrance.callers import Callers
 from app.running.host import Host
-from app.running.session import UNHEARD_SECONDS, Session
+from app.running.session import Session
 from app.running.sessions import Sessions
 from app.stream.updates import PanelUpdates
 from engine.endpoint.routes import EventStream
@@ -57,43 +56,19 @@ class Feeds:
     Args:
         sessions, host: Of the page.
         panels: What makes each panel's updates for a window.
-        callers: Who waits for what gradio brings.
     """
 
-    def __init__(
-        self, sessions: Sessions, host: Host, panels: Mapping[str, MakeUpdates], callers: Callers | None = None
-    ) -> None:
+    def __init__(self, sessions: Sessions, host: Host, panels: Mapping[str, MakeUpdates]) -> None:
         self.sessions, self.host, self.panels = sessions, host, panels
-        self.callers = callers or Callers()
-        self._newest: WeakKeyDictionary[Session, object] = WeakKeyDictionary()  # who asked for all of a session last
+        self._start = secrets.token_hex(8)
 
     @property
-    def route(self) -> Route:
-        """Where browsers open their feeds."""
-        return Route(_PATH + "/{key}", self._open)
+    def routes(self) -> list[Route]:
+        """Where browsers open their feeds, and ask whether the server is there (`assets/page/lib/lost.js`)."""
+        return [Route(_PATH + "/{key}", self._open), Route("/gradio_api/citer/pair", self._alive)]
 
-    async def whole(self, session: Session, session_hash: str | None = None) -> dict[str, str]:
-        """Waits until nothing is active, and returns the newest message of every panel that has one.
-
-        For a browser that cannot open its feed, for as long as it waits for an answer under its `session_hash`. Each
-        of these holds one of gradio's places, so a session has one: who asks again ends the older, which gets nothing.
-        """
-        heard, now = time.monotonic(), time.monotonic()
-        me = self._newest[session] = object()
-        session.listeners.notify()
-        with session.listeners.listen() as notified:
-            while session.active and now - heard < UNHEARD_SECONDS:
-                if self._newest[session] is not me:
-                    return {}
-                notified.clear()
-                await _wait(notified, _LOOK_SECONDS)
-                now = time.monotonic()
-                if self.callers.hear(session_hash):
-                    heard = now
-        messages = {panel: list(updates.due()) for panel, updates in self._updates(session, {}).items()}
-        return {panel: due[-1] for panel, due in messages.items() if due}
-
-    def _updates(self, session: Session, seen: Mapping[str, int]) -> dict[str, PanelUpdates]:
+    def updates(self, session: Session, seen: Mapping[str, int]) -> dict[str, PanelUpdates]:
+        """By panel what makes the messages that a window lacks; for `seen` see `follow`."""
         return {panel: make(session, self.host, seen.get(panel, -1)) for panel, make in self.panels.items()}
 
     async def _open(self, request: Request) -> Response:
@@ -106,12 +81,26 @@ class Feeds:
         seen = {panel: int(number) for panel, number in said.items() if re.fullmatch("[0-9]{1,15}", number)}
         return EventStream(self.follow(session, seen))
 
+    async def _alive(self, request: Request) -> Response:
+        """Answers with a word that each start of the server has of its own.
+
+        For a window that gives its feed's key under `citer-feed` a second word says whether its session is there still:
+        "known" or "unknown".
+        """
+        words = [self._start]
+        if key := request.headers.get("citer-feed"):
+            session = self.sessions.find_key(key)
+            words.append("known" if session else "unknown")
+            if session:
+                session.listeners.last_heard = time.monotonic()
+        return PlainTextResponse(" ".join(words), headers={"Cache-Control": "no-store"})
+
     async def follow(self, session: Session, seen: Mapping[str, int]) -> AsyncGenerator[str, None]:
         """Yields what a window lacks, as server-sent events named after their panels; "quiet" is the last.
 
         `seen` has by panel the number of the job that the window has whole, where there is one.
         """
-        panels = self._updates(session, seen)
+        panels = self.updates(session, seen)
         last_active, last_sent = time.monotonic(), 0.0
         last_said = last_active
         with session.listeners.listen() as notified:
@@ -142,7 +131,7 @@ class Feeds:
 
 
 def wire_feed(demo: gr.Blocks, feeds: Feeds, panels: Mapping[str, Panel]) -> Any:
-    """Adds what opens the feed in the browser; where that fails, gradio brings the finished texts (`Feeds.whole`).
+    """Adds what opens the feed in the browser. Where that fails, it asks gradio now and then for all that there is.
 
     Returns the event by which a window that was opened has its session: a new one, or that of a window before it.
     """
@@ -151,15 +140,15 @@ def wire_feed(demo: gr.Blocks, feeds: Feeds, panels: Mapping[str, Panel]) -> Any
     def key(former: Any, request: gr.Request) -> str:
         return feeds.sessions.adopt(request.session_hash, former if isinstance(former, str) else "").key
 
-    async def whole(request: gr.Request) -> list[Any]:
+    def whole(request: gr.Request) -> list[Any]:
         session = feeds.sessions.enter(request.session_hash)
-        messages = await feeds.whole(session, request.session_hash)
-        return [session.key, *(messages.get(name, gr.skip()) for name in panels)]
+        session.listeners.last_heard = time.monotonic()
+        updates = feeds.updates(session, {})
+        messages = [[*updates[name].due()] for name in panels]
+        return [session.key, *(due[-1] if due else gr.skip() for due in messages)]
 
     entered = demo.load(key, opener, opener, js=in_browser("formerKey"), **QUIET)
-    outputs = [opener, *panels.values()]
-    # The queue lets gradio's page wait for minutes, whatever a proxy thinks of that.
-    opener.unreached(whole, outputs=outputs, concurrency_limit=None, **EACH_TIME | {"queue": True})
+    opener.unreached(whole, outputs=[opener, *panels.values()], **EACH_TIME)
     return entered
 
 

@@ -18,8 +18,7 @@ from app.components import to_json
 from app.controls import POLICY_LABELS
 from app.figures import counted, pair_name, significant, tokens_of_all
 from app.running.host import Host
-from app.running.job import Job, State
-from app.running.weight import TOKEN_BYTES, text_bytes
+from app.running.job import TOKEN_BYTES, Job, State, text_bytes
 from app.scale import STEPS, scale_of
 from app.stream.updates import waiting_for
 from app.tune.curve import (
@@ -184,9 +183,9 @@ def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
     Curves travel whole, being a dozen points; prompts only once, those from `start` on; texts when they are asked for.
 
     Returns:
-        `Job.heading` with `done`, `total`; `cut_off`: texts that were cut off at their limit, and all; `about`: what
-        was asked of what; `curves` by quality, each with `points` (see `_curve`), or None; and `prompts`: [number,
-        place, prompt, expected answer, right per point, agreement per point].
+        `Job.heading` with `done`, `total`; `cut_off`: the number of texts that were cut off at their limit, and of all;
+        `about` (what was asked of what); `curves` by quality, each with `points` (see `_curve`), or None; and
+        `prompts`: [number, place, prompt, expected answer, right per point, agreement per point].
     """
     state = tuning.state  # before the results: a tuning that is done by now has all of them
     results = list(tuning.results)

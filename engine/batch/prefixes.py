@@ -24,9 +24,9 @@ import torch
 
 from engine.batch.text import NOWHERE, Text
 from engine.events import Role
-from engine.model.any_model import AnyCache, AnyModel
 from engine.model.kv_cache import Span
 from engine.model.language_model import LENGTHS
+from engine.served.model import AnyModel
 
 SHORTEST = 16
 """Tokens that are worth a copy instead of being read."""
@@ -68,7 +68,7 @@ class Prefixes:
             remember: Whether hidden states and logits are remembered, as evaluations want it.
         """
         self.texts: list[Text] = []
-        self.caches: dict[Role, AnyCache] = {role: model.new_cache(0, 0) for role, model in models.items()}
+        self.caches: dict[Role, Any] = {role: model.new_cache(0, 0) for role, model in models.items()}
         self._models, self._context, self._most = models, context, most
         self._keys: dict[Role, list[list[int]]] = {role: [] for role in models}  # per slot, one for each token
         self._left: dict[int, Text] = {}  # by free slot the text that was in it last, the oldest first

@@ -18,9 +18,9 @@ from engine.batch.prefixes import Prefixes, Wanted
 from engine.batch.step import Slot, Step, going, side_by_side
 from engine.batch.verify import note_choices
 from engine.events import Alternative, Revealed, Role
-from engine.model.any_model import AnyModel
 from engine.model.language_model import LENGTHS
 from engine.model.logits import ENTROPY, LOG_SUM_EXP, certainties, top_k
+from engine.served.model import AnyModel
 from engine.tokenizer import token_text
 
 LOOK = 64  # positions to which `lm_head` is applied at once: float32 logits of the cpu pair take 0.6 MB each
@@ -94,24 +94,20 @@ class Reader:
             looked.append((slot, hidden, len(each.tokens)))
         self._look(role, looked)
 
-    def read_rest(self, slot: Slot, pieces: bool = False) -> bool:
-        """Both models read what is left of a text, for its alternatives only: this is not charged.
+    def read_rest(self, slot: Slot) -> None:
+        """Both models read what is left of a text, for its candidates only: this is not charged.
 
-        A served model is not asked, since its passes cost money. A model here reads no more than is left of this step:
-        with `pieces` it reads so much, else nothing. Returns whether all is read.
+        A served model is not asked, since its passes cost money. Nor does a model here read more than is left of this
+        step: then the last candidates are missing.
         """
-        whole = True
         for role, model in self._models.items():
-            start = self._prefixes.caches[role].lengths[slot.number]
-            end = len(slot.tokens) if model.local else start
-            room = end - start if self._left is None else self._left[role]
-            if end - start > (room if pieces else max(SHORT, room)):
-                whole, end = False, start + (room if pieces else 0)
-            if end > start:
+            end = len(slot.tokens)
+            unread = end - self._prefixes.caches[role].lengths[slot.number]
+            room = math.inf if self._left is None else max(SHORT, self._left[role])
+            if model.local and 0 < unread <= room:
                 (hidden,) = self._prefixes.read(role, [self._wanted(role, slot, end)])
                 assert hidden is not None
                 self._look(role, [(slot, hidden, end)])
-        return whole
 
     def _wanted(self, role: Role, slot: Slot, end: int) -> Wanted:
         """What a model is to read of a slot's text up to a token.
@@ -153,7 +149,7 @@ class Reader:
         """Up to where texts are read before they ask: it takes half of what long texts leave room for, at most.
 
         The text that the model has fallen behind furthest comes first. A text that has never asked is not read ahead,
-        since it may never ask. Nor is a text whose drafts are verified: `engine.batch.draft_length` says when.
+        since it may never ask. Nor is a text whose drafts are verified: `engine.batch.verify.due` says when.
         """
         early: dict[Slot, int] = {}
         if self._left is None or not self._models[role].local:

@@ -1,15 +1,18 @@
-"""One step of a batch: what the models say at the end of each slot's text, and what happens to each text there."""
+"""One step of a batch: what the models say at the end of each slot's text, what happens to each text, and its event.
+
+`record` is the one place where a text is charged.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from engine.batch.text import Text
-from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict
+from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, tokens_read
 from engine.model.logits import Certainty
 from engine.policy import Policy, State
 from engine.request import Forced
@@ -68,7 +71,6 @@ class Step:
         setting: In force.
         forced: What a person decided here instead of the policy.
         judges: Whether the LLM's choices are wanted: this text has a draft, or may get one.
-        alone: Whether the SLM writes alone, because the LLM's server is gone; drafts then stay unread.
         rereads: Whether the LLM reads the whole text again to verify a draft.
         drafted: Whether the SLM wrote a token at the end of the slot's text; the LLM may have taken it back since.
         asked: Whether the LLM was asked for the sake of this text.
@@ -85,7 +87,6 @@ class Step:
     setting: Setting
     forced: Forced | None = None
     judges: bool = False
-    alone: bool = False
     rereads: bool = False
     role: Role = Role.SLM
     score: float | None = None
@@ -161,4 +162,83 @@ def state_of(policy: Policy, steps: Sequence[Step]) -> State:
         logit_features=certainty([step.slot for step in steps]) if policy.needs_logits else None,
         agree=torch.tensor([agree(step.slot) for step in steps]) if policy.sees_llm else None,
         prompt_hidden=stack(step.text.prompt_hidden for step in steps) if policy.by_prompt else None,
+    )
+
+
+def record(step: Step) -> TokenEvent:
+    """Adds the event of what happened to a text. A model is charged for what this text alone would have made it do."""
+    text, event = step.text, _written(step, step.slot.elapsed)
+    if step.taken_back:
+        if step.drafted:  # the event of the draft has the cost of drafting
+            event = replace(event, router=False, slm_head=False)
+        first = step.taken_back[0]
+        event = replace(
+            event,
+            score=first.score,
+            threshold=first.threshold,
+            acceptance=first.acceptance,
+            ratio=first.ratio,
+            slm_alternatives=first.slm_alternatives,
+            slm_entropy=first.slm_entropy,
+            llm_alternatives=first.llm_alternatives,
+            llm_entropy=first.llm_entropy,
+            taken_back=tuple(step.taken_back),
+        )
+    text.read = {role: tokens_read(read, 0, text.prompt_tokens, event.index) for role, read in text.read.items()}
+    if not event.judged and text.settled == event.index:
+        text.settled += 1
+    text.events.append(event)
+    return event
+
+
+def drafted_event(step: Step) -> TokenEvent:
+    """The event of a token that the SLM drafted in this step and the LLM takes back in it."""
+    draft = _written(replace(step, asked=False, verdicts=[], revealed=[]), seconds=0.0)
+    return replace(draft, finish_reason=None)
+
+
+def _charged(step: Step) -> dict[Role, bool]:
+    """Whether each model read for this text's sake."""
+    policy, position = step.text.policy, len(step.slot.tokens) - step.text.prompt_tokens
+    return {Role.SLM: step.drafted or policy.reads(position), Role.LLM: step.asked}
+
+
+def _written(step: Step, seconds: float) -> TokenEvent:
+    """The event of the last token, as if nothing were taken back; from now on the models have read what it says."""
+    text, policy = step.text, step.text.policy
+    end = len(step.slot.tokens)
+    position = end - text.prompt_tokens
+    charged = _charged(step)
+    fed = {role: end - text.read[role] if charged[role] else 0 for role in Role}
+    looks = max(1, min(fed[Role.LLM], position + 1)) if step.judges else 1
+    if step.rereads and looks > 1 and step.asked:
+        fed[Role.LLM] = end
+    text.read = {role: end if charged[role] else text.read[role] for role in Role}
+    kept = step.judged and step.asked and not step.taken_back
+    ratio = text.choices[position].ratio if kept else None
+    return TokenEvent(
+        row=text.row,
+        index=text.position,
+        id=text.tokens[-1],
+        text=step.said,
+        role=step.role,
+        probability=step.probability,
+        score=step.score,
+        router=policy.runs_router and policy.reads(position),
+        threshold=step.setting.threshold,
+        acceptance=step.setting.acceptance,
+        ratio=ratio,
+        verdicts=tuple(step.verdicts),
+        slm_fed=fed[Role.SLM],
+        llm_fed=fed[Role.LLM],
+        slm_head=step.drafted or policy.needs_logits,
+        llm_head=looks,
+        seconds=seconds,
+        slm_alternatives=step.alternatives.get(Role.SLM, ()),
+        llm_alternatives=step.alternatives.get(Role.LLM, ()),
+        slm_entropy=step.entropy.get(Role.SLM),
+        llm_entropy=step.entropy.get(Role.LLM),
+        revealed=tuple(step.revealed),
+        forced=step.forced is not None and not step.taken_back,  # the LLM's token may stand at an earlier position
+        finish_reason=text.finish_reason,
     )

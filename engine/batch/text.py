@@ -15,7 +15,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from engine.errors import log_fault
-from engine.events import FinishReason, Revealed, Role, TokenEvent, charged_reads, fold_revealed
+from engine.events import FinishReason, Role, TokenEvent, charged_reads, fold_revealed
 from engine.policy import Policy
 from engine.request import Request
 from engine.setting import Setting
@@ -61,11 +61,9 @@ class Text:
         state: "waiting" until it is written, and again while other texts have its place; then one of the three ends.
         error: Why it failed.
         news: The events of all texts that were asked for together, as they come, and a None for each that ends.
-        revealed: Candidates that `Scheduler.submit` was asked to find.
 
     For the scheduler:
-        owner, interactive, listener, stopped, write: See `Scheduler.submit`.
-        unread: Whether both models still have to read what stays of it, for candidates.
+        owner, interactive, listener, stopped: See `Scheduler.submit`.
         begun: Whether it had an event since it was asked for.
         arrived, asked, since: When it was asked for, by count and in seconds, and when it got its slot.
         forgotten: Whether its slot is emptied when it ends, so that no text goes on from it.
@@ -93,14 +91,11 @@ class Text:
     finish_reason: FinishReason | None = None
     state: State = "waiting"
     error: Exception | None = None
-    revealed: list[Revealed] = field(default_factory=list)
 
     owner: Hashable = None
     interactive: bool = True
     listener: Callable[[Text], None] | None = None
     stopped: Callable[[], bool] | None = None
-    write: bool = True
-    unread: bool = False
     begun: bool = False
     arrived: int = 0
     asked: float = 0.0
@@ -167,10 +162,8 @@ class Text:
         """How many of its tokens a model need not read, if a cache holds the same text.
 
         The last is read for its hidden state. The LLM also reads drafts, to say what it thinks of them: its choice at
-        a position is known from the pass over the token before it. Of an unread text all that was generated is read.
+        a position is known from the pass over the token before it.
         """
-        if self.unread:
-            return self.prompt_tokens - 1
         if role is Role.LLM and self.settled < self.position:
             return self.prompt_tokens + self.settled - 1
         return len(self.tokens) - 1

@@ -14,7 +14,6 @@ import torch
 from engine.bench.subject import Subject, prompt_of
 from engine.bench.writers import BASELINE, WAYS, Way, Writer, reason_to_skip
 from engine.errors import EngineError
-from engine.model.any_model import synchronise
 from engine.provenance import command, machine, pair_title, revision, versions
 
 COMPARED_PACKAGES = ("torch", "transformers", "bitsandbytes", "llama-cpp-python")
@@ -87,6 +86,12 @@ def run(subject: Subject, plan: Plan, report: Callable[[str], None]) -> Json:
         "rows": [_row(way, each, plan.tokens, baseline) for way, each in timings.items()],
         "skipped": skipped,
     }
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits for a GPU; a CPU is never behind."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
-from engine.endpoint.model_names import Citer, chosen_setting
+from engine.endpoint.model_names import named_setting
 from engine.errors import InvalidRequest, shown
 from engine.guard.refusals import Refusal, blamed, refusal_of
 from engine.request import MAX_TURNS, Request, Sampling, Turn
@@ -104,7 +104,6 @@ class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     model: str = Field(max_length=300)
-    citer: Citer = {}
     n: int = Field(1, ge=1, le=MAX_TEXTS)
     max_completion_tokens: _Length | None = None
     max_tokens: _Length | None = None
@@ -116,14 +115,12 @@ class _Body(BaseModel):
     stop: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = []
     stream: bool = False
     stream_options: dict[Literal["include_usage", "include_obfuscation"], bool] | None = None
-    return_token_ids: bool = False
 
 
 class ChatBody(_Body):
     """A body of `/v1/chat/completions`."""
 
     chat: ClassVar = True
-    return_tokens_as_token_ids: ClassVar = False
 
     messages: list[_Message] = Field(min_length=1, max_length=MAX_TURNS)
     logprobs: bool = False
@@ -144,13 +141,12 @@ class ChatBody(_Body):
 
 
 class CompletionBody(_Body):
-    """A body of `/v1/completions`. With `return_tokens_as_token_ids` candidates are named "token_id:7"."""
+    """A body of `/v1/completions`."""
 
     chat: ClassVar = False
 
     prompt: Annotated[list[_Prompt], BeforeValidator(_prompt_list), Field(min_length=1, max_length=MAX_TEXTS)]
     logprobs: int | None = Field(None, ge=0, le=MAX_CANDIDATES)
-    return_tokens_as_token_ids: bool = False
 
     @property
     def candidates(self) -> int | None:
@@ -163,28 +159,20 @@ class CompletionBody(_Body):
         return [({"prompt": text, "raw": True}, ids) for text, ids in texts]
 
 
-class TokenizeBody(BaseModel):
-    """A body of `/v1/tokenize`."""
-
-    prompt: str = Field("", max_length=1_000)
-
-
 class Checked(NamedTuple):
     """A body that passed all checks.
 
     Attributes:
         body: Its fields.
-        setting: What the texts are written at.
         texts: For each choice of the reply the engine's request, and the prompt's token ids where it came as ids.
     """
 
     body: ChatBody | CompletionBody
-    setting: Setting
     texts: Texts
 
 
-def parsed(raw: bytes) -> dict[str, Any]:
-    """Parses a body, which must be a JSON object. Fields that are null are left out. Raises Refusal."""
+def _parsed(raw: bytes) -> dict[str, Any]:
+    """The fields of a body, which must be a JSON object, without those that are null. Raises Refusal."""
     try:
         said = json.loads(raw)
     except (ValueError, RecursionError):
@@ -196,7 +184,7 @@ def parsed(raw: bytes) -> dict[str, Any]:
 
 def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Checked:
     """Reads and checks a body for a chat or for completions. Raises Refusal before any prompt is encoded."""
-    said = {name: value for name, value in parsed(raw).items() if name not in _WITHOUT_EFFECT}
+    said = {name: value for name, value in _parsed(raw).items() if name not in _WITHOUT_EFFECT}
     for name in _NEUTRAL.keys() & said.keys():
         if (value := said.pop(name)) not in _NEUTRAL[name]:
             raise Refusal(400, f"{name} = {shown(value, True)} is not served here: leave it out.", name)
@@ -208,8 +196,10 @@ def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Checked
         raise Refusal(400, f"top_logprobs = {body.top_logprobs} needs logprobs = true.", "top_logprobs")
     if body.stream_options and not body.stream:
         raise Refusal(400, "stream_options is for stream = true.", "stream_options")
-    setting = chosen_setting(body.model, body.citer, pair, settings)
-    return Checked(body, setting, _texts(body, setting, pair, settings))
+    setting = named_setting(body.model, pair, settings)
+    with blamed("model"):
+        pair.check_acceptance(setting.acceptance)
+    return Checked(body, _texts(body, setting, pair, settings))
 
 
 def _texts(body: ChatBody | CompletionBody, setting: Setting, pair: Pair, settings: Settings) -> Texts:
@@ -229,9 +219,8 @@ def _texts(body: ChatBody | CompletionBody, setting: Setting, pair: Pair, settin
         "sampling": sampling,
         "max_new_tokens": body.max_completion_tokens or body.max_tokens or settings.max_new_tokens,
         "stop": stop,
-        "alternatives": 0
-        if body.candidates is None
-        else max(1, body.candidates),  # the engine records the token's own probability with them
+        # The engine records the token's own probability with the candidates.
+        "alternatives": 0 if body.candidates is None else max(1, body.candidates),
     }
     with blamed("messages" if body.chat else "prompt"):
         prompts = [(Request(**prompt, **options), ids) for prompt, ids in body.prompts()]

@@ -50,8 +50,6 @@ class Choice:
             "finish_reason": _REASONS.get(last or ""),
             "citer": {"tokens": [_author(event) for event in events]},
         }
-        if self._body.return_token_ids:
-            piece["token_ids"] = [event.id for event in events]
         self._characters += len(text)
         self.begun, self.over = True, last is not None
         return piece
@@ -80,12 +78,8 @@ class Choice:
 
     def _top(self, event: TokenEvent) -> dict[str, float]:
         """Log-probabilities of the author's candidates, and of the token itself where it is not among them."""
-        by_id = self._body.return_tokens_as_token_ids
-        listed = {
-            f"token_id:{each.id}" if by_id else each.text: _log(each.probability) for each in self._candidates(event)
-        }
-        own = f"token_id:{event.id}" if by_id else self._word(event)
-        return listed if own in listed else {**listed, own: _log(event.probability)}
+        listed = {each.text: _log(each.probability) for each in self._candidates(event)}
+        return {self._word(event): _log(event.probability)} | listed
 
     def _candidates(self, event: TokenEvent) -> Sequence[Alternative]:
         """The author's candidates, at most as many as the body wants."""

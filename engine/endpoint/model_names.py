@@ -1,25 +1,16 @@
-"""The name of a model is a setting of the pair: `cpu:0.4@0.1`, `cpu:llm`."""
+"""The name of a model is the pair's, and behind a colon a setting: `cpu`, `cpu:llm`, `cpu:0.4@0.1`."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import InvalidRequest, shown
-from engine.guard.refusals import Refusal, blamed
-from engine.setting import DEFAULT_THRESHOLD, Setting
+from engine.guard.refusals import Refusal
+from engine.setting import Setting, stated
 from engine.settings import Settings
 
-if TYPE_CHECKING:  # they import torch, for which the page does not wait when it starts
+if TYPE_CHECKING:  # it imports torch, for which the page does not wait when it starts
     from engine.pair import Pair
-
-_NUMBER = r"[0-9]{1,3}(?:\.[0-9]{1,12})?"
-_DIALS = re.compile(rf"(?P<threshold>{_NUMBER})(?:@(?P<acceptance>{_NUMBER}))?")
-
-
-Citer = dict[Literal["policy", "threshold", "acceptance", "max_draft"], Any]
-"""The field `citer` of a body: parts of a setting. Null leaves a part to the model's name."""
 
 
 def model_names(pair: Pair) -> list[str]:
@@ -28,58 +19,31 @@ def model_names(pair: Pair) -> list[str]:
 
 
 def named_setting(name: str, pair: Pair, settings: Settings) -> Setting:
-    """The setting that a model's name stands for. Raises a Refusal with status 404 that lists the names."""
-    if name == pair.preset:
-        return _of_policy(pair.default_policy(settings.policy), pair, settings)
-    preset, colon, dials = name.rpartition(":")
-    stated = _stated(dials)
-    if not colon or preset != pair.preset or not (stated or dials in ("llm", "slm")):
-        raise _unknown(
-            f"There is no model {shown(name, True)} here. The pair is {pair.preset}: ask for {pair.preset}, "
-            f"{pair.preset}:0.5 (with a threshold), {pair.preset}:0.5@0.1 (and an acceptance), {pair.preset}:slm, "
-            f"{pair.preset}:llm."
-        )
-    setting = _of_policy(pair.default_policy("router"), pair, settings)
-    if not stated:
-        return replace(setting, policy=dials, acceptance=0.0)  # else the LLM would verify what the SLM writes
-    try:
-        return replace(setting, **stated)
-    except InvalidRequest as error:
-        raise _unknown(f"There is no model {shown(name, True)}: {error}") from None
+    """The setting that a model's name stands for. Raises a Refusal with status 404 that says which names there are.
 
-
-def chosen_setting(name: str, citer: Citer, pair: Pair, settings: Settings) -> Setting:
-    """The setting of a model's name, changed by the field `citer`. Raises Refusal.
-
-    Where `citer` names another policy, dials that neither states are that policy's own.
+    What the name leaves out is as in the settings, else the router's own.
     """
-    setting, given = named_setting(name, pair, settings), {k: v for k, v in citer.items() if v is not None}
-    policy = given.get("policy")
-    if policy is not None and policy not in pair.policies:
-        there = ", ".join(pair.policies)
-        raise Refusal(400, f"citer.policy = {shown(policy, True)}: choose one of {there}.", "citer.policy")
-    if policy is not None and policy != setting.policy:
-        setting = replace(_of_policy(policy, pair, settings), **_stated(name.removeprefix(f"{pair.preset}:")))
-    with blamed("citer"):
-        setting = replace(setting, **given)
-    with blamed("citer" if "acceptance" in given else "model"):
-        pair.check_acceptance(setting.acceptance)
-    return setting
+    preset, colon, said = name.partition(":")
+    if preset != pair.preset:
+        raise _unknown(name, pair, f"the pair is {pair.preset}")
+    try:
+        given = stated(f"< {said}" if said[:1] in "0123456789." else said) if colon else {}
+        policy = given.get("policy") or pair.default_policy(settings.policy)
+        if policy not in pair.policies:
+            raise InvalidRequest(f"policy = {shown(policy, True)} is none of {', '.join(pair.policies)}")
+        own: dict[str, Any] = {}
+        if policy == "router":
+            own = {"threshold": pair.threshold, "acceptance": pair.acceptance}
+        if policy not in ("slm", "llm"):  # one alone: else the LLM would verify what the SLM writes
+            dials = ("threshold", "acceptance")
+            own |= {dial: value for dial in dials if (value := getattr(settings, dial)) is not None}
+        return Setting(**{"policy": policy, "max_draft": settings.max_draft, **own, **given})
+    except InvalidRequest as error:
+        raise _unknown(name, pair, str(error)) from None
 
 
-def _of_policy(policy: str, pair: Pair, settings: Settings) -> Setting:
-    own = (pair.threshold, pair.acceptance) if policy == "router" else (DEFAULT_THRESHOLD, 0.0)
-    given = settings.threshold, settings.acceptance
-    threshold, acceptance = (mine if value is None else value for mine, value in zip(own, given, strict=True))
-    return Setting(policy, threshold, acceptance, settings.max_draft)
-
-
-def _stated(dials: str) -> dict[str, float]:
-    """The dials in a name by their fields in `Setting`; none where they are no numbers."""
-    given = _DIALS.fullmatch(dials)
-    found = given.groupdict() if given else {}
-    return {dial: float(value) for dial, value in found.items() if value is not None}
-
-
-def _unknown(said: str) -> Refusal:
-    return Refusal(404, said, "model", "model_not_found")
+def _unknown(name: str, pair: Pair, why: str) -> Refusal:
+    ways = ", ".join(f"{pair.preset}{each}" for each in ("", ":slm", ":llm", ":0.5@0.1", ":confidence < 0.5 @ 0.1/8"))
+    return Refusal(
+        404, f"There is no model {shown(name, True)} here: {why}. Ask for {ways}.", "model", "model_not_found"
+    )

@@ -154,7 +154,7 @@ class Reply:
 
     def _about(self) -> dict[str, Any]:
         """The setting, and share, passes and cost of all texts of the reply."""
-        pair, setting = self._pair, self._asked.setting
+        pair, (first, _) = self._pair, self._asked.texts[0]
         events = [event for choice in self._choices for event in choice.settled.events]
         total = Costs()
         for choice in self._choices:
@@ -164,9 +164,9 @@ class Reply:
             "pair": pair.preset,
             "slm": pair.slm_name,
             "llm": pair.llm_name,
-            "router": pair.router.name if pair.router and setting.policy == "router" else None,
-            **asdict(setting),
-            "seed": self._asked.texts[0][0].seed,
+            "router": pair.router.name if pair.router and first.setting.policy == "router" else None,
+            **asdict(first.setting),
+            "seed": first.seed,
             "llm_share": llm_share(events),
             "taken_back": taken_back(events),
             "llm_passes": llm_passes(events),

@@ -1,4 +1,4 @@
-"""`/v1/chat/completions`, `/v1/completions`, `/v1/models` and `/v1/tokenize`, as OpenAI's clients know them.
+"""`/v1/chat/completions`, `/v1/completions` and `/v1/models`, as OpenAI's clients know them.
 
 The page's server and `python -m engine serve` both mount these routes at `/v1`, behind a `Guard`. All text goes through
 one scheduler, so that programs and the page's visitors share its rows.
@@ -13,7 +13,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -21,16 +20,15 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from engine.endpoint.bodies import TokenizeBody, parsed, read_body
+from engine.endpoint.bodies import read_body
 from engine.endpoint.model_names import model_names, named_setting
 from engine.endpoint.replies import Reply, server_sent
 from engine.errors import shown
 from engine.guard.addresses import address_of
 from engine.guard.limits import Busy, Places
 from engine.guard.names import check_key
-from engine.guard.refusals import PREFIX, Refusal, refusal_of
+from engine.guard.refusals import PREFIX, Refusal
 from engine.settings import Settings
-from engine.tokenizer import spelled
 
 if TYPE_CHECKING:  # they import torch, for which the page does not wait when it starts
     from engine.pair import Pair
@@ -62,7 +60,6 @@ class Endpoint:
             Route("/chat/completions", partial(self._write, chat=True), methods=["POST"]),
             Route("/completions", partial(self._write, chat=False), methods=["POST"]),
             Route("/models", self._list, methods=["GET"]),
-            Route("/tokenize", self._tokenize, methods=["POST"]),
             Route("/models/{model:path}", self._one, methods=["GET"]),
         ]
         handlers: dict[Any, Any] = {Refusal: _refused, HTTPException: _no_route, ClientDisconnect: _gone}
@@ -80,15 +77,6 @@ class Endpoint:
     async def _one(self, request: Request) -> Response:
         pair, _ = self._admit(request)
         return JSONResponse(self._model(request.path_params["model"], pair))
-
-    async def _tokenize(self, request: Request) -> Response:
-        """The ids of a short text, as vLLM gives them. A program that sends ids can compare tokenizers by it."""
-        pair, _ = self._admit(request)
-        try:
-            body = TokenizeBody.model_validate(parsed(await _json(request)), strict=True)
-        except ValidationError as error:
-            raise refusal_of(error) from None
-        return JSONResponse({"tokens": spelled(pair.tokenizer, body.prompt)})
 
     def _model(self, name: str, pair: Pair) -> dict[str, Any]:
         setting = named_setting(name, pair, self._settings)

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def application(pair: Pair, scheduler: Scheduler, settings: Settings, host: str = HOST) -> Guard:
     """The endpoint alone, as an ASGI application."""
     server = settings.server
-    endpoint = Endpoint(lambda: (pair, scheduler), settings, Places(server.queue_size, server.per_address))
+    endpoint = Endpoint(lambda: (pair, scheduler), settings, Places(server.queue_size))
 
     async def nothing(request, error):
         return Refusal(404, "There is nothing here: the endpoint is below /v1.").response()

@@ -49,10 +49,10 @@ class Busy(EngineError):
 
 
 class Places:
-    """Bounds jobs that wait or work: `each` of the page and `each` of programs, and `share` of them for one address."""
+    """Bounds jobs that wait or work: `each` of the page and `each` of programs, a quarter of them for one address."""
 
-    def __init__(self, each: int, share: int) -> None:
-        self._each, self._share = each, share
+    def __init__(self, each: int) -> None:
+        self._each, self._share = each, max(2, each // 4)
         self._taken: dict[Entrance, list[tuple[Any, str | None]]] = {"page": [], "api": []}
         self._lock = threading.Lock()
 

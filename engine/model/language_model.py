@@ -41,10 +41,13 @@ class LanguageModel:
         model: What was given.
         vocabulary: Length of the tokenizer; logits are cut to it, since embeddings are padded differently per model.
         fed: Tokens fed so far over all rows, for tests and benchmarks.
-        context, local, judges, rereads, gone: See `engine.model.any_model.AnyModel`.
+        context: Tokens that a text may have.
+        local: Whether it runs in this process, so that it reads in pieces, and knows its candidates at every token.
+        judges: Whether it can verify a draft: one answer has its logits at each token.
+        rereads: Whether it reads the whole text again to verify a draft.
     """
 
-    local, judges, rereads, gone = True, True, False, False
+    local, judges, rereads = True, True, False
 
     def __init__(self, model: PreTrainedModel | StoredModel, name: str, vocabulary: int) -> None:
         """Wraps a loaded model; one of transformers' stays usable.

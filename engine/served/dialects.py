@@ -16,6 +16,7 @@ from engine.errors import ServerError, shown
 LEAST_LOGPROB = -1e4
 """For a token that the server does not name: a probability of 0, also in double precision, without infinities."""
 
+TOKENIZE = "/tokenize"
 _BY_ID = "token_id:"
 
 
@@ -66,7 +67,7 @@ class Dialect:
         judges: Whether one answer can have several looks, so that drafts are verified.
         rereads: Whether the server then reads the whole text again.
         writes: Whether it writes whole texts and scores them (`ServedModel.complete` and `score`).
-        tokens_path, tokens_body: The path and JSON of a question for a text's ids, which the reply has as `tokens`.
+        tokens_body: The JSON of a question at `TOKENIZE` for a text's ids, which the reply has as `tokens`.
     """
 
     name: str
@@ -78,7 +79,6 @@ class Dialect:
     judges: bool = False
     rereads: bool = False
     writes: bool = False
-    tokens_path: str = "/tokenize"
     tokens_body: Callable[[str, str], dict[str, Any]] = _tokens
 
     def answer(self, question: Inquiry, reply: Any) -> list[Likely]:
@@ -198,9 +198,6 @@ DIALECTS = {
     "sglang": Dialect("SGLang", "sglang", 50, "/generate", _sglang_body, _sglang_read, judges=True),
     "llama.cpp": Dialect(
         "llama.cpp", "llamacpp", 50, "/completion", _llama_body, _llama_read, tokens_body=_llama_tokens
-    ),
-    "citer": Dialect(  # in vLLM's words, without probabilities of a prompt
-        "this project's endpoint", "citer", 20, "/v1/completions", _vllm_body, _vllm_read, tokens_path="/v1/tokenize"
     ),
 }
 """By the names of `CITER_LLM_SERVER`."""

@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from engine.errors import ServerError
+from engine.errors import InvalidRequest, ServerError
 from engine.events.cost import ModelCost
+from engine.model.language_model import LanguageModel
 from engine.served.connection import Connection
 from engine.served.dialects import (
     LEAST_LOGPROB,
@@ -46,12 +47,16 @@ Found = TypeVar("Found")
 
 
 class ServedModel:
-    """An LLM elsewhere, with the interface of `engine.model.any_model.AnyModel`.
+    """An LLM elsewhere, with the interface of `LanguageModel`.
 
     Attributes:
         top: How many of the likeliest tokens the server tells.
+        context: Tokens that a text may have, where that is known.
         fed: Tokens asked about that no earlier question of the same row was about; the server may have read more.
         requests: Questions asked so far.
+        cost: What its passes cost.
+        device: Where its answers are.
+        judges, rereads: See `Dialect`.
     """
 
     local = False
@@ -69,7 +74,6 @@ class ServedModel:
         device: torch.device,
         context: int | None = None,
         cost: ModelCost = UNKNOWN,
-        goes_on: bool = False,
     ) -> None:
         """Takes a server into use.
 
@@ -80,26 +84,12 @@ class ServedModel:
             top: How many of the likeliest tokens to ask for.
             device: For the answers, the SLM's.
             cost: Bytes and FLOPs of a pass, if they are known.
-            goes_on: Whether texts are written on by the SLM alone while the server is gone; else they fail.
         """
         self.connection, self.dialect, self.name, self.vocabulary = connection, dialect, name, vocabulary
         self.judges, self.rereads = dialect.judges, dialect.rereads
         self.top, self.device, self.context, self.cost = top, device, context, cost
         self.fed = self.requests = 0
-        self._model, self._goes_on = model, goes_on
-
-    @property
-    def gone(self) -> bool:
-        """Whether texts are to be written on without the server."""
-        return self._goes_on and self.connection.gone
-
-    @property
-    def trouble(self) -> str:
-        """The server's failure and its consequence, for people; empty while it answers."""
-        trouble = self.connection.trouble
-        if not trouble:
-            return ""
-        return f"{trouble}: the SLM writes alone." if self.gone else f"{trouble}; waiting for it …"
+        self._model = model
 
     def new_cache(self, rows: int, capacity: int) -> TextCache:
         """An empty cache for `rows` texts of `capacity` tokens."""
@@ -124,7 +114,8 @@ class ServedModel:
         }
         futures = {row: cache.ask(row, question, self._send) for row, question in asked.items()}
         wait(futures.values(), _WAIT_SECONDS)
-        answers: dict[int, torch.Tensor | None] = {row: self._answer(cache, row, each) for row, each in futures.items()}
+        # After an error the question stays, so that the caller finds the row at fault without another wait.
+        answers = {row: self._states(each.result()) if each.done() else None for row, each in futures.items()}
         read: list[torch.Tensor | None] = []
         for row, chunk in zip(rows, chunks, strict=True):
             read.append(answers[row] if row in asked else torch.empty(0, 2 * self.top))
@@ -214,23 +205,9 @@ class ServedModel:
         )
 
     def _send(self, asked: Asked) -> Future[list[Likely]]:
-        if self.gone:
-            raise self.connection.given_up()
         tokens, looks = asked
         question = Inquiry(tokens, looks, self.top, self._model, self.vocabulary)
         return self._asked(self.dialect.path, self.dialect.body(question), partial(self.dialect.answer, question))
-
-    def _answer(self, cache: TextCache, row: int, future: Future[list[Likely]]) -> torch.Tensor | None:
-        """The states of an answer; None where it is on its way, or the row is written on without the server."""
-        if not future.done():
-            return None
-        try:
-            return self._states(future.result())
-        except ServerError:
-            if not self.gone:
-                raise  # the question stays, so that the caller finds the row at fault without another wait
-            cache.settle(row)
-            return None
 
     def _states(self, answer: Sequence[Likely]) -> torch.Tensor:
         """Ids and log-probabilities side by side; a short list is filled with its last token, which changes nothing.
@@ -243,3 +220,15 @@ class ServedModel:
             lack = self.top - len(ids)
             rows.append([*ids, *ids[-1:] * lack, own, *logprobs[1:], *([own, *logprobs[1:]][-1:] * lack)])
         return torch.tensor(rows, dtype=torch.float64, device=self.device)
+
+
+AnyModel = LanguageModel | ServedModel
+
+
+def check_acceptance(llm: AnyModel, acceptance: float) -> None:
+    """Raises InvalidRequest for an acceptance that an LLM cannot serve."""
+    if acceptance > 0 and not llm.judges:
+        raise InvalidRequest(
+            f"acceptance = {acceptance:g}: {llm.name} is on a server that tells no probabilities of a draft, so it "
+            "cannot judge what the SLM wrote: set the acceptance to 0"
+        )

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings
 
-SERVERS = ("auto", "vllm", "sglang", "llama.cpp", "citer")
+SERVERS = ("auto", "vllm", "sglang", "llama.cpp")
 SECRET = ("llm_key", "llm_url", "api_key")
 """Fields whose value no message shows; a URL may be mistyped with a password in it."""
 
@@ -45,11 +45,11 @@ class ServedSettings(BaseSettings):
     llm_url: Annotated[str, AfterValidator(_server_url)] = Field(
         "",
         max_length=2048,
-        description="Address of a server that has the LLM (vLLM, SGLang, llama.cpp's, or another of these), as "
-        "`http://host:8000`; the LLM is then not loaded here. See docs/deploy.md.",
+        description="Address of a server that has the LLM (vLLM, SGLang, llama.cpp's), as `http://host:8000`; "
+        "the LLM is then not loaded here. See docs/deploy.md.",
     )
     llm_server: Literal[SERVERS] = Field(  # pyright: ignore[reportInvalidTypeForm]
-        "auto", description="Which server that is: `vllm`, `sglang`, `llama.cpp`, `citer`; `auto` asks it."
+        "auto", description="Which server that is: `vllm`, `sglang`, `llama.cpp`; `auto` asks it."
     )
     llm_name: str = Field(
         "", max_length=300, description="What the server calls the model; may be left out where it has one only."
@@ -57,24 +57,12 @@ class ServedSettings(BaseSettings):
     llm_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = Field(
         None, description="Key that the server wants, sent as a bearer token."
     )
-    llm_top: int = Field(
-        0,
-        ge=0,
-        le=1000,
-        description="How many of the LLM's likeliest tokens the server tells: sampling draws from these. 0 is 20 of "
-        "vLLM, which needs `--max-logprobs` for more, and 50 of SGLang and llama.cpp.",
-    )
     llm_timeout: float = Field(30.0, gt=0, le=3600, description="Seconds that one reply of the server may take.")
     llm_patience: float = Field(
         60.0,
         ge=0,
         le=86_400,
-        description="Seconds that a text waits for a server that fails or is busy; then `CITER_LLM_GONE` holds.",
-    )
-    llm_gone: Literal["stop", "slm"] = Field(
-        "stop",
-        description="What becomes of texts when the server is gone: they `stop`, and can be gone on with later, or the "
-        "`slm` writes on alone until it is back.",
+        description="Seconds that a text waits for a server that fails or is busy; then it stops, to be gone on with.",
     )
     llm_config: Path | None = Field(
         None,

@@ -16,16 +16,13 @@ from engine.errors import SettingsError, WeightsError, shown
 from engine.events.cost import ModelCost
 from engine.models.files import read_object
 from engine.served.connection import MODELS, Connection, ServerRefusal
-from engine.served.dialects import DIALECTS, Dialect, WrongAnswer, shaped
+from engine.served.dialects import DIALECTS, TOKENIZE, Dialect, WrongAnswer, shaped
 from engine.served.model import UNKNOWN, ServedModel
 from engine.settings import Settings
 from engine.tokenizer import spelled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-LLM_ALONE = ":llm"
-"""How this project's endpoint names the LLM of a pair, beside the pair itself and its settings."""
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -51,8 +48,7 @@ def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torc
         SettingsError: A setting does not fit the server, or its tokens are others than the SLM's.
     """
     key = settings.llm_key.get_secret_value() if settings.llm_key else None
-    at_once = settings.rows + 1
-    connection = Connection(settings.llm_url, key, settings.llm_timeout, settings.llm_patience, at_once)
+    connection = Connection(settings.llm_url, key, settings.llm_timeout, settings.llm_patience, settings.rows + 1)
     try:
         models = connection.ask(MODELS, None, _models).result()
         model = _chosen(models, settings.llm_name)
@@ -65,11 +61,10 @@ def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torc
             shown(Path(name).name or name),
             name,
             len(tokenizer),
-            top=settings.llm_top or dialect.most,
+            top=dialect.most,
             device=device,
             context=_context(model),
             cost=_cost(settings.llm_config),
-            goes_on=settings.llm_gone == "slm",
         )
     except BaseException:
         connection.close()
@@ -85,9 +80,7 @@ def _models(reply: Any) -> list[dict[str, Any]]:
 
 def _chosen(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """The model of this name, or the only one: several names may stand for one `root`."""
-    own = (model for model in models if model.get("owned_by") == DIALECTS["citer"].owner)
-    llms = [model for model in own if model["id"].endswith(LLM_ALONE)]
-    named = [model for model in models if model["id"] == name] if name else llms or models
+    named = [model for model in models if model["id"] == name] if name else models
     if len(named) == 1 or (named and not name and len({model.get("root") for model in models}) == 1):
         return named[0]
     there = ", ".join(shown(model["id"]) for model in models[:10]) or "none"
@@ -146,18 +139,16 @@ def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer
 
     A server that cannot tell is believed, with a warning. Raises ServerError if it does not answer.
     """
-    path = dialect.tokens_path
-    asked = [(text, connection.ask(path, dialect.tokens_body(model, text), _ids)) for text in probe_strings(tokenizer)]
+    strings = probe_strings(tokenizer)
+    asked = [(text, connection.ask(TOKENIZE, dialect.tokens_body(model, text), _ids)) for text in strings]
     for text, answer in asked:
         ours = spelled(tokenizer, text)
         try:
-            theirs = answer.result(connection.longest)  # its place is free once those before it have their answers
-        except TimeoutError:
-            raise connection.given_up("no reply in time") from None
+            theirs = answer.result()
         except ServerRefusal as refusal:
             if refusal.status not in (404, 405):
                 raise
-            logger.warning("%s cannot be compared with the SLM's tokens: the server has no %s", model, path)
+            logger.warning("%s cannot be compared with the SLM's tokens: the server has no %s", model, TOKENIZE)
             return
         if ours != theirs:
             raise SettingsError(

@@ -13,7 +13,7 @@ Asked = tuple[tuple[int, ...], int]
 
 
 class TextCache:
-    """The texts of some rows, with the interface of `engine.model.any_model.AnyCache`."""
+    """The texts of some rows, with the interface of `engine.model.kv_cache.RaggedCache`."""
 
     def __init__(self, rows: int, capacity: int) -> None:
         self.lengths = [0] * rows

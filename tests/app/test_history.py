@@ -17,7 +17,7 @@ from app.running.run import Run
 from app.running.session import SWEEP, Session
 from app.share.open_trace import opened_run
 from app.stream.versions import versions_message
-from app.sweep import Sweep, SweepRun
+from app.sweep import Sweep
 from engine import Request, Role, Setting, build_request, first_flip
 from tests.support.browser import eventually, paused
 from tests.support.fake_pair import FakePair, request
@@ -293,12 +293,16 @@ def test_a_dial_under_another_policy_writes_the_prompt_anew_with_that_one(sessio
     assert tokens_of(finished(session.set_dials(0.5, 0.0, host, "router")).events) == tokens_of(first.events)
 
 
-def test_a_text_of_the_map_comes_to_the_page_at_its_own_setting_as_a_version(session, host):
-    first, sweep = session.run, session.begin_job(SWEEP, Sweep(request()), host)
-    assert sweep.finished.wait(SECONDS) and session.run is first
+def test_a_setting_of_the_map_writes_the_text_on_or_its_own_prompt_anew(session, host, pair):
+    first = session.run
+    sweep = session.begin_job(SWEEP, Sweep(first.request), host)
+    assert sweep.finished.wait(SECONDS) and session.run is first, "the text that is there stays"
     row = next(n for n, point in enumerate(sweep.points) if point.threshold > 0.5 and point.acceptance > 0)
-    opened = finished(session.continue_from(SweepRun(sweep, row), host))
-    assert opened.request.setting == sweep.at(row).setting
+    asked = build_request(sweep.at(row), alternatives=first.request.alternatives)
+    opened = finished(session.write_at(asked, host))
+    assert opened.request.setting == asked.setting and opened.again and opened.origin is None
     assert tokens_of(opened.events) == tokens_of(sweep.events[row])
     assert session.set_dials(*sweep.points[row], host) is None, "the sliders say the same"
-    assert session.step(-1) is first
+    other = finished(session.write_at(build_request(asked, prompt="another"), host))
+    assert other.request.prompt == "another" and not other.again
+    assert session.step(-1) is opened and session.step(-1) is first

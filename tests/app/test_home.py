@@ -13,7 +13,6 @@ from PIL import Image
 from app.header import header_html
 from app.running.host import Host
 from app.share.home import home_address
-from engine import load_settings
 from tests.support.browser import serve
 from tests.support.fake_pair import FakePair
 
@@ -41,10 +40,10 @@ def test_a_link_to_the_page_is_shown_with_its_own_words_picture_and_icon():
 
 
 def test_the_header_links_home_and_no_address_becomes_markup(monkeypatch):
-    host, settings = Host(lambda preset, progress: FakePair()), load_settings()
+    host = Host(lambda preset, progress: FakePair())
     host.wait(threading.Event())
     assert f'<a href="{escape(HOME)}"' in header_html(host, HOME)
     monkeypatch.setenv("SPACE_ID", "me/citer")
-    assert 'href="https://huggingface.co/spaces/me/citer"' in header_html(host, home_address(settings))
+    assert 'href="https://huggingface.co/spaces/me/citer"' in header_html(host, home_address())
     monkeypatch.setenv("SPACE_ID", 'me/"><script>')
-    assert home_address(settings) == ""
+    assert home_address() == ""

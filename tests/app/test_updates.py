@@ -21,7 +21,6 @@ from starlette.testclient import TestClient
 
 import app.running.session
 import app.stream.feed
-from app.entrance.callers import Callers
 from app.page import UPDATES
 from app.running.host import Host
 from app.running.run import Run
@@ -272,16 +271,10 @@ def test_a_text_that_somebody_follows_is_written_to_its_end_however_long_nothing
 
 def test_what_nobody_waits_for_is_stopped_and_says_why(host, pair, monkeypatch):
     monkeypatch.setattr(app.running.session, "KEPT_SECONDS", 0.2)
-    monkeypatch.setattr(app.stream.feed, "UNHEARD_SECONDS", 0.2)
-    pair.tokens_per_second = 10
-    session, callers = Session(), Callers()
-    callers.watched = True  # and no stream is open
-    feeds = Feeds(Sessions(), host, UPDATES, callers)
-    for gone in (lambda: None, lambda: asyncio.run(asyncio.wait_for(feeds.whole(session, "gone"), SECONDS))):
-        run = session.begin(request(max_new_tokens=1000), host)
-        gone()
-        assert ended(run).state == "stopped" and len(run.events) < 1000
-        assert "connected" in follow(host, session)["stream"][-1]["note"]
+    pair.tokens_per_second, session = 10, Session()
+    run = session.begin(request(max_new_tokens=1000), host)
+    assert ended(run).state == "stopped" and len(run.events) < 1000
+    assert "connected" in follow(host, session)["stream"][-1]["note"]
 
 
 @pytest.mark.parametrize("ends_at_once", [False, True])
@@ -303,7 +296,7 @@ def test_a_text_that_is_begun_while_the_feed_looks_is_brought_by_it(host, ends_a
 def test_a_feed_is_opened_by_its_own_key_only_and_a_window_has_few(host):
     sessions = Sessions()
     session, other = sessions.enter("a"), sessions.enter("b")
-    client = TestClient(Starlette(routes=[Feeds(sessions, host, UPDATES).route]))
+    client = TestClient(Starlette(routes=Feeds(sessions, host, UPDATES).routes))
     for wrong in ("a", "", "x" * 24):
         assert client.get(f"/gradio_api/citer/feed/{wrong}").status_code == 404
     session.listeners._events = dict.fromkeys([object() for _ in range(MAX_FEEDS)])  # type: ignore[assignment]
@@ -314,22 +307,3 @@ def test_a_feed_is_opened_by_its_own_key_only_and_a_window_has_few(host):
     for text, there in (("", 1), ("-1", 1), ("1.2.0", 1), ("٣", 1), ("9" * 20, 1), (str(run.number), 0)):
         answer = client.get(f"/gradio_api/citer/feed/{session.key}", params={"stream": text}).text
         assert answer.count("event: stream") == there, "what makes no sense is nothing that the window has"
-
-
-def test_a_window_without_a_feed_gets_the_finished_text_once_and_who_asks_again_ends_the_older(host, pair, monkeypatch):
-    monkeypatch.setattr(app.stream.feed, "UNHEARD_SECONDS", 600)
-    session, feeds = Session(), Feeds(Sessions(), host, UPDATES)
-
-    async def ask_often() -> list[dict[str, str]]:
-        asked = [asyncio.create_task(feeds.whole(session)) for _ in range(50)]
-        await asyncio.gather(*asked[:-1])
-        assert not asked[-1].done() and len(session.listeners) == 1
-        session.stop()
-        return await asyncio.gather(*asked)
-
-    pair.tokens_per_second = 5  # it must not have ended by itself
-    run = session.begin(request(max_new_tokens=200), host)
-    *older, last = asyncio.run(asyncio.wait_for(ask_often(), SECONDS))
-    assert older == [{}] * 49 and set(last) == set(PANELS)
-    message = json.loads(last["stream"])
-    assert (message["cut"], message["state"], message["count"]) == (0, "stopped", len(run.events))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine import InvalidRequest, Role
-from engine.model.any_model import synchronise
+from engine.bench.measure import synchronise
 from engine.policy import ConfidencePolicy, EntropyPolicy, FixedPolicy, OraclePolicy, QueryPolicy, RandomPolicy
 from tests.support.routers import make_router
 from tests.support.texts import GREEDY, SAMPLED, facts, ids

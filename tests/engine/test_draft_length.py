@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.batch.draft_length import LONGEST, due
+from engine.batch.verify import LONGEST, due
 from engine.events.cost import ModelCost
 
 SETTLED = 4  # tokens before the draft

@@ -57,7 +57,7 @@ def chunks(client, path=CHAT, **asked):
     [
         ("tiny:0.5@0.3", {}, {"threshold": 0.5, "acceptance": 0.3}),
         ("tiny:llm", {"temperature": 1.5, "seed": 7}, {"policy": "llm", "temperature": 1.5, "seed": 7}),
-        ("tiny:0.5", {"citer": {"policy": "random"}, "seed": 3}, {"policy": "random", "threshold": 0.5, "seed": 3}),
+        ("tiny:random<0.5", {"seed": 3}, {"policy": "random", "threshold": 0.5, "seed": 3}),
     ],
 )
 def test_a_text_is_that_of_the_pair_token_for_token_with_authors_and_cost(client, tiny_pair, model, asked, same):
@@ -80,8 +80,8 @@ def test_a_text_is_that_of_the_pair_token_for_token_with_authors_and_cost(client
 
 
 def test_a_stream_sends_the_same_texts_and_only_what_is_never_taken_back(client):
-    asked = {"model": "tiny:0.2@1", "temperature": 2.0, "seed": 5, "n": 2, "max_tokens": 60}
-    asked["citer"] = {"max_draft": 6}  # "auto" depends on the clock
+    # Drafts of a fixed length: "auto" depends on the clock.
+    asked = {"model": "tiny:0.2@1/6", "temperature": 2.0, "seed": 5, "n": 2, "max_tokens": 60}
     whole, parts = chat(client, **asked), chunks(client, **asked, stream_options={"include_usage": True})
     assert whole["citer"]["taken_back"] > 0
     usage = parts.pop()
@@ -114,14 +114,15 @@ def test_a_conversation_is_what_the_chat_template_makes_of_its_turns(client, tin
 def test_completions_take_texts_and_ids_several_at_once_and_n_of_each(client, tiny_pair):
     texts = ["12 + 30 =", "7 - 5 ="]
     ids = [tiny_pair.tokenizer.encode(text, add_special_tokens=False) for text in texts]
-    asked = {"model": "tiny:llm", "temperature": 1.0, "seed": 4, "n": 2, "max_tokens": 6, "return_token_ids": True}
+    asked = {"model": "tiny:llm", "temperature": 1.0, "seed": 4, "n": 2, "max_tokens": 6}
     replies = [client.post(COMPLETIONS, json={**asked, "prompt": prompt}).json() for prompt in (texts, ids)]
     choices = replies[0]["choices"]
     assert [choice["index"] for choice in choices] == [0, 1, 2, 3]
     options = {"raw": True, "policy": "llm", "temperature": 1.0, "max_new_tokens": 6}
     expected = [tiny_pair.generate(text, seed=seed, **options) for text in texts for seed in (4, 5)]
     assert [choice["text"] for choice in choices] == [trace.text for trace in expected]
-    assert [choice["token_ids"] for choice in choices] == [[e.id for e in trace.events] for trace in expected]
+    ids_of = [[token["id"] for token in choice["citer"]["tokens"]] for choice in choices]
+    assert ids_of == [[event.id for event in trace.events] for trace in expected]
     assert [choice["citer"] for choice in replies[1]["choices"]] == [choice["citer"] for choice in choices]
     assert replies[0]["usage"]["prompt_tokens"] == sum(map(len, ids))  # each prompt once
 

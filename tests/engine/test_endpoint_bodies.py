@@ -1,4 +1,4 @@
-"""What a request to the endpoint asks for, by its body alone: the model's name, the field `citer`, and the rest.
+"""What a request to the endpoint asks for, by its body alone: the model's name and the rest.
 
 The limits of what `engine.Request` takes, too, are in `tests.support.limits`, and damaged bodies in `test_formats`.
 """
@@ -25,29 +25,40 @@ def asked(pair, chat=True, **fields):
 
 
 @pytest.mark.parametrize(
-    ("name", "citer", "setting"),
+    ("name", "setting"),
     [
-        ("tiny", {}, ("router", None, None)),
-        ("tiny:0.25", {}, ("router", 0.25, 0.0)),
-        ("tiny:0.2@0.9", {"acceptance": 0.3}, ("router", 0.2, 0.3)),
-        ("tiny:llm", {}, ("llm", None, 0.0)),
-        ("tiny:0.8@0.3", {"policy": "confidence"}, ("confidence", 0.8, 0.3)),
-        ("tiny:0.8@0.3", {"policy": "confidence", "acceptance": 0.1}, ("confidence", 0.8, 0.1)),
-        ("tiny", {"policy": "confidence"}, ("confidence", DEFAULT_THRESHOLD, 0.0)),
-        ("tiny:llm", {"policy": "confidence", "threshold": 0.2}, ("confidence", 0.2, 0.0)),
+        ("tiny", ("router", None, None)),
+        ("tiny:0.25", ("router", 0.25, None)),
+        ("tiny:.2@0.9/3", ("router", 0.2, 0.9, 3)),
+        ("tiny:llm", ("llm", DEFAULT_THRESHOLD, 0.0)),
+        ("tiny:confidence", ("confidence", DEFAULT_THRESHOLD, 0.0)),
+        ("tiny:confidence < 0.8 @ 0.3/8", ("confidence", 0.8, 0.3, 8)),
     ],
 )
-def test_a_name_and_the_field_citer_are_a_setting_and_the_field_wins(tiny_pair, name, citer, setting):
-    policy, threshold, acceptance = setting
+def test_a_name_is_a_setting_and_what_it_leaves_out_is_the_hosts_or_the_routers(tiny_pair, name, setting):
+    policy, threshold, acceptance, *draft = setting
     threshold = tiny_pair.threshold if threshold is None else threshold
     acceptance = tiny_pair.acceptance if acceptance is None else acceptance
-    found = asked(tiny_pair, model=name, citer={**citer, "max_draft": 3}).setting
-    assert found == Setting(policy, threshold, acceptance, 3)
+    ((request, _),) = asked(tiny_pair, model=name).texts
+    assert request.setting == Setting(policy, threshold, acceptance, *draft)
     given = load_settings(policy="confidence", threshold=0.3, acceptance=0.2, max_draft=5)
     assert named_setting("tiny", tiny_pair, given) == Setting("confidence", 0.3, 0.2, 5)
+    assert named_setting("tiny:slm", tiny_pair, given) == Setting("slm", DEFAULT_THRESHOLD, 0.0, 5)
 
 
-NO_NAMES = ["gpt-4", "", "TINY", "tiny:", "tiny:LLM", "tiny:nan", "tiny:1e-1", "tiny:-1", "tiny:3", "tiny:١", "x" * 300]
+NO_NAMES = [
+    "gpt-4",
+    "",
+    "TINY",
+    "tiny:",
+    "tiny:LLM",
+    "tiny:nan",
+    "tiny:oracle",
+    "tiny:-1",
+    "tiny:3",
+    "tiny:١",
+    "x" * 300,
+]
 NO_NAMES += ["tiny:0.5@", "tiny:0.5@1.1", "tiny:0.5@0.1@0", "router-tiny-0.5"]
 
 
@@ -77,8 +88,6 @@ REFUSED = [
     ({"stream": "yes"}, "stream"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
-    ({"citer": {"threshold": 3}}, "citer"),
-    ({"citer": {"policy": "oracle"}}, "citer.policy"),
     ({"tools": [{"type": "function"}]}, "tools"),
     ({"response_format": {"type": "json_object"}}, "response_format"),
     ({"presence_penalty": 0.5}, "presence_penalty"),

@@ -44,9 +44,7 @@ def test_the_official_client_chats_streams_completes_and_lists(served, expected)
     assert "".join(part.choices[0].delta.content or "" for part in parts[:-1]) == expected.text
     assert parts[-1].usage == reply.usage
     prompts: Any = ["12 + 30 =", [20, 21]]
-    done: Any = client.completions.create(
-        model="tiny", prompt=prompts, n=2, max_tokens=4, extra_body={"citer": {"policy": "slm"}}
-    )
+    done: Any = client.completions.create(model="tiny:slm", prompt=prompts, n=2, max_tokens=4)
     assert len(done.choices) == 4 and done.citer["llm_share"] == 0
 
 

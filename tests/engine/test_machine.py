@@ -157,17 +157,6 @@ class Texts(RuleBasedStateMachine):
             self.resume(written, replace(request, setting=written.text.setting), events[:at])
 
     @precondition(lambda self: self.texts)
-    @rule(data=st.data(), reading=readings)
-    def reveal(self, data: st.DataObject, reading: int | None) -> None:
-        """Both models read on for candidates alone."""
-        written = self.any(data)
-        if written.text.events and written.text.request.alternatives:
-            found, _ = self.decoding.reveal(written.text, reading)
-            last = written.text.events[-1]
-            written.text.events[-1] = written.heard[-1] = replace(last, revealed=(*last.revealed, *found))
-            written.moved = True
-
-    @precondition(lambda self: self.texts)
     @rule(data=st.data(), keep=st.booleans(), clear=st.booleans())
     def stop(self, data: st.DataObject, keep: bool, clear: bool) -> None:
         written = self.any(data)

@@ -329,33 +329,6 @@ def test_of_an_owner_who_left_nothing_is_written_or_kept(tiny_pair):
         assert tiny_pair.slm.fed - fed >= last.prompt_tokens, "its prompt is read anew"
 
 
-@pytest.mark.parametrize("stopped", [False, True])
-def test_an_audit_reads_a_long_text_in_pieces_between_which_others_write_and_it_can_be_stopped(tiny_pair, stopped):
-    text = asked(LONG, 0.0, alternatives=2)
-    events = tiny_pair.generate(replace(text, alternatives=0)).events
-    beside: list[int] = []  # of the other text, at each piece
-    with scheduling(tiny_pair, 3) as scheduler:
-        decoding = scheduler._decoding
-        reveal = decoding.reveal
-
-        def noting(text: Text, reading: int | None = None):
-            beside.append(len(other.events))
-            if stopped:
-                audit.cancel()
-            return reveal(text, reading)
-
-        with held(scheduler):
-            decoding.reveal = noting  # pyright: ignore[reportAttributeAccessIssue]
-            other = scheduler.submit(asked(PROMPTS[1], 1.01), "you")
-            audit = scheduler.submit(text, "me", events=events, reveal=True, write=False)
-        assert audit.wait(TIME) and other.wait(TIME)
-    assert facts(other.events) == expected(tiny_pair, asked(PROMPTS[1], 1.01))
-    assert audit.state == ("stopped" if stopped else "done")
-    found = {(each.index, each.role) for each in audit.revealed}
-    everything = {(n, role) for n in range(len(events) - 1) for role in Role}
-    assert (len(beside) == 1 and found < everything) if stopped else (len(set(beside)) > 2 and found >= everything)
-
-
 def test_closing_ends_all_texts_and_the_thread_and_frees_the_caches(tiny_pair):
     scheduler = Scheduler(tiny_pair, 1)
     gate = Gate()

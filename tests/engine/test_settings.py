@@ -21,12 +21,14 @@ def _folder_of_its_own(tmp_path, monkeypatch):
 
 def test_a_variable_sets_its_field_alone_and_an_argument_wins_over_it_and_over_a_dotenv_file(monkeypatch, tmp_path):
     settings = load_settings()
-    assert (settings.preset, settings.threshold, settings.price.llm) == ("auto", None, 1.0), "no environment is needed"
+    assert (settings.preset, settings.threshold, settings.server.queue_size) == ("auto", None, 32), (
+        "no environment is needed"
+    )
     (tmp_path / ".env").write_text("HF_TOKEN=x\nCITER_PRESET=tiny\nCITER_CACHE_DIR=~/models\n", encoding="utf-8")
     monkeypatch.setenv("CITER_MAX_NEW_TOKENS", "7")
-    monkeypatch.setenv("CITER_PRICE__SLM", "0.3")
+    monkeypatch.setenv("CITER_SERVER__PORT", "80")
     settings = load_settings()
-    assert (settings.max_new_tokens, settings.price.slm, settings.price.llm) == (7, 0.3, 1.0)
+    assert (settings.max_new_tokens, settings.server.port, settings.server.queue_size) == (7, 80, 32)
     assert (settings.preset, settings.cache_dir) == ("tiny", Path.home() / "models")
     assert load_settings(preset="cpu").preset == "cpu"
 
@@ -34,8 +36,6 @@ def test_a_variable_sets_its_field_alone_and_an_argument_wins_over_it_and_over_a
 @pytest.mark.parametrize(
     ("name", "value", "way_out"),
     [
-        ("CITER_PRICE__SLM", "-1", "0"),
-        ("CITER_PRICE__LLM", "1e26", "1000000"),
         ("CITER_THRESHOLD", "nan", ""),
         ("CITER_THRESHOLD", "2.5", "2"),
         ("CITER_PRESET", "huge", "'auto', 'gpu', 'cpu' or 'tiny'"),
@@ -43,7 +43,7 @@ def test_a_variable_sets_its_field_alone_and_an_argument_wins_over_it_and_over_a
         ("CITER_SERVER__PORT", "70000", "65535"),
         ("CITER_HUB", "perhaps", ""),
         ("CITER_CACHE_DIR", "~nosuchuser/x", "user"),
-        ("CITER_PRICE", "{oops", "JSON"),
+        ("CITER_SERVER", "{oops", "JSON"),
         ("CITER_SERVER__HOST", "bad host", "match"),
         ("CITER_LLM_URL", "ftp://host", "address"),
         ("CITER_LLM_CONFIG", "config.json", "CITER_LLM_URL"),
@@ -61,7 +61,7 @@ def test_every_fault_is_told_at_once_and_a_misspelt_name_with_the_likely_one(mon
         load_settings(threshold=3, rows=-1)
     with pytest.raises(SettingsError, match=r"treshold .*threshold\?"):
         load_settings(treshold=1)
-    for name, meant in (("CITER_THRESHHOLD", "CITER_THRESHOLD"), ("CITER_PRICE__SLMM", "CITER_PRICE__SLM")):
+    for name, meant in (("CITER_THRESHHOLD", "CITER_THRESHOLD"), ("CITER_SERVER__PORTT", "CITER_SERVER__PORT")):
         with monkeypatch.context() as patch:
             patch.setenv(name, "1")
             with pytest.raises(SettingsError, match=rf"{name} .*{meant}\?"):
@@ -93,7 +93,7 @@ def test_the_cache_lies_where_the_system_or_a_space_keeps_such_things(monkeypatc
 def test_the_table_has_every_variable_with_a_meaning_and_no_machine_path():
     table = markdown_table()
     assert all(meaning for _, _, meaning in variables()) and len(table.splitlines()) == 2 + len(variables())
-    assert all(f"`CITER_{name.upper()}`" in table for name in Settings.model_fields if name not in ("price", "server"))
+    assert all(f"`CITER_{name.upper()}`" in table for name in Settings.model_fields if name != "server")
     assert str(Path.home()) not in table
 
 

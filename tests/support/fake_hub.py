@@ -1,11 +1,10 @@
-"""A Hugging Face Hub on this machine: as much of it as huggingface_hub asks to publish a folder and to fetch files.
+"""A Hugging Face Hub on this machine: as much of it as huggingface_hub asks to fetch files.
 
 PYTEST_DONT_REWRITE: a plugin without asserts, which test modules import before pytest registers it.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import threading
@@ -49,9 +48,7 @@ class FakeHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.repos: dict[str, Repo] = {}
-        self.large: dict[str, bytes] = {}  # large-file storage, by sha256
         self.requests: list[tuple[str, str]] = []  # method and path of each
-        self.lfs = False  # take weights through the large-file storage, as the real one does
         self.fail: dict[str, tuple[int, str]] = {}  # part of a path: status and words
         self.hang_up: str | None = None  # part of a path at which the connection is closed without an answer
         self.announced: dict[str, int | None] = {}  # a file's size, where it is not the true one
@@ -68,54 +65,28 @@ class FakeHub(ThreadingHTTPServer):
         sha256 = self.announced_sha256.get(name) or hashlib.sha256(content).hexdigest()
         return {**told, "lfs": {"sha256": sha256, "size": len(content), "pointerSize": 130}}
 
-    def upload(self, repo: Repo, path: str) -> dict:
-        """How it wants a file."""
-        content = repo.files.get(path)
-        oid = None if content is None else hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-        mode = "lfs" if self.lfs and path.endswith(".safetensors") else "regular"
-        return {"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid}
-
-    def change(self, files: dict[str, bytes], kind: str, value: dict) -> None:
-        if kind == "deletedFile":
-            del files[value["path"]]
-        else:
-            lfs = kind == "lfsFile"
-            files[value["path"]] = self.large[value["oid"]] if lfs else base64.b64decode(value["content"])
-
 
 class _Handler(BaseHTTPRequestHandler):
     server: FakeHub
 
     def _serve(self) -> None:
         hub, path = self.server, unquote(urlsplit(self.path).path)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         hub.requests.append((self.command, path))
         if hub.hang_up and hub.hang_up in path:
             return None
         for part, (status, words) in hub.fail.items():
             if part in path:
                 return self._answer(status, {"error": words})
-        if path == "/api/repos/create":
-            return self._create(**json.loads(body))
-        if path == "/api/validate-yaml":
-            return self._answer(200, {"warnings": [], "errors": []})
-        if path.startswith("/large/"):
-            hub.large[path.removeprefix("/large/")] = body
-            return self._answer(200, {})
-        if path.endswith(".git/info/lfs/objects/batch"):
-            objects = json.loads(body)["objects"]
-            told = [{**one, "actions": {"upload": {"href": f"{hub.url}/large/{one['oid']}"}}} for one in objects]
-            return self._answer(200, {"transfer": "basic", "objects": told})
         repo_id = "/".join(path.removeprefix("/api/models").split("/")[1:3])
         repo, rest = hub.repos.get(repo_id), path.partition(repo_id)[2].strip("/")
         if repo is None or (repo.private and not self._may_write):
             return self._answer(404 if repo is None else 401, {"error": "Repository not found"}, code="RepoNotFound")
         verb, _, rest = rest.partition("/")
-        return self._of_repo(repo_id, repo, verb, rest, body)
+        return self._of_repo(repo_id, repo, verb, rest)
 
-    do_GET = do_HEAD = do_POST = do_PUT = _serve
+    do_GET = do_HEAD = _serve
 
-    def _of_repo(self, repo_id: str, repo: Repo, what: str, revision: str, body: bytes) -> None:
+    def _of_repo(self, repo_id: str, repo: Repo, what: str, revision: str) -> None:
         revision, _, name = revision.rpartition("/") if what == "resolve" else (revision or "main", "", "")
         commit = repo.branches.get(revision, revision)
         files = repo.commits.get(commit)
@@ -123,42 +94,13 @@ class _Handler(BaseHTTPRequestHandler):
             return self._file(commit, (files or {}).get(name))
         if files is None:
             return self._answer(404, {"error": "Invalid rev id"}, code="RevisionNotFound")
-        if what in ("", "revision"):
-            siblings = [self.server.listed(*file) for file in files.items()]
-            told = {"id": repo_id, "sha": commit, "private": repo.private, "siblings": siblings, "tags": []}
-            return self._answer(200, told)
-        if not self._may_write:
-            return self._answer(401, {"error": "Invalid credentials"})
-        if what == "preupload":
-            wanted = [self.server.upload(repo, file["path"]) for file in json.loads(body)["files"]]
-            return self._answer(200, {"files": wanted})
-        return self._commit(repo_id, repo, revision, [json.loads(line) for line in body.splitlines()])
+        siblings = [self.server.listed(*file) for file in files.items()]
+        told = {"id": repo_id, "sha": commit, "private": repo.private, "siblings": siblings, "tags": []}
+        return self._answer(200, told)
 
     @property
     def _may_write(self) -> bool:
         return self.headers.get("Authorization") == f"Bearer {TOKEN}"
-
-    def _create(self, organization: str, name: str, private: bool = False, visibility: str = "", **_) -> None:
-        repo_id = f"{organization}/{name}"
-        url = f"{self.server.url}/{repo_id}"
-        if not self._may_write:
-            return self._answer(401, {"error": "Invalid credentials"})
-        if repo_id in self.server.repos:
-            return self._answer(409, {"error": "You already created this model repo", "url": url})
-        # huggingface_hub 1 says "private", 2 says "visibility".
-        self.server.repos[repo_id] = Repo(private=visibility == "private" or bool(private))
-        return self._answer(200, {"url": url})
-
-    def _commit(self, repo_id: str, repo: Repo, branch: str, lines: list[dict]) -> None:
-        header, *changes = lines
-        head = repo.branches[branch]
-        if header["value"].get("parentCommit", head) != head:
-            return self._answer(412, {"error": "A commit has happened since. Please refresh and try again."})
-        files = dict(repo.commits[head])
-        for change in changes:
-            self.server.change(files, change["key"], change["value"])
-        commit = repo.commit(files, header["value"]["summary"], branch)
-        return self._answer(200, {"commitUrl": f"{self.server.url}/{repo_id}/commit/{commit}", "commitOid": commit})
 
     def _file(self, commit: str, content: bytes | None) -> None:
         if content is None:

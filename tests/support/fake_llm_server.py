@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-OWNERS = {"vllm": "vllm", "sglang": "sglang", "llama.cpp": "llamacpp", "citer": "citer"}
+OWNERS = {"vllm": "vllm", "sglang": "sglang", "llama.cpp": "llamacpp"}
 
 TOGETHER_SECONDS = 20.0
 """How long a question waits for those that should be there with it: less than a client waits before it asks again."""
@@ -27,7 +27,7 @@ class FakeServer:
     Attributes:
         fault: Called with the number of each question, from 1: "held" (until `answers` is set), "cut", "500", "503",
             "429", "token", "json", "shape", or None for an answer.
-        asked, seen, looks: How many questions there were; all bodies of them; how often it was looked for.
+        asked, seen: How many questions there were; all bodies of them.
         together: So many must once be there at the same time before any is answered; 1, as at first, waits for none.
         at_once: The most questions that were being answered at the same time.
     """
@@ -37,7 +37,7 @@ class FakeServer:
         self.fault: Callable[[int], str | None] = lambda number: None
         self.tokens: Callable[[str], list[int]] = lambda text: pair.tokenizer.encode(text, add_special_tokens=False)
         self.name = "org/tiny-llm"
-        self.asked = self.looks = self.at_once = self._now = self._port = 0
+        self.asked = self.at_once = self._now = self._port = 0
         self.together, self.answers = 1, threading.Event()
         self.seen: list[dict[str, Any]] = []
         self.faults: Counter[str] = Counter()
@@ -69,10 +69,9 @@ class FakeServer:
     def said(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any, str]:
         """What it answers: the status, the body, and what becomes of it on its way."""
         if body is None:
-            self.looks += 1
             known = {"id": self.name, "owned_by": OWNERS[self.kind], "max_model_len": 2048}
             return (200, {"object": "list", "data": [known]}, "") if path == "/v1/models" else (404, {}, "")
-        if path.removeprefix("/v1") == "/tokenize":
+        if path == "/tokenize":
             return 200, {"tokens": self.tokens(body.get("prompt") or body["content"])}, ""
         with self._lock:
             self.asked += 1
@@ -165,7 +164,7 @@ def _completion(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[s
     return {"content": "", "tokens": [last[0][0]], "completion_probabilities": found}
 
 
-SHAPES: dict[str, Any] = {"vllm": _completions, "citer": _completions, "sglang": _generate, "llama.cpp": _completion}
+SHAPES: dict[str, Any] = {"vllm": _completions, "sglang": _generate, "llama.cpp": _completion}
 
 
 class _Server(ThreadingHTTPServer):

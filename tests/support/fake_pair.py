@@ -79,10 +79,6 @@ class FakeDecoding:
     def forget(self, unwanted) -> None:
         pass
 
-    def reveal(self, text: FakeText, reading: int | None = None) -> tuple[list[Revealed], bool]:
-        """Nothing new."""
-        return [], True
-
     def step(self, texts, reading=None) -> list[FakeText]:
         texts = [text for text in texts if text.finish_reason is None]
         with self.pair.writing(texts) as seconds:

@@ -48,7 +48,7 @@ def damaged_json(draw: st.DrawFn, document: Any) -> bytes:
             case "rename" if isinstance(parent, dict):
                 parent[draw(st.text(max_size=5))] = parent.pop(path[-1])
             case _ if isinstance(parent, list):
-                parent.extend([copy.deepcopy(parent[path[-1]])] * draw(st.sampled_from([1, 2000])))
+                parent.extend([copy.deepcopy(parent[path[-1]])] * draw(st.sampled_from([1, 300])))
     content = json.dumps(document).encode()
     if draw(st.integers(0, 9)) == 0:
         depth = draw(st.sampled_from([100, 100_000]))

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from engine import Role, RouterError
 from engine.model.logits import logit_features
 from engine.policy import ConfidencePolicy, EntropyPolicy, MarginPolicy, QueryPolicy, State
-from engine.router import WEIGHTS, Router, RouterNetwork
+from engine.router import WEIGHTS, Router
 from tests.support.fake_labels import FITTING as SETTINGS
 from tests.support.fake_labels import WIDTH, biased, planted, quiet, rollout, write_labels, write_rollouts
 from trainer import TrainerError
 from trainer.evaluation.methods import scores_of, thresholds_for
 from trainer.fit.baselines import co_llm, marginal_losses, query
-from trainer.fit.calibration import auc, best_threshold, calibration_error, fold_into
 from trainer.fit.fit_router import fit, learn_preferences, preferences
 from trainer.fit.gradient_loop import logits_of
 from trainer.fit.labelled_tokens import check_splits, held_out_tokens, load_tokens, split_of
+from trainer.fit.metrics import auc, best_threshold, calibration_error
 from trainer.labels.labels import labels_about
 from trainer.preference import Case
 from trainer.settings import FitSettings
@@ -95,7 +95,7 @@ def test_with_weights_the_scores_have_the_true_rate_and_without_they_do_not(tmp_
     tokens = load_tokens(labels, rollouts)
     assert np.average(tokens.decided().preference, weights=tokens.decided().weight) == pytest.approx(rate, abs=0.02)
     alike = replace(tokens, weight=(tokens.weight > 0).astype(np.float32))
-    settings = FitSettings(epochs=6, batch=64, learning_rate=1e-3, calibrate=False, logit_features=False)
+    settings = FitSettings(epochs=6, batch=64, learning_rate=1e-3, logit_features=False)
     networks = (learn_preferences(each, settings, quiet)[0] for each in (tokens, alike))
     means = [(1 / (1 + np.exp(-logits_of(each, tokens, False)))).mean() for each in networks]
     assert means[0] == pytest.approx(rate, abs=0.04) and means[1] > rate + 0.15
@@ -194,7 +194,7 @@ def test_the_same_labels_give_the_same_router_bit_for_bit(fitted, tmp_path):
 def test_the_best_weights_are_kept_not_the_last_and_training_stops_where_nothing_improves(tmp_path):
     """A few tokens of a weak signal are soon learned by heart."""
     columns = planted(questions=120, length=2, strength=0.5)
-    settings = replace(SETTINGS, epochs=60, patience=60, batch=16, dropout=0.0, calibrate=False)
+    settings = replace(SETTINGS, epochs=60, patience=60, batch=16, dropout=0.0)
     labels, told = write_labels(tmp_path / "labels", columns), []
     fit(preferences(labels, settings), tmp_path / "best", report=told.append)
     losses = [float(line.split()[3]) for line in told if line.startswith("epoch ")]
@@ -213,19 +213,6 @@ def test_a_narrow_network_and_one_with_a_skip_connection_score_the_same_from_the
         assert router.card.metrics["auc"] > 0.95
         np.testing.assert_array_equal(scores_of(Router.load(tmp_path / name), tokens), scores_of(router, tokens))
     assert Router.load(tmp_path / "narrow").bytes < fitted[0].bytes / 3, "which a routed token pays for it"
-
-
-def test_timid_scores_are_mended_in_the_same_file_and_in_the_same_order(labels, tmp_path):
-    """After one epoch with small steps the scores are near a half: the slope is far above 1."""
-    timid = replace(SETTINGS, epochs=1, batch=512, learning_rate=3e-4)
-    for on in (False, True):
-        fit(preferences(labels, replace(timid, calibrate=on)), tmp_path / str(on), report=quiet)
-    tokens = load_tokens(labels)
-    before, after = (scores_of(Router.load(tmp_path / str(on)), tokens) for on in (False, True))
-    errors = [calibration_error(each, tokens.preference, np.ones(len(each))) for each in (before, after)]
-    assert errors[0] > 0.12 and errors[1] < 0.06
-    order = np.argsort(before)
-    assert (np.diff(after[order])[np.diff(before[order]) > 1e-5] > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -260,16 +247,6 @@ def test_auc_is_the_chance_to_score_above_another_token_and_a_weight_of_two_is_t
     assert calibration_error(scores, wanted, weights) == pytest.approx(
         calibration_error(often, preferred, np.ones(len(often)))
     )
-
-
-@pytest.mark.parametrize("skip", [False, True])
-def test_folded_into_the_last_layer_it_is_the_same_line(skip):
-    torch.manual_seed(0)
-    network, features = RouterNetwork(24, 16, skip=skip).eval(), torch.randn(50, 24)
-    with torch.inference_mode():
-        before = network(features).double()
-        fold_into(network, 0.4, -1.5)
-        torch.testing.assert_close(network(features).double(), 0.4 * before - 1.5, atol=1e-6, rtol=1e-6)
 
 
 def test_the_loss_of_co_llm_is_the_marginal_likelihood_however_unlikely_the_token():

@@ -22,6 +22,7 @@ from engine.tokenizer import render
 from tests.support.fake_labels import quiet
 from tests.support.fake_llm_server import served
 from tests.support.paths import ROOT, TINY
+from tests.support.served_endpoint import eventually
 from tests.support.served_pair import loaded
 from trainer import TrainerError
 from trainer.labels.answers import Answer, answer, load_answers
@@ -165,8 +166,7 @@ def worker(folder):
 
 def test_two_workers_one_of_them_killed_leave_the_bytes_that_one_alone_leaves(tiny_pair, tmp_path):
     killed = worker(tmp_path / "shared")
-    while not [*tmp_path.glob("shared/labels-*.lock")]:
-        assert killed.poll() is None
+    eventually(lambda: [*tmp_path.glob("shared/labels-*.lock")] or killed.poll() is not None)
     killed.send_signal(signal.SIGSTOP)  # it holds a shard, and does not finish it
     other = worker(tmp_path / "shared")
     assert other.stdout is not None

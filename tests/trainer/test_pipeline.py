@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -86,18 +85,6 @@ def test_a_run_that_is_killed_in_the_middle_of_every_stage_comes_to_what_an_undi
         killed_between(tmp_path, tmp_path / "run" / first, tmp_path / "run" / last)
     finished(begun(tmp_path), tmp_path)
     assert contents(tmp_path) == contents(whole)
-
-
-def test_a_run_that_is_done_is_evaluated_at_other_acceptances_once_its_evaluation_is_deleted(whole, tmp_path):
-    shutil.copytree(whole / "run", tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "evaluation")
-    finished(begun(tmp_path, "--acceptances", "1"), tmp_path)
-    results, right = measured(tmp_path), rights(tmp_path)
-    at_1 = [each for each in results.settings if each.setting.endswith(" @ 1")]
-    assert {"confidence", "random", "router", "shortcut", "co-llm"} <= {each.method for each in at_1}
-    assert {right[each] for each in at_1} == {right["llm", "llm < 0"]}
-    points: Any = Router.load(tmp_path / "routers" / "tiny").operating_points
-    assert [curve.acceptance for curve in points.curves] == [0.0, 1.0]
 
 
 def measured(folder: Path) -> Results:

@@ -22,7 +22,7 @@ from tools.soak import mutations as soak_mutations
 from tools.soak.attackers import damaged_traces
 from tools.soak.page import Served
 from tools.soak.report import Rehearsal, report
-from tools.soak.stage import check_log, check_rows, honest, one_text, page, say, side_by_side
+from tools.soak.stage import APP, check_log, check_rows, honest, one_text, page, say, side_by_side
 from tools.soak.strangler import Strangler
 from tools.soak.tally import Sampler, Tally, clock
 from tools.soak.visitors import Texts
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=10, help="of each kind of process, and as many downloads")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
-    parser.add_argument("--app", type=Path, default=ROOT / "app.py", help="the page's program")
+    parser.add_argument("--app", type=Path, default=APP, help="the page's program")
     return parser
 
 

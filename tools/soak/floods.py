@@ -14,12 +14,11 @@ from typing import Any
 import httpx
 
 from tools.soak.attackers import LONG_ANSWER, Attack, Attacker
-from tools.soak.page import Asked, BareWindow, Lost, Refused, refusal_of, result
+from tools.soak.page import Asked, Lost, Refused, refusal_of, result
 from tools.soak.programs import body
 
 _BOMB, _TRACE, _WRONG = 20_000_000, 15_000_000, 3_500_000  # bytes
 _WINDOWS = 1_100  # more than the page remembers
-_UNREACHED = 60
 _COLUMNS = 500_000
 _WITH_DATA = {"open_trace": [], "change_text": [60], "go_to": [], "open_text": []}  # and its fields
 _FIELDS: list[dict[str, Any]] = [
@@ -30,7 +29,7 @@ _FIELDS: list[dict[str, Any]] = [
     {"temperature": float("nan")},
     {"n": 10**6},
     {"model": None},
-    {"citer": [[]]},
+    {"wings": [[]]},
     {"logit_bias": {"x": "y"}},
 ]
 _JUNK: list[Any] = [7, "x", [], [[]], [None] * 5000, {"": {"": None}}, {"index": "x", "number": 1e308}, {"run": []}, -1]
@@ -44,7 +43,6 @@ class Flooder(Attacker):
         return [
             *super().attacks(),
             ("long session hashes", self.long_hashes),
-            ("`unreached` many times on one text", self.unreached),
             ("20 MB of nested JSON", self.bomb),
             ("large traces opened", self.large_trace),
             ("traces opened that are wrong everywhere", self.wrong_trace),
@@ -79,25 +77,11 @@ class Flooder(Attacker):
     def long_hashes(self, client: httpx.Client) -> None:
         session = self._session() * self.random.choice([10, 2_000, 20_000])
         path, name = self.random.choice(
-            [("run/predict", "key"), ("run/predict", "versions"), ("queue/join", "whole"), ("run/predict", "write")]
+            [("run/predict", "key"), ("run/predict", "versions"), ("run/predict", "whole"), ("run/predict", "write")]
         )
         data = Asked(self.marker, 0.3, 0, 20).fields(self.served) if name == "write" else []
         self._judge(client.post(f"gradio_api/{path}", json=self._event(name, session, data)))
         self._judge(client.get(f"gradio_api/heartbeat/{session[:5000]}"))
-
-    def unreached(self, client: httpx.Client) -> None:
-        """What a window asks whose feed is blocked: each waits for the text that is being written."""
-        shown = BareWindow(self.served, client, self._session())
-        try:
-            shown.post("write", Asked(f"Start with 1. Add 2. {self.marker}", 0.3, 0, 400).fields(self.served))
-            taken = 0
-            for _ in range(_UNREACHED):
-                asked = client.post("gradio_api/queue/join", json=self._event("whole", shown.session))
-                taken += self._judge(asked, True)
-        finally:
-            shown.close()
-        if taken == _UNREACHED:
-            raise Lost(f"one window has {taken} events that wait")
 
     def bomb(self, client: httpx.Client) -> None:
         many = b"[]," * (_BOMB // 3) + b"[]"

@@ -26,7 +26,7 @@ from engine.guard.server import raise_descriptors
 from engine.provenance import ROOT, hardware, revision
 from tools.soak.attackers import damaged_traces
 from tools.soak.page import LONGEST, Served
-from tools.soak.stage import check_log, check_rows, honest, one_text, page, say, side_by_side
+from tools.soak.stage import APP, check_log, check_rows, honest, one_text, page, say, side_by_side
 from tools.soak.strangler import Strangler
 from tools.soak.tally import REFUSED_FOR, SLOWER, Tally, clock
 from tools.soak.visitors import Texts
@@ -193,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--results", type=Path, default=ROOT / ".soak" / "attacks.jsonl", help="kept between runs")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
-    parser.add_argument("--app", type=Path, default=ROOT / "app.py", help="the page's program")
+    parser.add_argument("--app", type=Path, default=APP, help="the page's program")
     parser.set_defaults(browsers=0)
     return parser
 

@@ -22,6 +22,10 @@ from tools.soak.programs import ProgramVisitor
 from tools.soak.tally import Tally, clock
 from tools.soak.visitors import PROMPTS, ApiVisitor, BrowserVisitor, FeedVisitor, Texts, Visitor
 
+APP = ROOT / "tools" / "soak" / "counted_app.py"
+COUNTS = "soak/texts"
+"""The program that serves the page, and its route that tells how many texts are being written and how many wait."""
+
 _START = 120.0  # seconds until the page must be there
 _IDLE = 60.0  # seconds until nothing may be written any more when all have left
 
@@ -40,7 +44,6 @@ def page(app: Path, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         "CITER_SERVER__HOST": "127.0.0.1",
         "CITER_SERVER__PORT": str(port),
         "CITER_SERVER__PROXIES": "1",
-        "CITER_SERVER__METRICS": "true",
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
     }
@@ -125,13 +128,12 @@ def check_rows(served: Served, tally: Tally) -> None:
     """That no text is written or waited with for somebody who has left."""
     until, said = clock(_IDLE), ""
     while time.monotonic() < until:
-        said = httpx.get(f"{served.url}metrics", timeout=30).raise_for_status().text
-        if {"citer_rows 0", "citer_waiting 0"} <= set(said.splitlines()):
+        said = httpx.get(f"{served.url}{COUNTS}", timeout=30).raise_for_status().text
+        if said == "0 0":
             tally.held("no row left")
             return
         time.sleep(0.5)
-    counts = [line for line in said.splitlines() if line.startswith(("citer_rows", "citer_waiting"))]
-    tally.lost("no row left", f"after {_IDLE:.0f} s: {', '.join(counts)}")
+    tally.lost("no row left", f"after {_IDLE:.0f} s: {said} texts are written and wait")
 
 
 def check_log(log: Path, marker: str, tally: Tally) -> None:

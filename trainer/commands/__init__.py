@@ -13,6 +13,5 @@ COMMANDS: dict[str, type[Command]] = {
     "evaluate": evaluating.Evaluate,
     "ship": results.Ship,
     "report": results.Report,
-    "publish": results.Publish,
 }
 """By name, in the order of `--help`."""

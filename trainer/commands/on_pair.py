@@ -46,7 +46,7 @@ class OnPair(Command):
         if not settings.llm_url:
             return settings
         # Nobody looks on: a server that goes away is waited for, takes its time, and has much to do at once.
-        waiting = {"llm_gone": "stop", "llm_patience": 86_400.0, "llm_timeout": max(600.0, settings.llm_timeout)}
+        waiting = {"llm_patience": 86_400.0, "llm_timeout": max(600.0, settings.llm_timeout)}
         return settings.model_copy(update={**waiting, "rows": SERVED_ROWS})
 
     def pair(self) -> Pair:

@@ -46,18 +46,3 @@ class Report(Command):
             print(f"wrote {old}" if old else "all is as the rows say")
         elif old:
             raise TrainerError(f"{old}: not what {self.results} says; run `python -m trainer report`")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Publish(Command):
-    """Say which files of a router would go to the Hugging Face Hub; with --send, publish them."""
-
-    folder: Path = option(MISSING, "the router's folder, as `fit` wrote it", positional=True)
-    repo: str = option(MISSING, "owner/name of the model repo; made if it is not there", positional=True)
-    send: bool = option(False, "do send; without it the command only says what it would send")
-    private: bool = option(False, "make the repo a private one")
-
-    def run(self) -> None:
-        from trainer.publish import publish
-
-        publish(self.folder, self.repo, send=self.send, private=self.private)

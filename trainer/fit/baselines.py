@@ -41,12 +41,12 @@ def co_llm(labels: Path, settings: FitSettings) -> Lesson:
 
     Args:
         labels: With log-probabilities under both models.
-        settings: Logit features, λ, calibration and skip connection are left out, as in the paper.
+        settings: Logit features, λ and skip connection are left out, as in the paper.
 
     Raises:
         TrainerError: Learning finds no log-probabilities under the LLM, or a split has only one preference.
     """
-    settings = replace(settings, logit_features=False, skip=False, cost_weight=0.0, calibrate=False)
+    settings = replace(settings, logit_features=False, skip=False, cost_weight=0.0)
 
     def learn(report: Report) -> Learned:
         tokens = load_tokens(labels)

@@ -1,4 +1,4 @@
-"""From labels to a calibrated router with its card: early stopping on whole held-out questions, metrics on others.
+"""From labels to a router with its card: early stopping on whole held-out questions, metrics on others.
 
 CITER's rivals are in `trainer.fit.baselines`, the gradient loop in `trainer.fit.gradient_loop`.
 """
@@ -23,7 +23,7 @@ from engine.errors import RouterError
 from engine.provenance import command
 from engine.router import Router, RouterCard, RouterNetwork
 from trainer import Report, TrainerError
-from trainer.fit import calibration
+from trainer.fit import metrics
 from trainer.fit.card import write_card
 from trainer.fit.gradient_loop import Examples, logits_of, train
 from trainer.fit.labelled_tokens import SPLITS, LabelledTokens, evened, join, load_tokens, split_of
@@ -109,7 +109,7 @@ def fit(lesson: Lesson, out: Path, description: str = "", report: Report = print
 
 
 def learn_preferences(tokens: LabelledTokens, settings: FitSettings, report: Report = print) -> Learned:
-    """Trains on the weighted cross-entropy of the preferences, and calibrates on the stopping questions.
+    """Trains on the weighted cross-entropy of the preferences.
 
     Raises:
         TrainerError: A split has only one preference, or the network is wider than its file allows.
@@ -120,14 +120,7 @@ def learn_preferences(tokens: LabelledTokens, settings: FitSettings, report: Rep
         for each in (sets["train"], sets["stop"])
     )
     network, epochs = train(examples, stopping, _cross_entropies, settings, report)
-    told: dict[str, Any] = {"epochs_run": epochs}
-    if settings.calibrate:
-        logits, stop = logits_of(network, sets["stop"], settings.logit_features), sets["stop"]
-        slope, bias = calibration.platt(logits, stop.preference, stop.weight)
-        if slope > 0:  # any other would turn the ranking round
-            calibration.fold_into(network, slope, bias)
-            told["calibration"] = {"slope": slope, "bias": bias}
-    return network, tokens, told
+    return network, tokens, {"epochs_run": epochs}
 
 
 def _card(
@@ -155,7 +148,7 @@ def _card(
             "rollouts": list(tokens.rollouts),
             **stated,
         },
-        threshold=calibration.best_threshold(scores, sets["stop"].preference, sets["stop"].weight),
+        threshold=metrics.best_threshold(scores, sets["stop"].preference, sets["stop"].weight),
         metrics=_metrics(network, sets["test"], settings.logit_features),
         description=description,
     )
@@ -166,10 +159,10 @@ def _metrics(network: RouterNetwork, decided: LabelledTokens, with_logits: bool)
     wanted, weights = decided.preference, decided.weight
     logits = logits_of(network, decided, with_logits)
     found = {
-        "auc": calibration.auc(logits, wanted, weights),
-        "auc_top_probability": calibration.auc(decided.logit_features[:, 0], wanted, weights),
+        "auc": metrics.auc(logits, wanted, weights),
+        "auc_top_probability": metrics.auc(decided.logit_features[:, 0], wanted, weights),
         "preferred_slm": float(np.average(wanted, weights=weights)),
-        "ece": calibration.calibration_error(_sigmoid(logits), wanted, weights),
+        "ece": metrics.calibration_error(_sigmoid(logits), wanted, weights),
     }
     return {name: round(value, 4) for name, value in found.items()}
 

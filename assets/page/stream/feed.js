@@ -34,16 +34,13 @@ export const start = ({ element, props, trigger, watch }) => {
         document.dispatchEvent(new CustomEvent('citer-news', { detail: { panel, data } }));
       });
     }
-    // A connection that broke is opened anew with what is there by then; one that twice cannot be opened is not needed: gradio
-    // brings the finished text.
+    // A connection that broke is opened anew with what is there by then. Where that fails twice, gradio is asked for all that
+    // there is, again and again while something is written.
     source.addEventListener('error', () => {
       close();
       failed = opened ? 0 : failed + 1;
-      if (failed < 2) again = setTimeout(open, 300);
-      else {
-        failed = 0;
-        trigger('unreached');
-      }
+      if (failed > 1) trigger('unreached');
+      if (failed < 2 || isWriting()) again = setTimeout(open, failed < 2 ? 300 : 2000);
     });
   };
 

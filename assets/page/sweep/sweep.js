@@ -1,7 +1,6 @@
-// A prompt at many settings, as a map beside the text. The setting that is picked there becomes the sliders', and its text, which
-// is written already, comes to the page.
+// A prompt at many settings, as a map beside the text. The setting that is picked there becomes the sliders', and is written.
 import { openChannel } from '../lib/channel.js';
-import { dialAt, finder, listen, moveSlider, onSlider, perFrame, releaseSliders, say } from '../lib/dom.js';
+import { dialAt, finder, listen, moveSlider, onSlider, perFrame, say } from '../lib/dom.js';
 import { counted } from '../lib/format.js';
 import { costOf } from '../slider/cost.js';
 import { startMap } from './map.js';
@@ -31,7 +30,6 @@ export const start = (gradio) => {
   const pick = (row, place, released) => {
     DIALS.forEach((dial, i) => moveSlider(place[i], dial));
     if (!released) return;
-    if (!message.figures[row]) return releaseSliders();   // it is written on from the text that is there
     document.dispatchEvent(new CustomEvent('citer-opened'));
     trigger('open_text', { row });
   };

@@ -1,4 +1,4 @@
-"""What scores are worth against preferences: how well they rank, whether 0.9 means nine in ten, and how to mend that.
+"""What scores are worth against preferences: how well they rank, and whether 0.9 means nine in ten.
 
 Everywhere logits and scores are float [n], preferences 0 or 1 [n], and weights float [n].
 """
@@ -6,42 +6,8 @@ Everywhere logits and scores are float [n], preferences 0 or 1 [n], and weights 
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import nn
-
-from engine.router import RouterNetwork
-from trainer.fit.gradient_loop import minimise
 
 BINS = 10
-
-
-def platt(logits: np.ndarray, preferences: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Slope and bias with which logits have the least cross-entropy: temperature scaling with a bias (Platt, 1999).
-
-    The targets are Platt's, a little inside 0 and 1: the slope would otherwise grow without end where the preferences
-    can be told apart without a mistake.
-    """
-    ones = float((preferences == 1).sum())
-    zeros = len(preferences) - ones
-    targets = torch.from_numpy(np.where(preferences == 1, (ones + 1) / (ones + 2), 1 / (zeros + 2)))
-    z = torch.from_numpy(np.asarray(logits, dtype=np.float64))
-    shares = torch.from_numpy(np.asarray(weights, dtype=np.float64) / np.sum(weights))
-    line = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
-    entropy = nn.functional.binary_cross_entropy_with_logits
-    minimise([line], lambda: entropy(line[0] * z + line[1], targets, shares, reduction="sum"))
-    slope, bias = line.detach().tolist()
-    return slope, bias
-
-
-@torch.no_grad()
-def fold_into(network: RouterNetwork, slope: float, bias: float) -> None:
-    """Makes a network's logits slope × logit + bias by changing its last weights, so its file keeps its form."""
-    last = network.layers[-1]
-    assert isinstance(last, nn.Linear)
-    for part in (last, network.skip) if network.skip is not None else (last,):
-        part.weight.mul_(slope)
-        part.bias.mul_(slope)
-    last.bias.add_(bias)
 
 
 def calibration_error(scores: np.ndarray, preferences: np.ndarray, weights: np.ndarray) -> float:
