@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import gradio as gr
@@ -20,9 +21,10 @@ from app.fields import ALTERNATIVES, FIELDS, held_fields, page_request, router_d
 from app.header import header_html
 from app.running.host import Host
 from app.running.job import Job
+from app.running.run import Starts
 from app.running.session import SWEEP, Session
 from app.running.sessions import Sessions
-from app.scale import slider_message
+from app.scale import STEPS, pair_scale, slider_message
 from app.share.home import home_address
 from app.stream.versions import versions_message
 from app.sweep import Sweep
@@ -64,8 +66,8 @@ class Handlers:
         session = self.sessions.get(request.session_hash)
         with refusals():
             asked = page_request(*values)
-        own = self._own_dials(session, asked.setting.threshold, asked.setting.acceptance)
-        session.begin(asked, self.host, own)
+        at = asked.setting
+        session.begin(asked, self.host, self._starts(session, at.policy, at.threshold, at.acceptance))
         return versions_message(session)
 
     def _of(self, request: gr.Request, run: str = "of its own") -> Session:
@@ -83,8 +85,9 @@ class Handlers:
     ) -> str:
         """Applies both to what the active run drafts next, or to the whole of a text that has ended."""
         with refusals():
-            shown = said_text(said_fields(event._data), "run")
-            session = self._of(request, shown)
+            said = said_fields(event._data)
+            session = self._of(request, said_text(said, "run"))
+            session.place = said_number(said, "place", -1)
             session.set_dials(threshold, acceptance, self.host, policy)
         return versions_message(session)
 
@@ -164,13 +167,20 @@ class Handlers:
         # The dials are from when the browser asked; by now the visitor may have moved them. So the browser puts them
         # where they start, unless they have moved since (`assets/page/slider/slider.js`).
         asked = {"threshold": threshold, "acceptance": acceptance}
-        start = asked | {name: getattr(pair, name) for name in self._own_dials(session, threshold, acceptance)}
+        starts = self._starts(session, policy, threshold, acceptance)
+        start = asked | {name: start(pair) for name, start in starts.items()}
         session.put_dials(**start)
-        starts = {name: [value, start[name]] for name, value in asked.items()}
-        return [header, chosen, timer, slider_message(pair, starts), *rows]
+        moves = {name: [value, start[name]] for name, value in asked.items()}
+        return [header, chosen, timer, slider_message(pair, moves), *rows]
 
-    def _own_dials(self, session: Session, threshold: float, acceptance: float) -> tuple[str, ...]:
-        return router_dials(self.settings, threshold, acceptance, session.moved)
+    def _starts(self, session: Session, policy: str, threshold: float, acceptance: float) -> Starts:
+        """What dials become once the pair is there: its own, or the threshold at which the slider was put before."""
+        names = router_dials(self.settings, threshold, acceptance, session.moved)
+        starts: dict[str, Callable[[Any], float]] = {name: attrgetter(name) for name in names}
+        place = session.place
+        if "threshold" in starts and 0 <= place <= STEPS:
+            starts["threshold"] = lambda pair: pair_scale(pair, pair.default_policy(policy))[place]
+        return starts
 
 
 def wire_stop(

@@ -40,6 +40,11 @@ def scale_of(points: OperatingPoints | None, policy: str, start: float | None = 
     return [0.0, *inner, LLM_ONLY]
 
 
+def pair_scale(pair: Any, policy: str) -> list[float]:
+    """The positions' thresholds for a loaded pair; the router's own stands at one of them."""
+    return scale_of(pair.operating_points, policy, pair.threshold if policy == "router" else None)
+
+
 def slider_message(pair: Any, starts: Mapping[str, Sequence[float]]) -> str:
     """What the slider needs to know of a loaded pair, as JSON.
 
@@ -48,9 +53,7 @@ def slider_message(pair: Any, starts: Mapping[str, Sequence[float]]) -> str:
         this was asked for, and where it is to stand. Where passes could not be timed there is no ratio of seconds.
     """
     scoring = [name for name in pair.policies if REGISTRY[name].scores]
-    scales = {
-        name: scale_of(pair.operating_points, name, pair.threshold if name == "router" else None) for name in scoring
-    }
+    scales = {name: pair_scale(pair, name) for name in scoring}
     ratios = token_ratios(pair.slm_cost, pair.llm_cost)
     if not pair.timed:
         ratios[MEASURED.index("seconds")] = None

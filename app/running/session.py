@@ -16,7 +16,7 @@ from app.running.history import History
 from app.running.host import Host
 from app.running.job import Job, SomeJob
 from app.running.listeners import Listeners
-from app.running.run import Plan, Run
+from app.running.run import Plan, Run, Starts
 from engine import DEFAULT_THRESHOLD, Forced, Request, Role, Setting, at_setting, build_request
 
 KEPT_SECONDS = 300.0
@@ -40,6 +40,7 @@ class Session:
         key: Unguessable; opens the window's feed.
         listeners: The window's feeds; notified whenever there may be something to send.
         moved: Which of the dials, "threshold" and "acceptance", the visitor has moved.
+        place: The slider's position, moved before the models were there, so that it has no threshold yet; else -1.
         run, shown: The newest run, and the one whose text is on its page.
         history: The texts that it has had, `run`'s among them.
         jobs: Other jobs by kind, e.g. "compare".
@@ -58,6 +59,7 @@ class Session:
         self.key = secrets.token_urlsafe(18)
         self.listeners = Listeners()
         self.moved: set[str] = set()
+        self.place = -1
         # Where they were last; one that the settings name is never replaced.
         self._dials = {"threshold": DEFAULT_THRESHOLD, "acceptance": 0.0}
         self.run: Run | None = None
@@ -69,10 +71,10 @@ class Session:
         self._admit = admit
         self._lock = threading.Lock()
 
-    def begin(self, request: Request, host: Host, router_dials: Collection[str] = ()) -> Run:
-        """Stops the active run, if any, and starts another; for `router_dials` see `Run`."""
+    def begin(self, request: Request, host: Host, starts: Starts | None = None) -> Run:
+        """Stops the active run, if any, and starts another; for `starts` see `Run`."""
         with self._lock:
-            return self._start(self._put(Run(request, self.run, router_dials)), host)
+            return self._start(self._put(Run(request, self.run, starts)), host)
 
     def put_dials(self, threshold: float, acceptance: float) -> None:
         """Notes that the page itself put the sliders there: going back from it is the visitor's choice."""

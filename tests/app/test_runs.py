@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import threading
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -131,7 +132,7 @@ def test_a_text_that_waits_for_the_models_starts_where_the_router_does_but_for_w
     pair, named, turned, dials
 ):
     ready, host = loading(pair)
-    run = Session().begin(request(threshold=0.5), host, router_dials=named)
+    run = Session().begin(request(threshold=0.5), host, starts={name: attrgetter(name) for name in named})
     for name, value in turned.items():  # while it waits
         run.setting = replace(run.setting, **{name: value})
     ready.set()

@@ -3,14 +3,15 @@
 import { listen } from '../lib/dom.js';
 
 const REST = 400;   // milliseconds after a key, or after something else than a hand moved a slider
-const DIALS = '#threshold, #acceptance', CARD = ':is(#slider, #more)';
+const DIALS = '#threshold, #acceptance, #balance', CARD = ':is(#slider, #more)';
 const STEPS = new Set(['ArrowUp', 'ArrowDown', 'ArrowLeft', 'ArrowRight', 'PageUp', 'PageDown', 'Home', 'End']);
 
 const isRange = (node) => node.matches?.(`${CARD} input[type="range"], .map-cell`);   // or what moves one
 const isBox = (node) => node.matches?.(`${CARD} input[type="number"]`);
 const moves = ({ key, target }) => (isRange(target) && STEPS.has(key)) || (isBox(target) && (key === 'ArrowUp' || key === 'ArrowDown'));
 
-export const startCommit = ({ element, trigger }) => {
+// `place()` is the slider's position as long as it has no threshold, since the models are not there yet; else -1.
+export const startCommit = ({ element, trigger }, place) => {
   let moved = false, typed = false;   // since the last commit; by digits in a number's box
   let held = '', resting = 0;   // by a "pointer" or a "key"
   let shown = '';   // the run whose text is on the page
@@ -20,7 +21,7 @@ export const startCommit = ({ element, trigger }) => {
     if (!moved) return;
     moved = typed = false;
     document.dispatchEvent(new CustomEvent('citer-commit'));
-    setTimeout(() => trigger('commit', { run: shown }));   // by then gradio has taken the value up
+    setTimeout(() => trigger('commit', { run: shown, place: place() }));   // by then gradio has taken the value up
   };
   const rest = () => {
     clearTimeout(resting);

@@ -18,7 +18,6 @@ let share = null;   // the slider
 export const placeNow = () => Number(share?.value ?? 50);
 
 export const start = ({ element, props, trigger, watch }) => {
-  startCommit({ element, trigger });
   const find = finder(element), cost = find('#cost'), outcome = find('.outcome'), more = find('.more-open');
   share = find('#balance');
   let scales = {}, policy = null;   // by policy
@@ -27,6 +26,7 @@ export const start = ({ element, props, trigger, watch }) => {
   let shown = null, preview = '', scores = [];   // what is said of the text, of what a hand is changing, and where it flips
 
   const scale = () => scales[policy] ?? Object.values(scales)[0] ?? null;
+  startCommit({ element, trigger }, () => (scale() ? -1 : placeNow()));
 
   const words = () => {
     if (preview) return preview;
