@@ -10,17 +10,16 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
 from html import escape
-from typing import Any
 
 from app.components import ASSETS
 from app.controls import POLICY_LABELS
 from app.figures import UNITS, amount, counted, dial, percent
 from app.share.home import PAPER, TITLE
-from engine import Alternative, Role, Sampling, TokenEvent, Trace, costs
+from app.stream.token_stream import token_row
+from engine import Sampling, Trace, costs
 from engine.events import taken_back
 
 ENDS = {
@@ -57,7 +56,8 @@ def html_page(trace: Trace, home: str = "") -> str:
         "costs": cost_rows(trace),
         "note": COST_NOTE,
         "ended": trace.finish_reason == "eos",
-        "tokens": [_token(event) for event in trace.events],
+        "policy": trace.policy,
+        "tokens": [token_row(event) for event in trace.events],
     }
     # ASCII: no encoding, line separator or byte order mark can be misread. `<` cannot end the script element.
     data = re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(content, separators=(",", ":")))
@@ -128,26 +128,12 @@ def _sampling(sampling: Sampling) -> str:
     return ", ".join([drawn, *(text for text, there in more if there)])
 
 
-def _token(event: TokenEvent) -> list[Any]:
-    """[text, author, score, threshold, SLM's candidates, LLM's candidates, chosen by hand, ratio, texts taken back], as
-    the page reads it. A score has as many digits as it takes that the page decides as the engine does.
-    """
-    score = None if event.score is None else round(event.score, 7)
-    candidates = [_candidates(event.slm_alternatives), _candidates(event.llm_alternatives)]
-    author, back = int(event.role is Role.LLM), [draft.text for draft in event.taken_back]
-    return [event.text, author, score, round(event.threshold, 7), *candidates, int(event.forced), event.ratio, back]
-
-
-def _candidates(alternatives: Iterable[Alternative]) -> list[list[Any]]:
-    return [[alternative.text, round(alternative.probability, 4)] for alternative in alternatives]
-
-
 @cache
 def _page() -> tuple[str, str]:
     """What comes before the data and after it; its policy allows the page's own style and script, by their hashes."""
-    names = ("lib/dom.js", "lib/format.js", "conversation/turns.js")
+    names = ("lib/dom.js", "lib/format.js", "lib/threshold.js", "stream/why.js", "conversation/turns.js")
     modules = "".join((ASSETS / name).read_text("utf-8") for name in names)
-    functions = re.sub("^export ", "", modules, flags=re.MULTILINE)
+    functions = re.sub("^(export |import .*\n)", "", modules, flags=re.MULTILINE)
     page = (ASSETS / "share/export.html").read_text("utf-8").replace(_LIB, functions).replace(_PAPER, PAPER)
     for element in ("style", "script"):
         content = re.search(rf"<{element}>(.*?)</{element}>", page, re.DOTALL)

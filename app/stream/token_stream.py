@@ -62,7 +62,7 @@ def token_message(
         "fixed": run.fixed,
         "more": run.extendable,
         "chat": not asked.raw,
-        "tokens": [_token(event) for event in change.tokens],
+        "tokens": [token_row(event) for event in change.tokens],
         **({"asked": [asked.prompt, REGISTRY[asked.setting.policy].label, len(asked.turns)]} if first else {}),
     }
     if costs and text:
@@ -71,7 +71,7 @@ def token_message(
     return to_json(message)
 
 
-def _token(event: TokenEvent) -> list[Any]:
+def token_row(event: TokenEvent) -> list[Any]:
     """[text, author, score, threshold, SLM fed, LLM fed, milliseconds, SLM's candidates, LLM's candidates, forced,
     SLM's entropy, LLM's entropy, acceptance, ratio, texts that were taken back here].
 

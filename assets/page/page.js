@@ -7,11 +7,18 @@ import './lib/menus.js';
 import './lib/refused.js';
 import './lib/stop.js';
 import './lib/tabs.js';
+import { slider } from './lib/dom.js';
+
+// Kept once both dials are on the page. No panel starts before: on a busy machine gradio mounts some of them seconds earlier.
+export const dialsThere = new Promise((kept) => {
+  const look = () => (slider('threshold') && slider('acceptance') ? kept() : setTimeout(look, 20));
+  look();
+});
 
 // The page is seen once its parts stand: gradio mounts them one after the other, which would push the first ones down.
 setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there', CSS.supports('field-sizing: content') ? 'fits' : 'gradio-fits')), 100);
 
-export { dialsThere, tell } from './lib/dom.js';
+export { tell } from './lib/dom.js';
 
 export { start as compare } from './compare/compare.js';
 export { start as conversation } from './conversation/conversation.js';

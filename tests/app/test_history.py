@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
@@ -303,6 +304,6 @@ def test_a_setting_of_the_map_writes_the_text_on_or_its_own_prompt_anew(session,
     assert opened.request.setting == asked.setting and opened.again and opened.origin is None
     assert tokens_of(opened.events) == tokens_of(sweep.events[row])
     assert session.set_dials(*sweep.points[row], host) is None, "the sliders say the same"
-    other = finished(session.write_at(build_request(asked, prompt="another"), host))
+    other = finished(session.write_at(replace(asked, prompt="another"), host))
     assert other.request.prompt == "another" and not other.again
     assert session.step(-1) is opened and session.step(-1) is first

@@ -42,12 +42,6 @@ export const dialAt = (dial) => {
   return Math.abs(typed - at) < 0.51 * step ? typed : at;
 };
 
-// Kept once both are on the page. No panel starts before: on a busy machine gradio mounts some of them seconds earlier.
-export const dialsThere = new Promise((kept) => {
-  const look = () => (slider('threshold') && slider('acceptance') ? kept() : setTimeout(look, 20));
-  look();
-});
-
 // As a hand moves it, so that everything that follows a hand follows this too. It is committed after a short rest, or at once
 // with `releaseSliders` (`slider/commit.js`).
 export const moveSlider = (value, dial = 'threshold') => {
