@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 
 from engine import TokenEvent
@@ -92,8 +93,10 @@ def cost_parts(
     """
     alone = [prompt_tokens - 1, len(events)]
     if events and all(event.threshold > 1 for event in events):
-        # The setting "large model only" needs neither the SLM nor the router.
+        # The setting "large model only" needs neither the SLM nor the router, and "small model only" no router.
         return [[0.0, 1.0]] * len(MEASURED) + [[0, 0, *alone, *alone]]
+    if all(event.threshold == event.acceptance == 0 for event in events):
+        slm = replace(slm, router_bytes=0, router_flops=0)
     both = costs(events, prompt_tokens, slm, llm)
     small = costs(events, prompt_tokens, slm, FREE).run
     parts: list[list[float] | None] = []
