@@ -18,11 +18,11 @@ from gradio.context import LocalContext
 from app.entrance.callers import Callers, calling_address
 from app.running.host import Host
 from app.running.run import Run
-from engine import DEFAULT_THRESHOLD, EngineError, Prices, Request, Sampling, Settings, build_request
+from engine import EngineError, Prices, Request, Sampling, Settings, build_request
 from engine.guard.limits import Entrance, Places
 from engine.guard.names import check_key
 from engine.guard.refusals import Refusal
-from engine.setting import DraftLimit
+from engine.setting import DraftLimit, Setting
 
 FIRST_HEARD_SECONDS = 15.0
 """How long after its call a client may begin to wait for the result, which is another request."""
@@ -56,11 +56,12 @@ class ApiRun(Run):
 
 def add_api(host: Host, places: Places, callers: Callers, settings: Settings) -> None:
     """Adds the endpoint to the page that is being built; a client's runs stop when it goes away."""
+    start = Setting(**settings.stated)
 
     async def generate(
         request: gr.Request,
         prompt: str,
-        threshold: float = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold,
+        threshold: float = start.threshold,
         policy: str | None = None,
         max_new_tokens: int = settings.max_new_tokens,
         temperature: float = 0.0,
@@ -74,8 +75,8 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
         alternatives: int = 0,
         slm_price: float = Prices().slm,
         llm_price: float = Prices().llm,
-        acceptance: float = settings.acceptance or 0.0,
-        max_draft: DraftLimit = settings.max_draft,
+        acceptance: float = start.acceptance,
+        max_draft: DraftLimit = start.max_draft,
     ) -> dict:
         """Writes one text with both models and returns its trace: every token with its author, score and cost.
 
@@ -106,7 +107,7 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
             asked = build_request(
                 prompt,
                 threshold=threshold,
-                policy=settings.policy if policy is None else policy,
+                policy=start.policy if policy is None else policy,
                 system=system,
                 raw=raw,
                 sampling=sampling,

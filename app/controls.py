@@ -65,7 +65,7 @@ def fill(components: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
 
 def threshold_knob(settings: Settings, elem_id: str, start: float = DEFAULT_THRESHOLD, digits: int = 4) -> Knob:
     """A dial from SLM-only to LLM-only in steps of so many digits, from where the settings say, else from `start`."""
-    value = start if settings.threshold is None else settings.threshold
+    value = settings.stated.get("threshold", start)
     return knob(0, max(LLM_ONLY, value), value, step=10**-digits, label="Threshold", elem_id=elem_id)
 
 
@@ -76,7 +76,8 @@ def scoring_choices(policies: Iterable[str]) -> list[tuple[str, str]]:
 
 def scoring_policy(settings: Settings) -> str:
     """The policy of the settings, or the router where that one scores nothing."""
-    return settings.policy if REGISTRY[settings.policy].scores else "router"
+    policy = settings.stated.get("policy", "router")
+    return policy if REGISTRY[policy].scores else "router"
 
 
 def policy_update(choices: list[tuple[str, str]], chosen: str) -> Any:
@@ -123,7 +124,7 @@ def more_card(settings: Settings, start: float) -> dict[str, Any]:
             acceptance = knob(
                 0,
                 1,
-                settings.acceptance or 0.0,
+                settings.stated.get("acceptance", 0.0),
                 step=0.01,
                 label="Let the large model correct",
                 info="0 keeps all that the small model wrote; 1 keeps only what the large one would have written.",
@@ -142,7 +143,7 @@ def more_card(settings: Settings, start: float) -> dict[str, Any]:
             penalty = Number(1.0, label="Repetition penalty", minimum=0.1, maximum=10, step=0.05, min_width=96)
             seed = Number(0, label="Seed", minimum=0, maximum=LARGEST_SEED, step=1, min_width=96)
             draft = Number(
-                0 if settings.max_draft == "auto" else settings.max_draft,
+                settings.stated.get("max_draft", 0),
                 label="Draft at most (0: auto)",
                 elem_id="max-draft",
                 minimum=0,

@@ -109,7 +109,7 @@ class Handlers:
         session = self._of(request)
         with refusals():
             named = said_text(said_fields(event._data), "run")
-            run = next((run for run in (session.run, session.shown) if run is not None and run.id == named), None)
+            run = next((run for run in [*session.history.versions] if run.id == named), None)
             return gr.skip() if run is None else turns_text(conversation_after(run))
 
     def go_to(self, prompt: str, request: gr.Request, event: gr.EventData) -> list[Any]:
@@ -118,7 +118,7 @@ class Handlers:
         A prompt that was typed and not sent stays: nothing else has it.
         """
         session = self._of(request)
-        sent = {text.request.prompt for text in (session.run, session.shown) if text is not None and text.events}
+        sent = {text.request.prompt for text in [*session.history.versions]}
         with refusals():
             asked = said_fields(event._data)
             by, number = said_number(asked, "step"), said_number(asked, "number")

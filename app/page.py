@@ -119,7 +119,7 @@ def _playground(
         Its panels by their names in the feed, its fields by theirs (`FIELDS`), and what has them restored after the
         event by which a window has its session.
     """
-    start = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
+    start = settings.stated.get("threshold", DEFAULT_THRESHOLD)
     with gr.Column(elem_id="main"):
         note = link_note()
         conversation = conversation_panel()

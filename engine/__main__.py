@@ -99,7 +99,8 @@ def show(events: Sequence[TokenEvent], colour: bool) -> None:
 def _run(options: argparse.Namespace, settings: Settings) -> None:
     own = {*MODEL_OPTIONS, "json"}
     asked = {name: v for name, v in vars(options).items() if name not in own and v is not None}
-    request = build_request(**{"policy": settings.policy, **asked})
+    stated = settings.stated
+    request = build_request(**{**stated, **asked})
     settings = with_models(settings, options)
     from engine.pair import load  # torch takes seconds to import: only for a request that is in order
 
@@ -108,8 +109,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
         print("note: no router belongs to this pair, so the SLM's confidence decides", file=sys.stderr)
         request = build_request(request, policy=policy)
     if request.setting.policy == "router":
-        dials = {name: getattr(pair, name) for name in ("threshold", "acceptance") if getattr(options, name) is None}
-        request = build_request(request, **dials)
+        own_dials = {"threshold", "acceptance"} - asked.keys() - stated.keys()
+        request = build_request(request, **{name: getattr(pair, name) for name in own_dials})
         if pair.router is not None and pair.router.warning:
             print(f"warning: {pair.router.warning}", file=sys.stderr)
     if options.json:
@@ -135,11 +136,10 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("prompt", help="the question or instruction")
     add_model_options(add)
-    add("--threshold", type=float, default=settings.threshold, help="score < threshold → LLM (default: router's own)")
+    add("--threshold", type=float, help="score < threshold → LLM (default: router's own)")
     add(
         "--acceptance",
         type=float,
-        default=settings.acceptance,
         metavar="A",
         help="0 keeps all that the SLM wrote, 1 only what the LLM would have written itself; in between what is at "
         "least A times as likely to the LLM as its likeliest token (default: router's own)",
@@ -147,12 +147,11 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     add(
         "--max-draft",
         type=lambda text: int(text) if text.isdecimal() else text,  # the request refuses what is no length
-        default=settings.max_draft,
         metavar="N",
         help="with --acceptance: tokens the SLM may write before the LLM reads them; auto goes by what a look costs "
-        "(default: %(default)s)",
+        "(the default)",
     )
-    add("--policy", choices=POLICIES, help=f"who decides (default: {settings.policy})")
+    add("--policy", choices=POLICIES, help="who decides (default: router)")
     add("--max-new-tokens", type=int, default=settings.max_new_tokens, metavar="N", help="default: %(default)s")
     add("--seed", type=int, default=0, metavar="S", help="of sampling and of random routing")
     add("--alternatives", type=int, default=0, metavar="K", help="record each model's K likeliest tokens (with --json)")

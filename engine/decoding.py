@@ -172,7 +172,7 @@ class Decoding:
                 text.decoder = self._decoder(text)
             forced = next((f for f in text.request.forced if f.index == text.position), None)
             judges = setting.acceptance > 0 or bool(text.provisional)
-            step = Step(text, slot, setting, forced, judges, llm.rereads)
+            step = Step(text, slot, setting, forced, judges, not llm.local)
             if (earlier := late.get(text)) is not None:
                 step.alternatives, step.entropy, step.revealed = earlier.alternatives, earlier.entropy, earlier.revealed
             steps.append(step)

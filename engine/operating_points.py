@@ -139,13 +139,19 @@ class Curve:
         if threshold > 1:
             return self.llm
         measured = self.measured
-        places = [_place(point) for point in measured]
+        places = [min(point.threshold, 1.0) for point in measured]  # no score is above 1: LLM-only begins right there
         after = bisect_left(places, threshold)
         if after == 0:
             return measured[0]
-        before = after - 1
-        fraction = (threshold - places[before]) / (places[after] - places[before])
-        return replace(_between(measured[before], measured[after], fraction), threshold=threshold)
+        low, high = measured[after - 1], measured[after]
+        share = (threshold - places[after - 1]) / (places[after] - places[after - 1])
+
+        def between(name: str) -> Any:
+            one, other = getattr(low, name), getattr(high, name)
+            return None if one is None or other is None else one * (1 - share) + other * share  # exact at both ends
+
+        values = {each.name: between(each.name) for each in fields(OperatingPoint)}
+        return OperatingPoint(**{**values, "threshold": threshold})
 
 
 @dataclass(frozen=True)
@@ -203,13 +209,7 @@ class OperatingPoints:
 
     def to_json(self) -> str:
         """As it stands in the file; `save` lets none through that holds NaN."""
-        content = {
-            "format": self.format,
-            "router": self.router,
-            "curves": [asdict(curve) for curve in self.curves],
-            "untrained": {name: [asdict(curve) for curve in curves] for name, curves in self.untrained.items()},
-        }
-        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
 
 def bootstrap_counts(items: int, resamples: int, seed: int) -> NDArray[np.float64]:
@@ -222,20 +222,3 @@ def bootstrap_counts(items: int, resamples: int, seed: int) -> NDArray[np.float6
     cells = drawn + items * np.arange(resamples)[:, None]
     counts = np.bincount(cells.ravel(), minlength=resamples * items).reshape(resamples, items)
     return np.vstack([np.ones((1, items)), counts.astype(np.float64)])
-
-
-def _place(point: OperatingPoint) -> float:
-    """Where a point stands between 0 and 1: no score is above 1, so LLM-only begins right there."""
-    return min(point.threshold, 1.0)
-
-
-def _between(before: OperatingPoint, after: OperatingPoint, fraction: float) -> OperatingPoint:
-    names = [field.name for field in fields(OperatingPoint)]
-    return OperatingPoint(**{name: _mix(getattr(before, name), getattr(after, name), fraction) for name in names})
-
-
-def _mix(before: Any, after: Any, fraction: float) -> Any:
-    """Exact at both ends, unlike before + fraction · (after − before); None where either is."""
-    if before is None or after is None:
-        return None
-    return before * (1 - fraction) + after * fraction

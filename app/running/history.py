@@ -17,21 +17,21 @@ MAX_KEPT_TOKENS = 12_000
 
 
 class History:
-    """A window's texts, and the steps in which they came to be on the page, for undo and redo.
+    """A window's texts that have tokens, and the steps in which they came to the page, for undo and redo.
 
     Attributes:
-        versions: All that are kept, in the order in which they were begun; the newest may be being written.
+        versions: All that are kept, in the order in which they came; the newest may be being written.
     """
 
     def __init__(self) -> None:
         self.versions: list[Run] = []
         self._steps: list[Run] = []
         self._at = -1
-        self._begun = 0
+        self._count = 0
 
     @property
     def current(self) -> Run | None:
-        """The text that is on the page or being written."""
+        """The text that is on the page."""
         return self._steps[self._at] if self._steps else None
 
     @property
@@ -39,21 +39,20 @@ class History:
         """Of all texts together: see `Job.weight`."""
         return sum(run.weight for run in [*self.versions])
 
-    def begin(self, run: Run, beside: int = 0) -> None:
-        """Takes a text that is new. What could be redone is dropped.
+    def add(self, run: Run, beside: int = 0) -> None:
+        """Takes a text that has its first tokens. The oldest ones go where that is too much.
 
         `beside` is the weight of what the window keeps besides, e.g. a sweep.
         """
-        run.version = self._begun
-        self._begun += 1
+        run.version = self._count
+        self._count += 1
         self.show(run)
+        while self.versions and (len(self.versions) >= MAX_VERSIONS or self.weight + beside > MAX_KEPT_TOKENS):
+            self._drop(self.versions[0])
         self.versions.append(run)
-        while len(self.versions) > 1 and (len(self.versions) > MAX_VERSIONS or self.weight + beside > MAX_KEPT_TOKENS):
-            self._drop(self.versions[0] if self.versions[0] is not run else self.versions[1])
 
     def show(self, run: Run) -> None:
         """A text comes to the page as a step of its own. What could be redone is dropped."""
-        self._leave()
         del self._steps[self._at + 1 :]
         self._steps.append(run)
         self._at = len(self._steps) - 1
@@ -63,27 +62,23 @@ class History:
         return self._steps != [] and 0 <= self._at + by < len(self._steps)
 
     def step(self, by: int) -> Run | None:
-        """Undoes (-1) or redoes (1) a step; returns the text that is current then, None at the ends."""
-        if not self.can_step(by):
-            return None
-        dropped = self._leave()
-        if not (dropped and by < 0):  # instead of a text that never came, the one before is on the page still
-            self._at += by
+        """Undoes (-1) or redoes (1) a step; returns the text that is current then."""
+        self._at += by
         return self.current
 
     def find(self, version: int) -> Run | None:
-        """The text of this number, if it is still kept and has tokens."""
-        return next((run for run in self.versions if run.version == version and run.events), None)
+        """The text of this number, if it is still kept."""
+        return next((run for run in self.versions if run.version == version), None)
 
-    def nearest(self, run: Run, setting: Setting) -> tuple[Run, bool]:
+    def nearest(self, run: Run, setting: Setting) -> tuple[Run | None, bool]:
         """Of the kept texts that differ from a run in the dials only, the one that is the same the longest at others.
 
         Returns:
             That text, the current one where it is as good as any, and whether it is all there is to be.
         """
-        best, longest, wanted, current = self._steps[self._at], -1, _without_dials(run.request), self.current
+        best, longest, wanted, current = None, -1, _without_dials(run.request), self.current
         for text in [*filter(None, [current]), *(each for each in reversed(self.versions) if each is not current)]:
-            if not text.events or text.fixed or _without_dials(text.request) != wanted:
+            if text.fixed or _without_dials(text.request) != wanted:
                 continue
             same = len(at_setting(run.request, text.events, setting)[1])
             whole = same == len(text.events) and (text.complete or _was_stopped_at(text, setting))
@@ -93,19 +88,8 @@ class History:
                 best, longest = text, same
         return best, False
 
-    def _leave(self) -> bool:
-        """Another text takes the place of the current one; whether that one was dropped, because it has no tokens."""
-        run = self.current
-        if run is None:
-            return False
-        run.interrupted |= run.active
-        if run.events:
-            return False
-        self._drop(run)
-        return True
-
     def _drop(self, run: Run) -> None:
-        self.versions = [each for each in self.versions if each is not run]
+        self.versions.remove(run)
         self._at -= sum(each is run for each in self._steps[: self._at + 1])
         self._steps = [each for each in self._steps if each is not run]
 

@@ -36,7 +36,7 @@ class Status:
     """
 
     phase: Literal["loading", "ready", "failed"] = "loading"
-    progress: Progress = field(default_factory=lambda: Progress("models", source=""))
+    progress: Progress = field(default_factory=lambda: Progress("models"))
     warning: str | None = None
     error: str | None = None
 
@@ -137,7 +137,7 @@ class Host:
                 raise
             logger.warning("falling back to %s: %s", FALLBACK, error)
             self.status = Status(
-                progress=Progress("tiny pair", source=""), warning=f"Running the {FALLBACK} pair instead. {error}"
+                progress=Progress("tiny pair"), warning=f"Running the {FALLBACK} pair instead. {error}"
             )
             return self._load(FALLBACK, progress=self._progress)
 

@@ -38,7 +38,7 @@ class Run(Job):
         fixed: Whether there is nothing to go on with, as in an opened trace.
         about: What is said of it where it has nothing else to say.
         size: Bytes of the file that it was opened from.
-        version: Its number in the window's history.
+        version: Its number in the window's history; -1 before it has tokens.
         interrupted: Whether another text was asked for while this one was being written.
     """
 
@@ -144,16 +144,12 @@ class Run(Job):
                 self.setting = replace(self.setting, **{name: start(self.pair)})
         kept: Sequence[TokenEvent] = ()
         if self.origin is not None:
-            self.request, kept = self._plan(self.origin.ended())
+            self.origin.finished.wait()  # a step away
+            self.request, kept = self._plan(self.origin)
         asked = replace(self.request, setting=self.setting)
         self._text = text = self.scheduler.submit(asked, self.owner, events=kept, stopped=self.unwanted)
         text.setting = self.setting  # it may have changed meanwhile
         return text, kept
-
-    def ended(self) -> Run:
-        """Waits for its end, a step away. Where it has not begun by then, gives the run that it was to go on from."""
-        self.finished.wait()
-        return self if self.origin is None else self.origin.ended()
 
     def _take_over(self, events: Sequence[TokenEvent]) -> None:
         """Begins with what stays of the run that this one goes on from."""

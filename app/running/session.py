@@ -41,8 +41,8 @@ class Session:
         listeners: The window's feeds; notified whenever there may be something to send.
         moved: Which of the dials, "threshold" and "acceptance", the visitor has moved.
         place: The slider's position, moved before the models were there, so that it has no threshold yet; else -1.
-        run, shown: The newest run, and the one whose text is on its page.
-        history: The texts that it has had, `run`'s among them.
+        run: The newest run. Before it has tokens, the text on the page is `history.current`.
+        history: The texts that it has had.
         jobs: Other jobs by kind, e.g. "compare".
         name: What gradio calls the window; another once the page is loaded again.
         left: Whether the window said that it goes.
@@ -63,7 +63,6 @@ class Session:
         # Where they were last; one that the settings name is never replaced.
         self._dials = {"threshold": DEFAULT_THRESHOLD, "acceptance": 0.0}
         self.run: Run | None = None
-        self.shown: Run | None = None
         self.history = History()
         self.jobs: dict[str, Job] = {}
         self.holds = False
@@ -110,6 +109,8 @@ class Session:
             if run.active and run.request == request:
                 return None
             nearest, whole = self.history.nearest(run, request.setting)
+            if nearest is None:
+                return self._start(self._put(Run(request, run)), host)
             if whole:
                 return None if nearest is self.history.current else self._show(nearest, step=True)
             plan: Plan = lambda text: at_setting(text.request, text.folded, request.setting)  # noqa: E731
@@ -157,13 +158,20 @@ class Session:
 
     def can_step(self, by: int) -> bool:
         """Whether there is something to undo (-1) or to redo (1)."""
-        return self.history.can_step(by)
+        return self.history.current is not None if by < 0 and self._is_beside else self.history.can_step(by)
 
     def step(self, by: int) -> Run | None:
         """Undoes (-1) or redoes (1) the last change of the text; None at the ends."""
         with self._lock:
-            run = self.history.step(by)
+            if not self.can_step(by):
+                return None
+            run = self.history.current if by < 0 and self._is_beside else self.history.step(by)
             return self._show(run) if run is not None else None
+
+    @property
+    def _is_beside(self) -> bool:
+        """Whether undo brings back the current text, since the newest one has no tokens."""
+        return self.run is not self.history.current
 
     def write_at(self, request: Request, host: Host) -> Run | None:
         """Writes a text of the map. Where the one on the page differs in the dials only, it is written on."""
@@ -178,7 +186,7 @@ class Session:
     def show(self, run: Run) -> None:
         """Puts a text that was opened on the page, in place of the one that is there or being written."""
         with self._lock:
-            self.shown = self._put(run)
+            self._put(run)
 
     def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
         """Starts a job and returns it; an active one of its kind is stopped, unless it is refused."""
@@ -258,14 +266,19 @@ class Session:
     def _put(self, run: Run) -> Run:
         """Lets a run write another text, in place of the one that is there; returns it."""
         self._admit(self, run, [self.run])
-        self.stop()
+        self._leave()
         self.run = run
-        self.history.begin(run, self._beside)
+        self._note(run)
         return run
+
+    def _note(self, run: Run) -> None:
+        """Takes the newest run into the history once it has tokens."""
+        if run is self.run and run.version < 0 and run.events:
+            self.history.add(run, self._beside)
 
     def _show(self, run: Run, step: bool = False) -> Run:
         """Puts a kept text on the page as it was left, as a step of its own or as one that is undone or redone."""
-        self.stop()
+        self._leave()
         if step:
             self.history.show(run)
         self._bring_back(run)
@@ -281,18 +294,21 @@ class Session:
 
     def _newest(self) -> Run | None:
         """The newest run; where that ended before its first token, the text still on the page is brought back as it."""
-        run = self.run
-        if run is not None and not (run.active or run.events):
-            current = self.history.current
-            kept = current if current is not None and current.events else self.history.step(-1)
-            if kept is not None:
-                self._bring_back(kept)
+        run, current = self.run, self.history.current
+        if run is not None and current is not None and not (run.active or run.events):
+            self._bring_back(current)
         return self.run
 
     def _bring_back(self, run: Run) -> None:
         """Has a kept text be the newest, and come to the page anew."""
         run.show_again(self.run)
         self.run = run
+
+    def _leave(self) -> None:
+        """Another text takes the place of the newest one."""
+        if self.run is not None:
+            self.run.interrupted |= self.run.active
+        self.stop()
 
     def _start(self, job: SomeJob, host: Host) -> SomeJob:
         def look() -> None:
@@ -301,7 +317,13 @@ class Session:
                     job.about = f"Stopped, because this window was not connected for {duration(KEPT_SECONDS)}"
                 job.cancel.set()
 
+        def notify() -> None:
+            if isinstance(job, Run) and job.version < 0:
+                with self._lock:
+                    self._note(job)
+            self.listeners.notify()
+
         self.listeners.last_heard = time.monotonic()
-        job.owner, job.notify, job.look = self.key, self.listeners.notify, look
+        job.owner, job.notify, job.look = self.key, notify, look
         self.listeners.notify()
         return job.start(host)

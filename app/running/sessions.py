@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from app.running.job import Job
-from app.running.run import Run
 from app.running.session import Session
 from engine import InvalidRequest
 from engine.guard.limits import LATER, Busy, Places
@@ -198,15 +197,10 @@ class Sessions:
         """The session whose feed has this key."""
         return next((session for session in self._all() if session.key == key), None)
 
-    def find_job(self, kind: str, job_id: str) -> Job | None:
-        """The job of a kind with this id, if it is still there."""
-        jobs = (session.jobs.get(kind) for session in self._all())
-        return next((job for job in jobs if job is not None and job.id == job_id), None)
-
-    def find(self, run_id: str) -> tuple[Session, Run] | None:
-        """The run with this id and its session, if it is still there."""
-        runs = ((session, run) for session in self._all() for run in (session.run, session.shown))
-        return next(((session, run) for session, run in runs if run is not None and run.id == run_id), None)
+    def find(self, job_id: str) -> Job | None:
+        """The text or job with this id, if it is still there."""
+        jobs = (job for session in self._all() for job in (*session.history.versions, *session.jobs.values()))
+        return next((job for job in jobs if job.id == job_id), None)
 
     def _close(self, session: Session) -> None:
         session.close()

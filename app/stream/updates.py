@@ -35,8 +35,7 @@ class PanelUpdates:
 class TextUpdates(PanelUpdates):
     """How the text of the newest run changes: a `Delta` from what the window has.
 
-    Where a text goes on from the one before, the window keeps what both begin with. The session's `shown` becomes the
-    run of which tokens were sent.
+    Where a text goes on from the one before, the window keeps what both begin with.
 
     Args:
         session, host: Of the window and the page.
@@ -45,7 +44,7 @@ class TextUpdates(PanelUpdates):
 
     def __init__(self, session: Session, host: Host, seen: int) -> None:
         self._session, self._host = session, host
-        there = next((run for run in (session.run, session.shown) if run is not None and run.number == seen), None)
+        there = next((run for run in [*session.history.versions] if run.number == seen), None)
         self._had: Sequence[TokenEvent] = tuple(there.events) if there is not None else ()  # on the page
         self._over = there is not None and there is session.run
         self._number = seen  # of the run; one that comes back to the page has another
@@ -80,7 +79,6 @@ class TextUpdates(PanelUpdates):
             self._cost_due = time.monotonic() + FIGURE_SECONDS
         if events:
             self._had, self._begun = events, True
-            self._session.shown = run
         self._note, self._over = note, over
         yield message
 

@@ -36,7 +36,7 @@ def versions_message(session: Session) -> str:
             "current": history.current.version if history.current else None,
             "undo": session.can_step(-1),
             "redo": session.can_step(1),
-            "versions": [_row(each) for each in history.versions if each.events and not each.active],
+            "versions": [_row(each) for each in [*history.versions] if not each.active],
         }
     )
 

@@ -74,7 +74,7 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
 
     def text_of(data: Any) -> str | None:
         asked = said_fields(data)
-        job = sessions.find_job(KIND, said_text(asked, "run"))
+        job = sessions.find(said_text(asked, "run"))
         number, point = said_number(asked, "row", -1), said_number(asked, "point", -1)
         return text_message(job, number, point) if isinstance(job, Tuning) else None
 

@@ -71,7 +71,7 @@ class Step:
         setting: In force.
         forced: What a person decided here instead of the policy.
         judges: Whether the LLM's choices are wanted: this text has a draft, or may get one.
-        rereads: Whether the LLM reads the whole text again to verify a draft.
+        rereads: Whether the LLM reads the whole text again to verify a draft, as vLLM does.
         drafted: Whether the SLM wrote a token at the end of the slot's text; the LLM may have taken it back since.
         asked: Whether the LLM was asked for the sake of this text.
         said: Characters that became certain with the token written.

@@ -27,7 +27,7 @@ MAX_TEXTS = 32
 """Texts that one request may ask for: prompts times `n`."""
 
 MAX_CANDIDATES = 20
-"""Candidates per token, at most, of `top_logprobs` and of a completion's `logprobs`."""
+"""The most candidates per token in `top_logprobs`."""
 
 _SEEDS = 2**63
 _BY_IDS = "(token ids)"  # stands in for the prompt in words that a `Request` must have
@@ -126,11 +126,6 @@ class ChatBody(_Body):
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=MAX_CANDIDATES)
 
-    @property
-    def candidates(self) -> int | None:
-        """How many candidates the reply lists for each token; None without probabilities."""
-        return self.top_logprobs if self.logprobs else None
-
     def prompts(self) -> Prompts:
         """One prompt, the conversation. Raises InvalidRequest where the last message is not the user's."""
         *turns, last = [message.turn() for message in self.messages]
@@ -146,12 +141,6 @@ class CompletionBody(_Body):
     chat: ClassVar = False
 
     prompt: Annotated[list[_Prompt], BeforeValidator(_prompt_list), Field(min_length=1, max_length=MAX_TEXTS)]
-    logprobs: int | None = Field(None, ge=0, le=MAX_CANDIDATES)
-
-    @property
-    def candidates(self) -> int | None:
-        """How many candidates the reply lists for each token; None without probabilities."""
-        return self.logprobs
 
     def prompts(self) -> Prompts:
         """One text for each prompt."""
@@ -220,7 +209,7 @@ def _texts(body: ChatBody | CompletionBody, setting: Setting, pair: Pair, settin
         "max_new_tokens": body.max_completion_tokens or body.max_tokens or settings.max_new_tokens,
         "stop": stop,
         # The engine records the token's own probability with the candidates.
-        "alternatives": 0 if body.candidates is None else max(1, body.candidates),
+        "alternatives": max(1, body.top_logprobs) if isinstance(body, ChatBody) and body.logprobs else 0,
     }
     with blamed("messages" if body.chat else "prompt"):
         prompts = [(Request(**prompt, **options), ids) for prompt, ids in body.prompts()]

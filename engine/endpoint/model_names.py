@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.errors import InvalidRequest, shown
 from engine.guard.refusals import Refusal
@@ -21,23 +21,20 @@ def model_names(pair: Pair) -> list[str]:
 def named_setting(name: str, pair: Pair, settings: Settings) -> Setting:
     """The setting that a model's name stands for. Raises a Refusal with status 404 that says which names there are.
 
-    What the name leaves out is as in the settings, else the router's own.
+    Without a policy it goes on from the settings. What is left out is the router's own.
     """
     preset, colon, said = name.partition(":")
     if preset != pair.preset:
         raise _unknown(name, pair, f"the pair is {pair.preset}")
     try:
         given = stated(f"< {said}" if said[:1] in "0123456789." else said) if colon else {}
-        policy = given.get("policy") or pair.default_policy(settings.policy)
+        own = {} if "policy" in given else settings.stated
+        policy = given.get("policy") or pair.default_policy(own.get("policy", "router"))
         if policy not in pair.policies:
             raise InvalidRequest(f"policy = {shown(policy, True)} is none of {', '.join(pair.policies)}")
-        own: dict[str, Any] = {}
         if policy == "router":
-            own = {"threshold": pair.threshold, "acceptance": pair.acceptance}
-        if policy not in ("slm", "llm"):  # one alone: else the LLM would verify what the SLM writes
-            dials = ("threshold", "acceptance")
-            own |= {dial: value for dial in dials if (value := getattr(settings, dial)) is not None}
-        return Setting(**{"policy": policy, "max_draft": settings.max_draft, **own, **given})
+            own = {"threshold": pair.threshold, "acceptance": pair.acceptance, **own}
+        return Setting(**{**own, **given, "policy": policy})
     except InvalidRequest as error:
         raise _unknown(name, pair, str(error)) from None
 

@@ -38,15 +38,13 @@ class Gradable(Protocol):
     def choices(self) -> tuple[tuple[str, str], ...]: ...  # noqa: D102
 
 
-# GSM8K's "#### 72", not a heading such as "#### 2. The total".
-_HASHES = r"####(?=\s{0,3}[-+$\\]{0,3}\.?[0-9])(?!\s{0,3}[0-9]{1,2}\.[ \t]+\S)"
 _STATED = re.compile(
-    rf"\b(?:answer|(?:correct|right|best) (?:choice|option))[\s*_]{{0,4}}(?:is\b|:)|{_HASHES}", re.IGNORECASE
+    r"\b(?:answer|(?:correct|right|best) (?:choice|option))[\s*_]{0,4}(?:is\b|:)|####(?=\s{0,3}[-$]?[0-9])",
+    re.IGNORECASE,
 )
 _STATED_OR_BOXED = re.compile(_STATED.pattern + r"|\\boxed(?![a-z])", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
-_COMMAND = re.compile(r"\\[A-Za-z]+|\\(?=[()\[\]])")
 _LETTER = re.compile(r"[(\[]?([A-H])[)\].:]?", re.IGNORECASE)
 _LETTERS = tuple("ABCDEFGH")
 _EDGES = " .,;:!?\"'“”‘’`*_"
@@ -82,10 +80,7 @@ def _after_last(pattern: re.Pattern[str], text: str) -> str | None:
     found = deque(pattern.finditer(text), maxlen=1)
     if not found:
         return None
-    rest = text[found[0].end() :][:_LONGEST]
-    stripped = rest.lstrip(" \t\r\n:*_")
-    is_list = stripped.startswith("- ") and "\n" in rest[: len(rest) - len(stripped)]
-    return stripped[2:] if is_list else stripped  # a list's dash is no minus
+    return text[found[0].end() :][:_LONGEST].lstrip(" \t\r\n:*_")
 
 
 def _sentence(text: str) -> str:
@@ -96,7 +91,6 @@ def _choice(choices: choice.Choices, text: str) -> str | None:
     r"""The choice after the last "answer is" or \boxed; else the last one that is marked as one."""
     if (rest := _after_last(_STATED_OR_BOXED, text)) is None:
         return choice.marked(choices, text)
-    rest = _COMMAND.sub(" ", rest)
     return choice.stated(choices, rest, _sentence(rest))
 
 

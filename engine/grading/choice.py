@@ -12,8 +12,7 @@ Choices = tuple[tuple[str, str], ...]
 
 def stated(choices: Choices, rest: str, sentence: str) -> str | None:
     """The label after "the answer is", or the one choice whose text stands there; `rest` begins with `sentence`."""
-    first, named, _, hedged, denied = _patterns(tuple(label for label, _ in choices))
-    rest, sentence = denied.sub("", rest), denied.sub("", sentence)
+    first, named, _, hedged = _patterns(tuple(label for label, _ in choices))
     if found := first.match(rest) or named.search(sentence):
         return None if hedged.match(found.string, found.end()) else _label(choices, found)
     own = [(label, text.casefold().strip(" .")) for label, text in choices]
@@ -28,7 +27,7 @@ def stated(choices: Choices, rest: str, sentence: str) -> str | None:
 
 def marked(choices: Choices, text: str) -> str | None:
     """The last label that is marked as one, as "(C)" or "**C**"; else that of the only line that begins with one."""
-    _, named, line, hedged, _ = _patterns(tuple(label for label, _ in choices))
+    _, named, line, hedged = _patterns(tuple(label for label, _ in choices))
     lines = list(line.finditer(text))  # several are the choices, told again
     found = deque(named.finditer(text), maxlen=1) or lines * (len(lines) == 1)
     return None if not found or hedged.match(text, found[0].end()) else _label(choices, found[0])
@@ -41,7 +40,7 @@ def _label(choices: Choices, found: re.Match[str]) -> str:
 
 @lru_cache(maxsize=64)
 def _patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    """Of a text that begins with a label, a marked label, a line with a label, one more label, and a denied one."""
+    """Of a text that begins with a label, a marked label, a line with a label, and one more label."""
     label = "|".join(map(re.escape, sorted(labels, key=len, reverse=True)))
     # "a" and "I" are words: such a label needs a mark, an end or a conjunction behind it.
     capital = "|".join(re.escape(each) for each in labels if each.isupper() and each not in "AI") or r"(?!)"
@@ -49,12 +48,10 @@ def _patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
     end = r"(?=\s{0,5}(?:$|\n)|[.,;:!?)\]}*_\"'`”$](?![0-9])|\s(?:because|since|as|and|or|is)\b)"
     plain = rf"(?:({label}){end}|((?-i:{capital}))(?=\s))"
     word = r"\b(?:option|choice|letter)\s"
-    right = rf"(?<![\w'’])((?-i:{label}))[)*]{{0,3}} is (?:the )?(?:correct|right|best)\b"
     written = (
         rf"{mark}(?:{word})?{mark}{plain}",
-        rf"(?:[(\[{{][*_$]{{0,3}}|\*\*\(?)({label})(?:[*_$]{{0,3}}[)\]}}]|\*\*|[.:]\s)|{word}{mark}{plain}|{right}",
+        rf"(?:[(\[{{][*_$]{{0,3}}|\*\*\(?)({label})(?:[*_$]{{0,3}}[)\]}}]|\*\*|[.:]\s)|{word}{mark}{plain}",
         rf"^[ *_]{{0,6}}({label})(?:[.:)][*_]{{0,3}}(?=\s|$)|[*_]{{0,3}}[ ]{{0,3}}$)",
         rf"\W{{0,6}}(?:or|and|/|&|,)\s?(?:\(\s?(?:{label})\s?\)|(?-i:{capital})(?![\w'’]))",
-        rf"\bnot\s(?:option\s)?\W{{0,3}}(?-i:{label})(?![\w'’])\W{{0,3}}(?:but\s)?",
     )
     return tuple(re.compile(each, re.IGNORECASE | re.MULTILINE) for each in written)

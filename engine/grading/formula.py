@@ -18,11 +18,7 @@ _HEAVY = re.compile(
     r"\^[^A-Za-z]{0,3}[0-9]{3}|\^\{[^}]*\^|!|\\(?:sum|prod|int|lim|binom)"  # 9^{999}, 9^{9^9}
     r"|\\(?:sin|cos|tan|cot|sec|csc|log|ln).*\^\{?[0-9]{2}"
 )
-_WORDS = re.compile(r"(?:[ap]\.?m\b|north|east|south|west|odd|even)")  # math-verify takes them for units
-_BOLD = re.compile(r"\\(?:mathbf|boldsymbol|bm)(?![A-Za-z])")  # with it, i and j are the same to math-verify
-_BOXED = re.compile(
-    r"\\(?:boxed|fbox)\s*(?:(?P<open>\{)|(?P<single>-?[0-9.,]+|[A-Za-z](?![A-Za-z])))|\\.|[{}]", re.DOTALL
-)
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*(?P<open>\{)|\\.|[{}]", re.DOTALL)
 _SAME = [
     (re.compile(r"\\(?:left|right|displaystyle|[,!;: ])|[\s$]"), ""),
     (re.compile(r"\\[dtc]frac"), r"\\frac"),
@@ -33,12 +29,10 @@ _SAME = [
 
 
 def last_boxed(text: str) -> str | None:
-    r"""The content of a text's last \boxed{...} or "\boxed 5", with balanced braces; None where there is none."""
+    r"""The content of a text's last \boxed{...}, with balanced braces; None where there is none."""
     last, opened = (-1, -1), []  # where the best box's content is; where each open brace's content starts, -1: no box
     for match in _BOXED.finditer(text):
-        if match["single"]:
-            last = max(last, match.span("single"))
-        elif match[0].endswith("{") and match[0] != r"\{":
+        if match[0].endswith("{") and match[0] != r"\{":
             opened.append(match.end() if match["open"] else -1)
         elif match[0] == "}" and opened:
             last = max(last, (opened.pop(), match.start()))
@@ -56,7 +50,7 @@ def same_formula(given: str, expected: str) -> bool:
     """Whether two formulas in LaTeX have the same value, or the same writing where their values cannot be compared."""
     if spelling(given) == spelling(expected):
         return bool(spelling(given))
-    if not (_is_light(given) and _is_light(expected)) or _WORDS.findall(given) != _WORDS.findall(expected):
+    if not (_is_light(given) and _is_light(expected)):
         return False
     from math_verify import verify  # late: sympy takes a second to import
 
@@ -77,5 +71,5 @@ def _parsed(latex: str) -> list[Any]:
     from math_verify import LatexExtractionConfig, parse
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that it has no limit of time
-    formula = " ".join(_BOLD.sub("", latex).replace("$", "").split()).rstrip(".,;: ")
+    formula = " ".join(latex.replace("$", "").split()).rstrip(".,;: ")
     return parse(f"${formula}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)  # pyright: ignore

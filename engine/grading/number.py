@@ -15,13 +15,9 @@ _NUMBER = re.compile(
 _GOES_ON = re.compile(
     r"%?\s{0,3}(?:\^|(?:[-+*/x×]\s{0,3}[-(]?|[,.;:(]|\b(?:or|to)\b|\s)\s{0,3}-?\.?[0-9]|(?:thousand|[mb]illion)\b)"
 )
-_UNSAID = re.compile(
-    r"[±≠≤≥^]|\b(?:not|between|either|neither|at least|at most|less than|more than|minus|negative)\b", re.IGNORECASE
-)
-_FRACTION = re.compile(r"\\[dt]?frac\s?\{?(-?[0-9]++)\}?\s?\{?([0-9]++)\}?")
-_MARKS = {r"\times": "*", r"\cdot": "*", r"\pm": "±", r"\neq": "≠", r"\ne": "≠", r"\$": "", r"\!": "", r"\,": ""}
+_FRACTION = re.compile(r"(-?)\\[dt]?frac\s?\{?(-?[0-9]++)\}?\s?\{?([0-9]++)\}?")
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+|.)", re.DOTALL)
-_SYMBOLS = {r"\pi", r"\sqrt", r"\frac", r"\sin", r"\cos", r"\tan", r"\log", r"\ln"}  # what they multiply is no number
+_COMMANDS = dict.fromkeys((r"\$", r"\!", r"\,"), "") | dict.fromkeys((r"\frac", r"\sqrt", r"\pi"), "^")
 
 
 def parse(text: str) -> Fraction | None:
@@ -33,13 +29,11 @@ def parse(text: str) -> Fraction | None:
 def stated(text: str) -> Fraction | None:
     """The number that a statement such as "8 * 9 = 72 apples" makes: the first after the last "=".
 
-    None where there is none, or where the text does not commit itself to its value: "not 5", "5 or 6", "5 + 6".
+    None where there is none, or where it is a part of an expression.
     """
-    text = re.sub(r"^- (?=[0-9.])", "-", _plain(text).rpartition("=")[2].strip())
+    text = _plain(text).rpartition("=")[2]
     match = _NUMBER.search(text)
-    if match is None or _GOES_ON.match(text, match.end()) or _UNSAID.search(text, 0, match.start()):
-        return None
-    return _value(match)
+    return None if match is None or _GOES_ON.match(text, match.end()) else _value(match)
 
 
 def last(text: str) -> Fraction | None:
@@ -51,8 +45,8 @@ def last(text: str) -> Fraction | None:
 
 def _plain(text: str) -> str:
     """A text with its LaTeX written plainly."""
-    text = _FRACTION.sub(r" \1/\2", text.replace("{,}", ",").replace("\N{MINUS SIGN}", "-"))
-    text = _COMMAND.sub(lambda found: _MARKS.get(found[0], "^" if found[0] in _SYMBOLS else " "), text)
+    text = _FRACTION.sub(r" \1\2/\3", text.replace("{,}", ",").replace("\N{MINUS SIGN}", "-"))
+    text = _COMMAND.sub(lambda found: _COMMANDS.get(found[0], " "), text)
     return text.replace("{", "").replace("}", " ").replace("-$", "-").replace("$", " ")
 
 

@@ -29,7 +29,7 @@ def address_of(request: Any) -> str | None:
 
 
 class Addresses:
-    """Reads client addresses, and says in the log where they come from and whether requests have one.
+    """Reads client addresses. The log says where they come from, and once if requests behind a proxy have none.
 
     Args:
         proxies: How many proxies in front of the server append to X-Forwarded-For. What stands there before their
@@ -39,8 +39,7 @@ class Addresses:
     """
 
     def __init__(self, proxies: int | None) -> None:
-        self._proxies, self._by_space = proxies, proxies is None and on_space()
-        self._told: set[bool] = set()
+        self._proxies, self._by_space, self._told = proxies, proxies is None and on_space(), False
         self.proxied = bool(proxies) or self._by_space  # whether X-Forwarded-… headers are believed
         of_header = "last public one" if self._by_space else f"entry {proxies} from the end"
         source = f"the {of_header} in X-Forwarded-For" if self.proxied else "the connection's; X-Forwarded-… is dropped"
@@ -50,14 +49,13 @@ class Addresses:
         """The address of a request's client, for IPv6 its /64 network. None where it is not known."""
         peer = _parsed(scope["client"][0]) if scope.get("client") else None
         # A proxy may add a line of its own below the client's.
-        lines = Headers(scope=scope).getlist("x-forwarded-for")
-        last = ",".join(lines).rsplit(",", _ENTRIES)[-_ENTRIES:]
-        entries = [_parsed(entry) for entry in last if entry.strip()]
+        line = ",".join(Headers(scope=scope).getlist("x-forwarded-for"))
+        entries = [_parsed(entry) for entry in line.rsplit(",", _ENTRIES)[-_ENTRIES:] if entry.strip()]
         found = self._chosen(peer, entries)
-        known = found is not None
-        if known not in self._told and (self.proxied or lines):
-            self._told.add(known)
-            logger.warning(self._finding(known, entries))
+        if entries and not self._told and (found is None or not self.proxied):
+            self._told = True
+            said = "a request has %d entries in X-Forwarded-For, and none names its client (%s): "
+            logger.warning(said + "is CITER_SERVER__PROXIES right?", len(entries), self.rule)
         return None if found is None else _spelled(found)
 
     def _chosen(self, peer: _Address | None, entries: list[_Address | None]) -> _Address | None:
@@ -67,17 +65,6 @@ class Addresses:
         if self._proxies:
             return entries[-self._proxies] if len(entries) >= self._proxies else None
         return None if peer is None or peer.is_loopback or on_space() else peer
-
-    def _finding(self, known: bool, entries: list[_Address | None]) -> str:
-        """What the first request with an address, or the first without one, has shown. No address is logged."""
-        kinds = ", ".join("no address" if e is None else "public" if e.is_global else "private" for e in entries[:8])
-        if not self.proxied:
-            said = "CITER_SERVER__PROXIES names no proxy, so all who come through one share its limits"
-        elif known:
-            said = "its client has an address, and limits of its own"
-        else:
-            said = "its client has no address, and shares one limit with all such: is CITER_SERVER__PROXIES right?"
-        return f"a request's X-Forwarded-For has {len(entries)} entries ({kinds}): {said}"
 
 
 _Address = IPv4Address | IPv6Address

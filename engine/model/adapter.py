@@ -40,7 +40,6 @@ class AdapterCard:
     Attributes:
         slm: The SLM's title, for people.
         base: The identity of the SLM's files (`ModelFiles.base`). The adapter fits no other weights.
-        rank: Of the changes.
         learned: What it learned from and how well, for people.
         sha256: Of all bytes behind the header, so that damage is noticed.
     """
@@ -55,13 +54,7 @@ class AdapterCard:
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter in memory.
-
-    Attributes:
-        card: What it is for.
-        tensors: As in the file.
-        digest: SHA-256 of the whole file, in hex.
-    """
+    """An adapter in memory, with the SHA-256 of the whole file in hex as its `digest`."""
 
     card: AdapterCard
     tensors: Mapping[str, Tensor]
@@ -81,16 +74,10 @@ class Adapter:
 
     def check(self, title: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Raises a WeightsError where a change is for no matrix of a model, or for one of another shape."""
-        for name in self.names:
-            down, up = self.tensors[f"{name}.down"], self.tensors[f"{name}.up"]
-            shape = up.shape[1], down.shape[1]
+        for name in (each.removesuffix(".down") for each in self.tensors if each.endswith(".down")):
+            shape = self.tensors[f"{name}.up"].shape[1], self.tensors[f"{name}.down"].shape[1]
             if shapes.get(f"{name}.weight") != shape:
                 raise WeightsError(f"The adapter changes {shown(name)} {shape}, which {title} lacks. {_WAY_OUT}")
-
-    @property
-    def names(self) -> list[str]:
-        """The layers that it changes."""
-        return sorted(name.removesuffix(".down") for name in self.tensors if name.endswith(".down"))
 
     def changed(self, name: str, weight: Tensor) -> Tensor:
         """A weight [out, in] with its change added, in its own dtype; any other tensor as it is."""
@@ -155,16 +142,10 @@ def _parts(content: bytes) -> tuple[bytes, bytes]:
 
 
 def find_adapter(name: str, routers: Path, own: Path | None) -> Path | None:
-    """The file of the adapter that `CITER_ADAPTER` means.
+    """The file of the adapter that `CITER_ADAPTER` means; a SettingsError where nothing has this name.
 
-    Args:
-        name: "none"; "auto" for the one beside the pair's router, if there is one; a file; or a folder with such a
-            file, which may be one of `routers`.
-        routers: Folder of the shipped routers.
-        own: Folder of the pair's router; None where it has none.
-
-    Raises:
-        SettingsError: Nothing has this name.
+    "none" is none, "auto" the one in the folder `own` of the pair's router, if there is one. Else it is a file, or a
+    folder with such a file, which may be one of the shipped `routers`.
     """
     if name == "none":
         return None

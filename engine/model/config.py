@@ -33,12 +33,12 @@ _SIZES = {
     "max_position_embeddings": (1, 2**31),
 }
 _OPTIONAL = ("num_key_value_heads", "head_dim")
-_NUMBERS = {"rms_norm_eps": (0.0, 1.0), "rope_theta": (0.0, 1e15), "initializer_range": (0.0, 1e3)}
-_SWITCHES = ("tie_word_embeddings", "attention_bias", "mlp_bias", "use_sliding_window")
 _OTHERS = (
-    *("rope_scaling", "rope_parameters", "hidden_act", "bos_token_id", "eos_token_id", "pad_token_id"),
-    *("sliding_window", "max_window_layers", "layer_types"),
+    *("rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters", "hidden_act", "initializer_range"),
+    *("tie_word_embeddings", "attention_bias", "mlp_bias", "bos_token_id", "eos_token_id", "pad_token_id"),
+    *("use_sliding_window", "sliding_window", "max_window_layers", "layer_types"),
 )
+"""Names that are read besides; transformers checks their values."""
 
 
 def read_config(title: str, folder: Path) -> PretrainedConfig:
@@ -69,8 +69,7 @@ def config_of(title: str, values: Mapping[str, Any]) -> PretrainedConfig:
     from transformers import CONFIG_MAPPING
 
     _check_sizes(title, values)
-    known = {*_SIZES, *_NUMBERS, *_SWITCHES, *_OTHERS}
-    kept = {name: value for name, value in values.items() if name in known and value is not None}
+    kept = {name: values[name] for name in (*_SIZES, *_OTHERS) if values.get(name) is not None}
     kept |= {"eos_token_id": _ends(values)}
     # A null says what the classes' own values, which stand for a name that is missing, do not.
     if "sliding_window" in values:
@@ -121,13 +120,6 @@ def _check_sizes(title: str, values: Mapping[str, Any]) -> None:
             continue
         if type(value) is not int or not low <= value <= high:
             refuse(name, f"not a whole number from {low:,} to {high:,}")
-    for name, (low, high) in _NUMBERS.items():
-        value = values.get(name)
-        if value is not None and (type(value) not in (int, float) or not low < value <= high):
-            refuse(name, f"not a number above {low:g} and up to {high:g}")
-    for name in _SWITCHES:
-        if not isinstance(values.get(name), bool | None):
-            refuse(name, "neither true nor false")
     heads = values["num_attention_heads"]
     if heads % (values.get("num_key_value_heads") or heads):
         refuse("num_key_value_heads", f"which does not divide the {heads} attention heads")

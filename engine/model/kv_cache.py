@@ -33,7 +33,6 @@ class RaggedCache:
     """
 
     def __init__(self, config: Any, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
-        """Allocates `rows` rows of `capacity` tokens, in the model's compute type."""
         shape = (rows, config.num_key_value_heads, _whole(capacity), head_dim(config))
         layers = range(config.num_hidden_layers)
         self.keys = [_zeros(shape, dtype, device) for _ in layers]

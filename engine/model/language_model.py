@@ -38,24 +38,20 @@ class LanguageModel:
     """A causal language model split into its trunk and its `lm_head`.
 
     Attributes:
-        model: What was given.
+        name: For people.
         vocabulary: Length of the tokenizer; logits are cut to it, since embeddings are padded differently per model.
         fed: Tokens fed so far over all rows, for tests and benchmarks.
         context: Tokens that a text may have.
         local: Whether it runs in this process, so that it reads in pieces, and knows its candidates at every token.
         judges: Whether it can verify a draft: one answer has its logits at each token.
-        rereads: Whether it reads the whole text again to verify a draft.
     """
 
-    local, judges, rereads = True, True, False
+    local, judges = True, True
 
     def __init__(self, model: PreTrainedModel | StoredModel, name: str, vocabulary: int) -> None:
         """Wraps a loaded model; one of transformers' stays usable.
 
-        Args:
-            model: Raises WeightsError if `engine.model.forward` does not reproduce its architecture.
-            name: For people.
-            vocabulary: The tokenizer's length.
+        A WeightsError if `engine.model.forward` does not reproduce its architecture.
         """
         self.name = name
         self.model: Any = model
@@ -71,8 +67,7 @@ class LanguageModel:
         embedding: Any = model.get_input_embeddings()
         self.cost = cost_of(self.config, self.dtype, self._trunk.size, size_of(self._head), embedding.weight)
 
-    def new_cache(self, rows: int, capacity: int) -> RaggedCache:
-        """An empty cache for `rows` rows of `capacity` tokens."""
+    def new_cache(self, rows: int, capacity: int) -> RaggedCache:  # noqa: D102
         return RaggedCache(self.config, rows, capacity, self.dtype, self.device)
 
     @torch.inference_mode()
@@ -86,7 +81,6 @@ class LanguageModel:
         """Reads new tokens in one pass, and adds them to the cache.
 
         Args:
-            cache: Of this model.
             rows: Rows of the cache that take part, each once.
             chunks: Each row's new token ids, at least one.
             looks: At how many of each row's last tokens the hidden states are wanted; None is at all.
@@ -126,9 +120,9 @@ class LanguageModel:
         self._take(PassTimes(timed, [max(each, heads[0]) for each in heads]))
 
     def recall(self, path: Path) -> bool:
-        """Takes stored times, unless a pass of one token is faster now. Returns whether it did.
+        """Takes stored times and returns True, unless a pass of one token is faster now.
 
-        Where a pass is slower now, the machine is busy, and to measure again would make the times worse.
+        Where it is slower, the machine is busy, and to measure again would make the times worse.
         """
         times = pass_times.recall(path, self._key)
         if times is None:

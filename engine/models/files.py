@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,28 +79,21 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def filling(folder: Path) -> Iterator[Path]:
-    """Gives a new folder to write to, inside `folder`, which is made where it is missing.
+    """Gives a new folder to write to, beside `folder`. In the end its files replace those of the same names there.
 
-    In the end its files replace those of the same names in `folder`. After an error `folder` is as it was.
+    After an error `folder` is as it was.
     """
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
-    new, old = (folder / f"{name}.{os.getpid()}.tmp" for name in ("new", "old"))
+    new = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     try:
-        for each in (new, old):
-            remove(each)  # of a process that was killed
-            each.mkdir(parents=True)
+        new.mkdir(parents=True)
         yield new
+        folder.mkdir(exist_ok=True)
         for each in sorted(new.iterdir()):
-            there = folder / each.name
-            if os.path.lexists(there):
-                there.rename(old / each.name)  # aside, not away, until the new one is there
-            each.rename(there)
+            if each.is_dir():
+                remove(folder / each.name)
+            each.replace(folder / each.name)
     finally:
-        for each in (new, old):
-            remove(each)
-        with suppress(OSError):  # they hold what was written, or could not be made
-            for each in made:
-                each.rmdir()
+        remove(new)
 
 
 def remove(path: Path) -> None:

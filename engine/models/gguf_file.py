@@ -1,11 +1,10 @@
 """A GGUF file (ggml's docs/gguf.md): configuration, tokenizer, and tensors turned back into numbers one by one.
 
-The `gguf` package reads it. What it makes of a stranger's file is checked before anything is made of that.
+The `gguf` package reads it.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,6 @@ from torch import Tensor
 
 from engine.errors import WeightsError, shown
 from engine.model.config import config_of
-
-FORMATS = (
-    *("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
-    *("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S", "IQ1_M", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0"),
-)
-"""Formats of tensors that the `gguf` package turns back into numbers, by ggml's names."""
 
 _FIELDS = {
     "hidden_size": "embedding_length",
@@ -35,7 +28,6 @@ _FIELDS = {
 }
 _IDS = {f"{name}_token_id": f"tokenizer.ggml.{name}_token_id" for name in ("bos", "eos")}
 _IDS["pad_token_id"] = "tokenizer.ggml.padding_token_id"
-_MOST_ITEMS = 2_000_000  # of an array; vocabularies have a few hundred thousand
 _HEAD, _EMBEDDING = "output.weight", "token_embd.weight"
 # The two official Q4_K_M files hold the tied embedding twice, as `token_embd` and, in a better format, as `output`.
 # They differ by 4 % (0.5B: Q5_0, Q8_0) and 7 % (1.5B: Q4_K, Q6_K); two matrices that are not tied differ by over 100 %.
@@ -58,9 +50,8 @@ class GgufFile:
 
         self._title, self._path = title, path
         try:
-            self._reader: Any = _reader(path)
+            self._reader: Any = gguf.GGUFReader(path)
             self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
-            _check_apart(self._reader.tensors)
             self.config = config_of(title, self._configuration())
             names = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}
             self._names = gguf.get_tensor_name_map(names[self.config.model_type], self.config.num_hidden_layers)
@@ -82,8 +73,6 @@ class GgufFile:
                 f"{self._title} scales its rotary embedding, which is not read from GGUF files: give its folder of "
                 "safetensors"
             )
-        if unknown := sorted({tensor.tensor_type.name for tensor in self._tensors.values()} - set(FORMATS)):
-            raise WeightsError(f"{self._title} has tensors in {', '.join(unknown)}; known are {', '.join(FORMATS)}")
         values = {name: self._field(f"{kind}.{key}") for name, key in _FIELDS.items()}
         values |= {name: self._field(key) for name, key in _IDS.items()}
         tokens = self._reader.fields.get("tokenizer.ggml.tokens")
@@ -140,33 +129,13 @@ class GgufFile:
         return self._names.get_name(name, try_suffixes=(".weight", ".bias")) or name
 
 
-def _reader(path: Path) -> Any:
-    """The file's reader, which makes an object of each item: where a length is damaged, of all bytes of the file."""
-    import gguf
-
-    class Reader(gguf.GGUFReader):
-        def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
-            if (
-                raw_type == gguf.GGUFValueType.ARRAY
-                and (length := self._get(orig_offs + 4, np.uint64)[0]) > _MOST_ITEMS
-            ):
-                raise ValueError(f"an array of it has {length:,} items; at most {_MOST_ITEMS:,} are read")
-            return super()._get_field_parts(orig_offs, raw_type)
-
-    return Reader(path)
-
-
-def _check_apart(tensors: list[Any]) -> None:
-    """Raises ValueError where two tensors share bytes."""
-    places = sorted((tensor.data_offset, tensor.data_offset + tensor.n_bytes) for tensor in tensors)
-    for (_, end), (start, _) in pairwise(places):
-        if start < end:
-            raise ValueError(f"two of its tensors overlap at byte {start:,}")
-
-
 def _numbers(tensor: Any, rows: int | None = None) -> Tensor:
     """A tensor, or its first rows, in float32."""
     from gguf import dequantize
 
-    numbers = dequantize(tensor.data[:rows], tensor.tensor_type)  # in F32 a view of the file, which cannot be written
+    try:
+        numbers = dequantize(tensor.data[:rows], tensor.tensor_type)  # in F32 a view of the file, not to be written
+    except NotImplementedError:
+        kind = tensor.tensor_type.name
+        raise WeightsError(f"{tensor.name} is in {kind}, which the `gguf` package does not read: give Q4_K_M") from None
     return torch.from_numpy(np.require(numbers, np.float32, ["C", "W"]))

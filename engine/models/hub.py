@@ -7,21 +7,15 @@ reach, the files of the last time are used. No other files are ever fetched.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.utils import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-    validate_repo_id,
-)
+from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
 from engine.errors import EngineError, WeightsError
 from engine.events.progress import ProgressCallback, say
@@ -53,18 +47,6 @@ def hub_failure(error: Exception) -> tuple[int, str]:
         words = f"{status} {getattr(error, 'server_message', None) or response.reason_phrase}"
     # A token that no header may hold is quoted in the connection's complaint.
     return status, _BEARER.sub("Bearer …", " ".join(words.split()))
-
-
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """Keeps huggingface_hub's own progress bars off the terminal, and leaves the switch as it was."""
-    shown = not are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            enable_progress_bars()
 
 
 def is_repo(name: str) -> bool:
@@ -107,17 +89,12 @@ class Listed(NamedTuple):
     sha256: str = ""
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A repo at one commit, with the wanted files in `folder`.
-
-    Attributes:
-        listed: Each file in the repo by its name; empty where the Hub was not asked.
-    """
+class Snapshot(NamedTuple):
+    """A repo at one commit: the folder of the wanted files, and all files by name, {} where the Hub was not asked."""
 
     folder: Path
     commit: str
-    listed: Mapping[str, Listed] = field(default_factory=dict)
+    listed: Mapping[str, Listed]
 
 
 def fetch_repo(
@@ -133,7 +110,7 @@ def fetch_repo(
     try:
         if not settings.hub:
             raise SourceUnavailable("CITER_HUB is false")
-        say(progress, f"looking for {wanted.thing} {name}", "hub")
+        say(progress, f"looking for {wanted.thing} {name}")
         return _fetch(repo_id, revision, f"{wanted.setting} = {name}", wanted, cache, settings.hub_timeout)
     except (SourceUnavailable, WeightsError) as reason:
         known, full = _cached(repo_id, revision, wanted, cache), isinstance(reason, WeightsError)
@@ -145,7 +122,7 @@ def fetch_repo(
                 f"Try again with a connection, or {wanted.way_out}."
             ) from reason
         why = "a newer one cannot be stored" if full else "the Hub is out of reach"
-        say(progress, f"{wanted.thing} {name} from the cache, as {why} ({reason})", "cache")
+        say(progress, f"{wanted.thing} {name} from the cache, as {why} ({reason})")
         return known
 
 
@@ -155,30 +132,6 @@ def _fetch(repo_id: str, revision: str, asked: str, wanted: Wanted, cache: Path,
     Raises as `fetch_repo`, and SourceUnavailable if the Hub is out of reach or does not deliver.
     """
     api = HfApi(endpoint=constants.ENDPOINT, library_name="citer-playground")
-    commit, listed = _look_up(api, repo_id, revision, asked, wanted, timeout)
-    files = _accepted(asked, wanted, listed)
-    try:
-        make_folder(cache)
-        with without_bars(), writing(cache, 0):
-            for file in files:
-                copy = Path(api.hf_hub_download(repo_id, file, revision=commit, cache_dir=cache, etag_timeout=timeout))
-                if (size := copy.stat().st_size) != listed[file].bytes:
-                    raise SourceUnavailable(f"{file} has {size:,} bytes and was said to have {listed[file].bytes:,}")
-            reference = cache / repo_folder_name(repo_id=repo_id, repo_type="model") / "refs" / revision
-            if not reference.is_file() or reference.read_text() != commit:  # a complete cache may be read-only
-                reference.parent.mkdir(parents=True, exist_ok=True)
-                write_text(reference, commit)
-    except (SourceUnavailable, WeightsError):
-        raise
-    except Exception as error:  # as in _look_up; here also hf_xet
-        raise SourceUnavailable(hub_failure(error)[1]) from error
-    return Snapshot(copy.parent, commit, listed)
-
-
-def _look_up(
-    api: HfApi, repo_id: str, revision: str, asked: str, wanted: Wanted, timeout: float
-) -> tuple[str, dict[str, Listed]]:
-    """The commit that a revision is at now, and its files by their names."""
     try:
         info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=timeout)
     except RevisionNotFoundError:
@@ -192,28 +145,41 @@ def _look_up(
                 "Look at the spelling; for a private repo set HF_TOKEN or `hf auth login`."
             ) from error
         raise SourceUnavailable(words) from error
-    if not _COMMIT.fullmatch(info.sha or ""):  # it becomes part of a path
+    commit = str(info.sha)
+    if not _COMMIT.fullmatch(commit):  # it becomes part of a path
         raise SourceUnavailable(f"{constants.ENDPOINT} names no commit, so it is not a Hub")
-    listed: dict[str, Listed] = {}
-    for file in info.siblings or ():
-        sha256 = str(file.lfs.sha256) if file.lfs else ""
-        size = file.size if isinstance(file.size, int) else -1
-        listed[file.rfilename] = Listed(size, sha256 if _SHA256.fullmatch(sha256) else "")
-    return str(info.sha), listed
-
-
-def _accepted(asked: str, wanted: Wanted, listed: Mapping[str, Listed]) -> list[str]:
-    """The files to fetch; raises `wanted.error` where one is missing or too large."""
+    listed = {file.rfilename: _listed(file) for file in info.siblings or ()}
     if missing := [file for file in wanted.required if file not in listed]:
         raise wanted.error(f"{asked}: not a {wanted.thing}, the repo has no {missing[0]}")
     files = [file for file in wanted.limits if file in listed]
     for file in files:
-        if not 0 <= (size := listed[file].bytes) <= wanted.limits[file]:
+        if not 0 <= (size := listed[file].bytes) <= (most := wanted.limits[file]):
             has = "an unknown size" if size < 0 else f"{size:,} bytes"
             raise wanted.error(
-                f"{asked}: not fetched, its {file} has {has} and a {wanted.thing}'s has at most {wanted.limits[file]:,}"
+                f"{asked}: not fetched, its {file} has {has} and a {wanted.thing}'s has at most {most:,}"
             )
-    return files
+    disable_progress_bars()
+    try:
+        make_folder(cache)
+        with writing(cache, 0):
+            for file in files:
+                copy = Path(api.hf_hub_download(repo_id, file, revision=commit, cache_dir=cache, etag_timeout=timeout))
+                if (size := copy.stat().st_size) != listed[file].bytes:
+                    raise SourceUnavailable(f"{file} has {size:,} bytes and was said to have {listed[file].bytes:,}")
+            reference = cache / repo_folder_name(repo_id=repo_id, repo_type="model") / "refs" / revision
+            if not reference.is_file() or reference.read_text() != commit:  # a complete cache may be read-only
+                reference.parent.mkdir(parents=True, exist_ok=True)
+                write_text(reference, commit)
+    except (SourceUnavailable, WeightsError):
+        raise
+    except Exception as error:  # as above; here also hf_xet
+        raise SourceUnavailable(hub_failure(error)[1]) from error
+    return Snapshot(copy.parent, commit, listed)
+
+
+def _listed(file: Any) -> Listed:
+    sha256 = str(file.lfs.sha256) if file.lfs else ""
+    return Listed(file.size if isinstance(file.size, int) else -1, sha256 if _SHA256.fullmatch(sha256) else "")
 
 
 def _cached(repo_id: str, revision: str, wanted: Wanted, cache: Path) -> Snapshot | None:
@@ -222,4 +188,4 @@ def _cached(repo_id: str, revision: str, wanted: Wanted, cache: Path) -> Snapsho
     if not all(isinstance(path, str) for path in paths):
         return None
     folder = Path(str(paths[0])).parent
-    return Snapshot(folder, folder.name) if _COMMIT.fullmatch(folder.name) else None
+    return Snapshot(folder, folder.name, {}) if _COMMIT.fullmatch(folder.name) else None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TOKENIZER, SINGLE, INDEX = "tokenizer.json", "model.safetensors", "model.safetensors.index.json"
-MAX_INDEX = 20_000_000  # bytes of an index, and of a safetensors file's own header
+MAX_INDEX = 20_000_000  # bytes
 _MODELS = "models"  # folder of the cache
 _BITS = 4.85  # of a weight in the usual GGUF file, Q4_K_M
 _LIMITS = {
@@ -53,6 +54,7 @@ _MOST_PARTS = 1_000
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
+@dataclass(eq=False)
 class ModelFiles:
     """One model's files.
 
@@ -60,24 +62,24 @@ class ModelFiles:
         title: For people; with the adapter.
         key: Names the model in the cache.
         base: Changes when any of the files does.
+        get: Fetches and opens the weights, of a GGUF file where there is no `folder`.
         folder: Where tokenizer and configuration lie; None for a GGUF file, which holds both.
         missing: Bytes that have yet to be fetched.
+        adapter: Added to the weights as they are read.
     """
 
-    def __init__(
-        self,
-        title: str,
-        key: str,
-        base: str,
-        get: Callable[[], Any],
-        folder: Path | None = None,
-        config: Any = None,
-        missing: int = 0,
-    ) -> None:
-        """`get` fetches and opens the weights: `SafetensorsFiles`, or without a `folder` a `GgufFile`."""
-        self.title, self.key, self.base, self.folder, self.missing = title, key, base, folder, missing
-        self.adapter: Adapter | None = None
-        self._weights, self._config = cache(get), config
+    title: str
+    key: str
+    base: str
+    get: Callable[[], Any]
+    folder: Path | None = None
+    given_config: Any = None
+    missing: int = 0
+    adapter: Adapter | None = None
+
+    @cached_property
+    def _weights(self) -> Any:
+        return self.get()
 
     @property
     def identity(self) -> str:
@@ -97,7 +99,7 @@ class ModelFiles:
     @property
     def config(self) -> Any:
         """The configuration, as transformers has it; fetches a GGUF file."""
-        return self._config or self._weights().config
+        return self.given_config or self._weights.config
 
     @property
     def weights(self) -> int:
@@ -109,7 +111,7 @@ class ModelFiles:
     @cached_property
     def tokenizer(self) -> Any:
         """The tokenizer; fetches a GGUF file."""
-        return read_tokenizer(self.title, self.folder) if self.folder else self._weights().tokenizer()
+        return read_tokenizer(self.title, self.folder) if self.folder else self._weights.tokenizer()
 
     def open(self) -> tuple[PreTrainedModel, Callable[..., Tensor]]:
         """The model without memory for its weights, and a function that reads a tensor by its name in a dtype (bf16).
@@ -117,7 +119,7 @@ class ModelFiles:
         Raises:
             WeightsError: A tensor is missing, or has another shape than the configuration says.
         """
-        model, weights, adapter = skeleton(self.config), self._weights(), self.adapter
+        model, weights, adapter = skeleton(self.config), self._weights, self.adapter
         shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         for name, wanted in shapes.items():
             shape = weights.shape(name)
@@ -227,12 +229,6 @@ class SafetensorsFiles:
         self._tied = tied
         for path in paths:
             try:
-                with path.open("rb") as file:
-                    header = int.from_bytes(file.read(8), "little")
-                if header > MAX_INDEX:
-                    raise WeightsError(
-                        f"{title}: {path} has a header of {header:,} bytes; at most {MAX_INDEX:,} are read"
-                    )
                 opened: Any = safe_open(path, framework="pt", device="cpu").__enter__()
                 self._files |= dict.fromkeys(opened.keys(), opened)
             except (OSError, SafetensorError) as error:
@@ -273,9 +269,6 @@ def read_tokenizer(title: str, folder: Path) -> Any:
             f"{title}: {folder} holds no {TOKENIZER}, which the engine decodes with: save the tokenizer there with "
             "transformers' `save_pretrained`"
         )
-    for name, limit in _LIMITS.items():
-        if (path := folder / name).is_file() and path.stat().st_size > limit:
-            raise WeightsError(f"{title}: {path} has {path.stat().st_size:,} bytes; at most {limit:,} are read")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the libraries raise whatever they stumble over, tokenizers a bare Exception

@@ -63,13 +63,7 @@ def stored_bytes(weights: int, layout: str) -> int:
 
 @dataclass
 class StoredModel:
-    """A loaded model, with the attributes and methods of transformers' models that the engine uses.
-
-    Attributes:
-        config: The values of the model's `config.json`.
-        embed_tokens: Ids [n] → states [n, d].
-        lm_head: States [n, d] → logits [n, vocabulary].
-    """
+    """A loaded model, with the attributes and methods of transformers' models that the engine uses."""
 
     config: SimpleNamespace
     embed_tokens: nn.Embedding
@@ -80,20 +74,17 @@ class StoredModel:
     generation_config: None = None
 
     @property
-    def device(self) -> torch.device:
-        """The device of its weights."""
+    def device(self) -> torch.device:  # noqa: D102
         return self.embed_tokens.weight.device
 
     def get_decoder(self) -> StoredModel:
         """The model itself, which has the decoder's attributes, too."""
         return self
 
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The embedding of tokens."""
+    def get_input_embeddings(self) -> nn.Embedding:  # noqa: D102
         return self.embed_tokens
 
-    def get_output_embeddings(self) -> nn.Module:
-        """`lm_head`."""
+    def get_output_embeddings(self) -> nn.Module:  # noqa: D102
         return self.lm_head
 
 
@@ -161,11 +152,8 @@ def load(path: Path, config: dict[str, Any], layout: str, device: torch.device |
     one token takes 33 and 78 ms (0.5B, 1.5B, one thread) instead of 42 and 112. On a processor the embedding stays
     mapped, since only a few of its rows are looked up.
 
-    Args:
-        path: The file.
-        config: The values of the model's `config.json`.
-        layout: The file's. On a processor it must be `cpu_layout`: the kernels do not check.
-        device: For the weights.
+    `config` has the values of the model's `config.json`. On a processor the file's `layout` must be `cpu_layout`: the
+    kernels do not check.
 
     Raises:
         safetensors.SafetensorError, KeyError, ValueError: The file is damaged or is not this model's.

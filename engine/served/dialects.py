@@ -64,9 +64,8 @@ class Dialect:
         most: Likeliest tokens that it tells by default, at most.
         path, body, read: The path of a question, its JSON, and a reader of the reply, one `Likely` per look. `read` may
             raise anything, since the reply is not to be trusted.
-        judges: Whether one answer can have several looks, so that drafts are verified.
-        rereads: Whether the server then reads the whole text again.
-        writes: Whether it writes whole texts and scores them (`ServedModel.complete` and `score`).
+        judges: Whether one answer can have several looks, so that drafts are verified (the server then reads the whole
+            text again), and whole texts are written and scored (`ServedModel.complete` and `score`).
         tokens_body: The JSON of a question at `TOKENIZE` for a text's ids, which the reply has as `tokens`.
     """
 
@@ -77,8 +76,6 @@ class Dialect:
     body: Callable[[Inquiry], dict[str, Any]]
     read: Callable[[Inquiry, Any], list[Likely]]
     judges: bool = False
-    rereads: bool = False
-    writes: bool = False
     tokens_body: Callable[[str, str], dict[str, Any]] = _tokens
 
     def answer(self, question: Inquiry, reply: Any) -> list[Likely]:
@@ -153,26 +150,6 @@ def _vllm_read(question: Inquiry, reply: Any) -> list[Likely]:
     return [*found, likely(question, last, chosen)]
 
 
-# SGLang: `/generate` with `input_ids`. One call with a cached prefix verifies a draft. `input_top_logprobs` begins at
-# the token `logprob_start_len`, which has none: the last places are taken, with or without that one.
-
-
-def _sglang_body(question: Inquiry) -> dict[str, Any]:
-    sampling = {"max_new_tokens": 1, "temperature": 0, "ignore_eos": True}
-    body = {"input_ids": list(question.tokens), "sampling_params": sampling}
-    body |= {"return_logprob": True, "top_logprobs_num": question.top, "return_text_in_logprobs": False}
-    return body | ({"logprob_start_len": len(question.tokens) - question.looks} if question.looks > 1 else {})
-
-
-def _sglang_read(question: Inquiry, reply: Any) -> list[Likely]:
-    about = reply["meta_info"]
-    of_prompt = about["input_top_logprobs"][1 - question.looks :] if question.looks > 1 else []
-    (last,) = about["output_top_logprobs"]
-    chosen = about["output_token_logprobs"][0][1]
-    found = [likely(question, ((entry[1], entry[0]) for entry in place)) for place in of_prompt]
-    return [*found, likely(question, ((entry[1], entry[0]) for entry in last), chosen)]
-
-
 # llama.cpp's server: `/completion` with token ids and `n_probs`. It tells no probabilities of a prompt, so it cannot
 # verify a draft. With `cache_prompt` a slot reads only what is new.
 
@@ -192,10 +169,7 @@ def _llama_tokens(model: str, text: str) -> dict[str, Any]:
 
 
 DIALECTS = {
-    "vllm": Dialect(
-        "vLLM", "vllm", 20, "/v1/completions", _vllm_body, _vllm_read, judges=True, rereads=True, writes=True
-    ),
-    "sglang": Dialect("SGLang", "sglang", 50, "/generate", _sglang_body, _sglang_read, judges=True),
+    "vllm": Dialect("vLLM", "vllm", 20, "/v1/completions", _vllm_body, _vllm_read, judges=True),
     "llama.cpp": Dialect(
         "llama.cpp", "llamacpp", 50, "/completion", _llama_body, _llama_read, tokens_body=_llama_tokens
     ),

@@ -12,10 +12,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 
@@ -46,53 +46,37 @@ _TIMED, _TIMES = (1, 16), 3
 Found = TypeVar("Found")
 
 
+@dataclass(eq=False)
 class ServedModel:
     """An LLM elsewhere, with the interface of `LanguageModel`.
 
     Attributes:
-        top: How many of the likeliest tokens the server tells.
+        connection, dialect: Where it is, and how it is asked.
+        name, model: Its names, for people and for the server.
+        vocabulary: Length of the tokenizer.
+        device: Where its answers are, the SLM's.
         context: Tokens that a text may have, where that is known.
+        cost: What its passes cost; bytes and FLOPs are 0 where they are not known.
         fed: Tokens asked about that no earlier question of the same row was about; the server may have read more.
-        requests: Questions asked so far.
-        cost: What its passes cost.
-        device: Where its answers are.
-        judges, rereads: See `Dialect`.
     """
 
-    local = False
-    hidden_size = 0
+    connection: Connection
+    dialect: Dialect
+    name: str
+    model: str
+    vocabulary: int
+    device: torch.device
+    context: int | None = None
+    cost: ModelCost = UNKNOWN
+    fed: int = 0
 
-    def __init__(
-        self,
-        connection: Connection,
-        dialect: Dialect,
-        name: str,
-        model: str,
-        vocabulary: int,
-        *,
-        top: int,
-        device: torch.device,
-        context: int | None = None,
-        cost: ModelCost = UNKNOWN,
-    ) -> None:
-        """Takes a server into use.
+    local: ClassVar = False
+    hidden_size: ClassVar = 0
 
-        Args:
-            connection, dialect: Where it is, and how it is asked.
-            name, model: The model's names, for people and for the server.
-            vocabulary, context: Tokens of the tokenizer, and of a text at most, if the server says so.
-            top: How many of the likeliest tokens to ask for.
-            device: For the answers, the SLM's.
-            cost: Bytes and FLOPs of a pass, if they are known.
-        """
-        self.connection, self.dialect, self.name, self.vocabulary = connection, dialect, name, vocabulary
-        self.judges, self.rereads = dialect.judges, dialect.rereads
-        self.top, self.device, self.context, self.cost = top, device, context, cost
-        self.fed = self.requests = 0
-        self._model = model
+    def __post_init__(self) -> None:
+        self.judges, self.top = self.dialect.judges, self.dialect.most
 
-    def new_cache(self, rows: int, capacity: int) -> TextCache:
-        """An empty cache for `rows` texts of `capacity` tokens."""
+    def new_cache(self, rows: int, capacity: int) -> TextCache:  # noqa: D102
         return TextCache(rows, capacity)
 
     def feed(
@@ -132,37 +116,21 @@ class ServedModel:
         return logits.scatter_(-1, ids.long(), logprobs.float())
 
     def complete(self, prompt: Sequence[int], max_tokens: int) -> Future[list[int]]:
-        """Lets the server write a whole greedy text, for the trainer's references; any number may be asked for at once.
+        """Lets the server write a whole greedy text after a prompt of token ids, for the trainer's references.
 
-        Args:
-            prompt: Token ids, at least one.
-            max_tokens: Tokens to write, at most.
-
-        Returns:
-            The ids that were written, with the end token if the server tells it.
-
-        Raises:
-            ServerError: The server is of a kind that is not asked for whole texts. The future raises it for others.
+        It has the end token if the server tells it. A server that is not asked for whole texts is a ServerError.
         """
         # Without a penalty of 1 the model's own generation settings would hold.
         body = {"max_tokens": max_tokens, "repetition_penalty": 1.0, "return_token_ids": True}
         return self._completion(prompt, body, lambda choice: [checked_id(id) for id in choice["token_ids"]])
 
     def score(self, tokens: Sequence[int], start: int, top: int = 1) -> Future[list[tuple[float, Likely]]]:
-        """The log-probabilities along a text in one question, for the trainer's labels.
+        """The log-probabilities along a text of token ids in one question, for the trainer's labels.
 
-        Args:
-            tokens: The text as ids.
-            start: The first token that is looked at, at least 1, since nothing comes before the first of a text.
-            top: How many of the likeliest tokens are wanted at each.
-
-        Returns:
-            For each token from `start` on its natural log-probability, likely or not, and the likeliest there.
-
-        Raises:
-            ServerError: As `complete`.
+        Gives for each token from `start` (at least 1) its natural log-probability, and the `top` likeliest there.
+        Raises as `complete`.
         """
-        question = Inquiry(tokens, len(tokens) - start, top, self._model, self.vocabulary)
+        question = Inquiry(tokens, len(tokens) - start, top, self.model, self.vocabulary)
 
         def place(token: int, said: Any) -> tuple[float, Likely]:
             return checked_logprob(said[str(token)]["logprob"]), ranked(question, said)
@@ -174,16 +142,12 @@ class ServedModel:
 
     def _completion(self, prompt: Sequence[int], body: dict[str, Any], read: Callable[[Any], Found]) -> Future[Found]:
         """Asks for a greedy completion, whose one choice `read` reads."""
-        if not self.dialect.writes:
+        if not self.judges:
             raise ServerError(
                 f"{self.name} is behind {self.dialect.name}, which is not asked for whole texts: serve it with vLLM"
             )
-        body |= {"model": self._model, "prompt": list(prompt), "temperature": 0}
-        return self._asked(self.dialect.path, body, lambda reply: shaped(lambda: read(reply["choices"][0])))
-
-    def _asked(self, path: str, body: dict[str, Any], read: Callable[[Any], Found]) -> Future[Found]:
-        self.requests += 1
-        return self.connection.ask(path, body, read)
+        body |= {"model": self.model, "prompt": list(prompt), "temperature": 0}
+        return self.connection.ask(self.dialect.path, body, lambda reply: shaped(lambda: read(reply["choices"][0])))
 
     def calibrate(self) -> None:
         """Times questions about one new token and about some, in texts whose beginning the server knows."""
@@ -206,8 +170,9 @@ class ServedModel:
 
     def _send(self, asked: Asked) -> Future[list[Likely]]:
         tokens, looks = asked
-        question = Inquiry(tokens, looks, self.top, self._model, self.vocabulary)
-        return self._asked(self.dialect.path, self.dialect.body(question), partial(self.dialect.answer, question))
+        question = Inquiry(tokens, looks, self.top, self.model, self.vocabulary)
+        body, read = self.dialect.body(question), partial(self.dialect.answer, question)
+        return self.connection.ask(self.dialect.path, body, read)
 
     def _states(self, answer: Sequence[Likely]) -> torch.Tensor:
         """Ids and log-probabilities side by side; a short list is filled with its last token, which changes nothing.

@@ -36,12 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> ServedModel:
-    """The LLM of `CITER_LLM_URL`.
-
-    Args:
-        settings: With such an address.
-        tokenizer: The pair's.
-        device: Where the SLM runs.
+    """The LLM of `CITER_LLM_URL`, for a pair with this tokenizer whose SLM is on `device`.
 
     Raises:
         ServerError: It cannot be reached, or is none of the servers that are known.
@@ -55,17 +50,8 @@ def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torc
         dialect = _dialect(model, settings.llm_server)
         name = str(model["id"])
         check_tokens(connection, dialect, name, tokenizer)
-        return ServedModel(
-            connection,
-            dialect,
-            shown(Path(name).name or name),
-            name,
-            len(tokenizer),
-            top=dialect.most,
-            device=device,
-            context=_context(model),
-            cost=_cost(settings.llm_config),
-        )
+        about = len(tokenizer), device, _context(model), _cost(settings.llm_config)
+        return ServedModel(connection, dialect, shown(Path(name).name or name), name, *about)
     except BaseException:
         connection.close()
         raise
@@ -74,7 +60,7 @@ def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torc
 def _models(reply: Any) -> list[dict[str, Any]]:
     models = reply.get("data") if isinstance(reply, dict) else None
     if not isinstance(models, list) or not all(isinstance(m, dict) and isinstance(m.get("id"), str) for m in models):
-        raise WrongAnswer(f"{MODELS} is no list of models: is this the address of vLLM, SGLang or llama.cpp's server?")
+        raise WrongAnswer(f"{MODELS} is no list of models: is this the address of vLLM or of llama.cpp's server?")
     return models
 
 
@@ -103,7 +89,7 @@ def _dialect(model: dict[str, Any], server: str) -> Dialect:
 
 
 def _context(model: dict[str, Any]) -> int | None:
-    """Tokens that the server takes, as vLLM and SGLang say it; llama.cpp tells what the model was trained with."""
+    """Tokens that the server takes, as vLLM says it; llama.cpp tells what the model was trained with."""
     meta = model.get("meta")
     named = (model.get("max_model_len"), meta.get("n_ctx") if isinstance(meta, dict) else None)
     return next((length for length in named if isinstance(length, int) and length > 0), None)

@@ -78,8 +78,7 @@ class Windows(RuleBasedStateMachine):
         stay = [each for each in before if each in self.kept]
         assert before == [*gone, *stay], "the oldest go first"
         if gone:
-            own = run.weight if run.fixed else run._asked_weight  # an opened text was whole when it came
-            weight = sum(each.weight for each in [gone[-1], *stay]) + own
+            weight = sum(each.weight for each in [gone[-1], *stay])
             assert len(stay) + 2 > history.MAX_VERSIONS or weight > history.MAX_KEPT_TOKENS, "one more had found room"
         self.steps = [each for each in [*self.steps[: self.at + 1], version] if each in self.kept]
         self.at, self.failed = len(self.steps) - 1, False
@@ -88,9 +87,6 @@ class Windows(RuleBasedStateMachine):
         """The text of a request, written in one go."""
         return tokens_of(FakePair(1e6).generate(asked).events)
 
-    def has_text(self) -> list[Run]:
-        return [each for each in self.kept if each.events]
-
     def failed_or_none(self, run: Run | None) -> None:
         """Nothing was begun: the text on the page, if there is one, stays."""
         assert run is None
@@ -98,7 +94,7 @@ class Windows(RuleBasedStateMachine):
 
     @rule(prompt=st.sampled_from(["a palindrome", "echo one two three"]), seed=st.integers(0, 1), threshold=DIALS)
     def write(self, prompt: str, seed: int, threshold: float) -> None:
-        before = self.has_text()
+        before = [*self.kept]
         asked = request(prompt, threshold=threshold, seed=seed, max_new_tokens=TOKENS)
         run = finished(self.session.begin(asked, self.host))
         assert tokens_of(run.events) == self.expected(asked)
@@ -107,13 +103,11 @@ class Windows(RuleBasedStateMachine):
     @rule()
     def ask_too_much(self) -> None:
         refused(self.session, self.host)
-        # Its place in the strip is taken already, so that the oldest may have had to go.
-        self.steps = [each for each in self.steps[: self.at + 1] if each in self.kept]
-        self.at, self.failed = len(self.steps) - 1, True
+        self.failed = True
 
     @rule(threshold=DIALS, acceptance=ACCEPTANCES)
     def turn(self, threshold: float, acceptance: float) -> None:
-        page, before, spent = self.page, self.has_text(), self.pair.tokens
+        page, before, spent = self.page, [*self.kept], self.pair.tokens
         run = self.session.set_dials(threshold, acceptance, self.host)
         if page is None or page.fixed:
             self.failed_or_none(run)
@@ -143,7 +137,7 @@ class Windows(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, TOKENS), role=ROLES)
     def branch(self, index: int, role: Role) -> None:
-        page, before = self.page, self.has_text()
+        page, before = self.page, [*self.kept]
         run = self.session.branch(index, role, None, self.host)
         if page is None or page.fixed or index >= len(page.events):
             self.failed_or_none(run)
@@ -157,7 +151,7 @@ class Windows(RuleBasedStateMachine):
     @precondition(lambda self: self.page is not None)
     @rule()
     def open_a_trace(self) -> None:
-        page, before = self.page, self.has_text()
+        page, before = self.page, [*self.kept]
         assert page is not None
         opened = opened_run(FakePair(1e6).generate(page.request).to_json(), self.session.run)
         self.session.show(opened)
@@ -180,10 +174,10 @@ class Windows(RuleBasedStateMachine):
         for by in [-1] * (len(self.steps) + 1) + [1] * (len(self.steps) + 1):
             self.step(by)
 
-    @precondition(lambda self: bool(self.has_text()))
+    @precondition(lambda self: bool([*self.kept]))
     @rule(place=st.integers(0, 3))
     def go_to(self, place: int) -> None:
-        version, spent = self.has_text()[place % len(self.has_text())], self.pair.tokens
+        version, spent = [*self.kept][place % len([*self.kept])], self.pair.tokens
         there = version is self.session.history.current
         run = self.session.go_to(version.version)
         assert run is (None if there else version) and self.pair.tokens == spent
@@ -203,7 +197,7 @@ class Windows(RuleBasedStateMachine):
     def the_strip_shows_what_is_kept(self) -> None:
         told = json.loads(versions_message(self.session))
         assert (told["undo"], told["redo"]) == (self.session.can_step(-1), self.session.can_step(1))
-        assert [row[0] for row in told["versions"]] == [each.version for each in self.has_text()]
+        assert [row[0] for row in told["versions"]] == [each.version for each in [*self.kept]]
         if self.page is not None and not self.failed:
             assert told["current"] == self.steps[self.at].version and self.session.run is self.page
 

@@ -188,14 +188,13 @@ def test_a_second_text_stops_the_first_within_a_step_which_loses_nothing_and_is_
     assert [event.index for event in first.events] == list(range(len(first.events)))
     stepped[0].let()
     assert done(second).state == "done" and second.number > first.number
-    found = sessions.find(second.id)
-    assert found is not None and found[1] is second
+    assert sessions.find(second.id) is second
     assert sessions.find("") is None and sessions.find(str(second.number)) is None
     eventually(lambda: not [t for t in threading.enumerate() if t.name.startswith("citer-run-")])
 
 
 def test_what_is_refused_changes_nothing_and_ones_own_text_gives_its_place_to_the_next(stepped):
-    sessions = Sessions(places=Places(1, 1))
+    sessions = Sessions(places=Places(1))
     run = begun(stepped, sessions.get("a"), 1)
     with pytest.raises(Busy):
         sessions.get("b").begin(request(), stepped[1])

@@ -217,7 +217,7 @@ def test_a_window_that_comes_back_has_all_it_had_for_five_minutes_and_no_other_g
 
 
 def test_what_no_window_follows_gives_its_place_to_who_needs_one_and_keeps_its_text(stepped):
-    kept, (_, host) = Sessions(places=Places(2, 2)), stepped
+    kept, (_, host) = Sessions(places=Places(2)), stepped
     runs = [kept.enter(name).begin(request(), host) for name in ("left", "open")]
     kept.leave("left")
     with pytest.raises(Busy):

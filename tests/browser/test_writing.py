@@ -170,13 +170,12 @@ def test_the_page_is_usable_while_the_models_load_and_stop_ends_the_wait(browser
     go, pair = threading.Event(), FakePair()
 
     def load(preset, progress):
-        progress(Progress("qwen2.5-coder-1.5b", 312_000_000, 1_117_320_768, 14_000_000.0, "hub"))
+        progress(Progress("qwen2.5-coder-1.5b", 312_000_000, 1_117_320_768))
         go.wait(300)
         return pair
 
     with serve(load) as site, window(browser, site) as shown:
-        for word in ("312 of 1,117 MB", "14.0 MB/s", "Hub"):
-            expect(shown.page.locator("#models")).to_contain_text(word)
+        expect(shown.page.locator("#models")).to_contain_text("312 of 1,117 MB")
         shown.ask("echo never")
         expect(shown.page.locator(".stream-state")).to_contain_text("models")
         shown.page.click("#stop")

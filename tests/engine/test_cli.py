@@ -53,8 +53,7 @@ def test_both_dials_are_the_routers_own_unless_they_are_given_or_set(capsys, ran
     random_pair.use_router(make_router(random_pair, threshold=0.77, acceptance=0.4))
     try:
         assert dials() == (0.77, 0.4, "auto") and dials("--policy", "confidence") == (0.5, 0.0, "auto")
-        for name, value in {"THRESHOLD": "0.3", "ACCEPTANCE": "0.25", "MAX_DRAFT": "6"}.items():
-            monkeypatch.setenv(f"CITER_{name}", value)
+        monkeypatch.setenv("CITER_SETTING", "< 0.3 @ 0.25/6")
         assert dials() == (0.3, 0.25, 6)
         assert dials("--threshold", "0.2", "--acceptance", "0", "--max-draft", "auto") == (0.2, 0.0, "auto")
     finally:

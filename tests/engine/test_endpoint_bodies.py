@@ -41,9 +41,9 @@ def test_a_name_is_a_setting_and_what_it_leaves_out_is_the_hosts_or_the_routers(
     acceptance = tiny_pair.acceptance if acceptance is None else acceptance
     ((request, _),) = asked(tiny_pair, model=name).texts
     assert request.setting == Setting(policy, threshold, acceptance, *draft)
-    given = load_settings(policy="confidence", threshold=0.3, acceptance=0.2, max_draft=5)
+    given = load_settings(setting="confidence < 0.3 @ 0.2/5")
     assert named_setting("tiny", tiny_pair, given) == Setting("confidence", 0.3, 0.2, 5)
-    assert named_setting("tiny:slm", tiny_pair, given) == Setting("slm", DEFAULT_THRESHOLD, 0.0, 5)
+    assert named_setting("tiny:slm", tiny_pair, given) == Setting("slm")
 
 
 NO_NAMES = [

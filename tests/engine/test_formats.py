@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import struct
 from collections.abc import Callable
 from contextlib import chdir
 from types import SimpleNamespace
@@ -127,31 +126,8 @@ def test_a_gguf_header(converted, tmp_path, data):
     path.write_bytes(data.draw(damaged_bytes(head)) + whole[9_000:])
     file = read(lambda: GgufFile("small", path), WeightsError, "small", "x.gguf")
     if file is not None and (shape := file.shape("model.norm.weight")) is not None:
-        assert tuple(file.read("model.norm.weight").shape) == shape
-
-
-def test_tensors_of_a_gguf_file_may_not_overlap(converted, tmp_path):
-    content = bytearray((converted.settings.cache_dir / "gguf" / "small.gguf").read_bytes())
-
-    def offset(name: bytes) -> slice:
-        end = content.index(name) + len(name)
-        (sides,) = struct.unpack_from("<I", content, end)
-        begin = end + 4 + 8 * sides + 4  # behind the number of sides, the sides and the format
-        return slice(begin, begin + 8)
-
-    content[offset(b"blk.0.ffn_up.weight")] = content[offset(b"blk.0.ffn_gate.weight")]
-    (tmp_path / "x.gguf").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"x\.gguf .*overlap"):
-        GgufFile("small", tmp_path / "x.gguf")
-
-
-def test_a_damaged_length_in_a_gguf_file_does_not_make_items_of_the_whole_file(converted, tmp_path):
-    content = bytearray((converted.settings.cache_dir / "gguf" / "small.gguf").read_bytes())
-    begin = content.index(b"tokenizer.ggml.token_type") + len("tokenizer.ggml.token_type") + 8  # two types before it
-    content[begin : begin + 8] = struct.pack("<Q", 10**12)
-    (tmp_path / "x.gguf").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"x\.gguf .*1,000,000,000,000 items; at most 2,000,000"):
-        GgufFile("small", tmp_path / "x.gguf")
+        tensor = read(lambda: file.read("model.norm.weight"), WeightsError)
+        assert tensor is None or tuple(tensor.shape) == shape
 
 
 @given(data=st.data())
@@ -210,7 +186,10 @@ SHARED = {
 }
 SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
 CHAT = {**SHARED, "messages": SAID, "logprobs": True, "top_logprobs": 2}
-COMPLETION = {**SHARED, "prompt": ["a", [1, 2, 3]], "logprobs": 2}
+COMPLETION = {
+    **SHARED,
+    "prompt": ["a", [1, 2, 3]],
+}
 
 
 def texts_of(content: bytes, chat: bool, pair: Any) -> Any:
@@ -282,8 +261,10 @@ def test_a_variable(name, value, tmp_path):
 @settings(max_examples=150)
 @given(data=st.data())
 def test_a_dotenv_file(tmp_path, data):
-    content = b"HF_TOKEN=x\nCITER_PRESET=tiny\nCITER_THRESHOLD=0.3\nCITER_SERVER__PORT=80\nCITER_CACHE_DIR=~/models\n"
+    content = (
+        b"HF_TOKEN=x\nCITER_PRESET=tiny\nCITER_SETTING=router < 0.3\nCITER_SERVER__PORT=80\nCITER_CACHE_DIR=~/models\n"
+    )
     (tmp_path / ".env").write_bytes(data.draw(damaged_bytes(content)))
     with chdir(tmp_path):
         found = read(load_settings, SettingsError)
-    assert found is None or (found.threshold or 0) <= 2
+    assert found is None or found.stated.get("threshold", 0) <= 2

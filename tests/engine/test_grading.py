@@ -47,9 +47,9 @@ def either(right: str, wrong: str) -> list[tuple[str, str, bool]]:
 
 
 READ = """
-It shines. The answer is (C). → C ¦ The answer is not (B) but (C). → C ¦ The answer is not C. → none
-The correct choice is C. → C ¦ Therefore, C is correct. → C ¦ THE ANSWER IS (c) → C ¦ **Answer:** C → C
-The answer is **C. raw silk** → C ¦ The correct answer is option (C), not (A). → C ¦ The answer is:⏎⏎(C) → C
+It shines. The answer is (C). → C ¦ The answer is:⏎⏎(C) → C
+The correct choice is C. → C ¦ THE ANSWER IS (c) → C ¦ **Answer:** C → C
+The answer is **C. raw silk** → C ¦ The correct answer is option (C), not (A). → C
 So $\\boxed{(C)}$ → C ¦ The answer is $C$. → C ¦ The answer is wool. → A ¦ It shines.⏎**C. raw silk** → C
 The answer is Raw Silk, which shines. → C ¦ The answer is a bank note. → D ¦ c. → C
 It could be raw silk (c), as it shines → C ¦ The answer is (A). No, wait: the answer is (C). → C
@@ -71,7 +71,7 @@ def test_a_choice_is_read_where_it_is_stated_and_never_out_of_running_text(text,
 
 NUMBERS = """
 So \\boxed{72} → 72 ¦ The answer is 3 * $12 = $36. → 36 ¦ So the answer is $5 + $6 = $11. → 11
-The answer is:⏎- 72 → 72 ¦ The answer is - 72 → -72 ¦ The answer is −7 degrees → -7 ¦ The answer is 3/4 → 0.75
+The answer is:⏎- 72 → 72 ¦ The answer is −7 degrees → -7 ¦ The answer is 3/4 → 0.75
 \\boxed{71}, no: \\boxed{72}. The answer is 71 → 72 ¦ The answer is 12 red apples - 5 apples = 7 apples → 7
 \\boxed{72 \\text{ apples}} → 72 ¦ \\boxed{x = 72} → 72 ¦ \\boxed{8 \\times 9 = 72} → 72 ¦ \\boxed{72\\%} → 72
 The answer is:⏎\\[⏎72⏎\\] → 72 ¦ The answer is 3x = 216, so x = 72. → 72 ¦ \\boxed{-\\dfrac{3}{4}} → -0.75
@@ -79,9 +79,9 @@ Eight nines.⏎#### 72.0 → 72 ¦ so 72km → 72 ¦ The total is US$72. → 72 
 The answer is 7,200 → 7200 ¦ \\boxed{7{,}200} → 7200
 """
 NO_NUMBERS = """
-So the answer is $5 + $6 = $11. → 5 ¦ The answer is not 72. → 72 ¦ The answer is 72 or 73. → 72
-The answer is between 72 and 73. → 72 ¦ The answer is at least 72. → 72 ¦ \\boxed{72 \\text{ or } 73} → 72
-\\boxed{x \\neq 72} → 72 ¦ \\boxed{\\pm 72} → 72 ¦ \\boxed{\\sin 72} → 72 ¦ → 72 ¦ The answer is negative 72. → 72
+So the answer is $5 + $6 = $11. → 5 ¦ The answer is 72 or 73. → 72
+\\boxed{72 \\text{ or } 73} → 72
+→ 72
 The answer is seventy-two. → 72 ¦ The answer is 72. No, the answer is unknown. → 72
 The answer is 72 or so, \\boxed{71} → 72 ¦ 72 \\boxed{} → 72 ¦ \\boxed{72, 73} → 72 ¦ \\boxed{72\\pi} → 72
 \\boxed{72^2} → 72 ¦ The answer is 72/2. → 72 ¦ The answer is 72,5 → 72 ¦ The answer is 72 - 5 → 72
@@ -101,15 +101,15 @@ LATEX = r"""
 \boxed{0.5} → \frac{1}{2} ¦ \boxed{\frac{-1}{2}} → -\frac{1}{2} ¦ \boxed{\dfrac{\sqrt3}{2}} → \frac{\sqrt{3}}{2}
 \boxed{x/2} → \frac{x}{2} ¦ \boxed{5} → x=5 ¦ \boxed{x \in [1, 2]} → [1,2] ¦ \boxed{f(x) = 2x + 1.} → 2x+1
 \boxed{\left( 3,\, π \right)} → (3, \pi) ¦ \boxed{Evelyn} → \text{Evelyn} ¦ \boxed{10} → 10\% ¦ \boxed{1000} → 1,000
-\boxed{\left\{1, 2\right\}} → \{1,2\} ¦ $\boxed 5$ → 5 ¦ The answer is: \[ x + 1. \] → x+1
+\boxed{\left\{1, 2\right\}} → \{1,2\} ¦ The answer is: \[ x + 1. \] → x+1
 \boxed{\frac{3}{4}} and then { → \frac{3}{4} ¦ **The answer is \frac{1}{2}** → \frac12 ¦ \boxed{x^{2}} → x^2
 \boxed{7i - 2} → -2 + 7i ¦ \boxed{\frac{1}{\sqrt{3}}} → \frac{\sqrt{3}}{3} ¦ \boxed{(b + 2)(a + 5)} → (a+5)(b+2)
 \boxed{9^{999999999}} → 9^{999999999}
 """
 OTHER_LATEX = r"""
 \boxed{2\sin\theta} → 2\cos\theta ¦ \boxed{2} → \ln 2 ¦ \boxed{3} → \pm 3 ¦ \boxed{2} → 2x
-\boxed{16\pi \text{ square units}} → 16 ¦ \boxed{7:30\text{ a.m.}} → 7:30\text{ p.m.}
-\boxed{5\text{ west}} → 5\text{ east} ¦ \boxed{5\mathbf{j}} → 5\mathbf{i} ¦ \boxed{3 1/2} → \frac{31}{2}
+\boxed{16\pi \text{ square units}} → 16
+\boxed{3 1/2} → \frac{31}{2}
 \boxed{(2,1)} → (1,2) ¦ \boxed{(1,2]} → (1,2) ¦ \boxed{0.51} → \frac{1}{2} ¦ so it is 5 → 5
 \boxed{5} but then \boxed{6} → 5 ¦ \boxed{} → 5 ¦ \boxed{5 → 5 ¦ \boxed{__import__('os')} → x
 \boxed{9^{999999999}} → 1 ¦ \boxed{9^{9^{9^9}}} → 1 ¦ \boxed{999999999!} → 1 ¦ \boxed{\sin^{99} x} → x^2-3x+2
@@ -124,7 +124,7 @@ def test_formulas_are_the_same_where_their_values_are_and_none_takes_long(text, 
 
 RIGHT = """
 1,234 → 1234.0 ¦ It costs $26 → 26 ¦ x = −7 → -7 ¦ 10-7 → 7 ¦ half of it, 50% → 50 %
-1, 2, 3 → 3 ¦ ٢٦ → ٢٦ ¦ 5² = 25 → 25 ¦ The answer is (B). → B ¦ A is correct → (a) ¦ First A, no: **C** → c.
+1, 2, 3 → 3 ¦ ٢٦ → ٢٦ ¦ 5² = 25 → 25 ¦ The answer is (B). → B ¦ First A, no: **C** → c.
 \\boxed{x^{2}} → x^2 ¦ It is Paris! → paris ¦ The  New⏎York of today → new york ¦ Die Straße → STRASSE
 答案是东京。 → 东京 ¦ at 7:30 sharp → 7:30 ¦ so x^2+1 = y → x^2+1 ¦ “To be” → to be
 """

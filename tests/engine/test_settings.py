@@ -21,7 +21,7 @@ def _folder_of_its_own(tmp_path, monkeypatch):
 
 def test_a_variable_sets_its_field_alone_and_an_argument_wins_over_it_and_over_a_dotenv_file(monkeypatch, tmp_path):
     settings = load_settings()
-    assert (settings.preset, settings.threshold, settings.server.queue_size) == ("auto", None, 32), (
+    assert (settings.preset, settings.stated, settings.server.queue_size) == ("auto", {}, 32), (
         "no environment is needed"
     )
     (tmp_path / ".env").write_text("HF_TOKEN=x\nCITER_PRESET=tiny\nCITER_CACHE_DIR=~/models\n", encoding="utf-8")
@@ -36,8 +36,8 @@ def test_a_variable_sets_its_field_alone_and_an_argument_wins_over_it_and_over_a
 @pytest.mark.parametrize(
     ("name", "value", "way_out"),
     [
-        ("CITER_THRESHOLD", "nan", ""),
-        ("CITER_THRESHOLD", "2.5", "2"),
+        ("CITER_SETTING", "router < nan", "write one as"),
+        ("CITER_SETTING", "router < 2.5", "2"),
         ("CITER_PRESET", "huge", "'auto', 'gpu', 'cpu' or 'tiny'"),
         ("CITER_CONTEXT", "9" * 30, "1000000"),
         ("CITER_SERVER__PORT", "70000", "65535"),
@@ -57,11 +57,11 @@ def test_a_bad_value_is_refused_with_variable_value_and_the_way_out(monkeypatch,
 
 
 def test_every_fault_is_told_at_once_and_a_misspelt_name_with_the_likely_one(monkeypatch, tmp_path):
-    with pytest.raises(SettingsError, match=r"CITER_THRESHOLD = 3(.|\n)*CITER_ROWS = -1"):
-        load_settings(threshold=3, rows=-1)
-    with pytest.raises(SettingsError, match=r"treshold .*threshold\?"):
-        load_settings(treshold=1)
-    for name, meant in (("CITER_THRESHHOLD", "CITER_THRESHOLD"), ("CITER_SERVER__PORTT", "CITER_SERVER__PORT")):
+    with pytest.raises(SettingsError, match=r"CITER_SETTING = < 3(.|\n)*CITER_ROWS = -1"):
+        load_settings(setting="< 3", rows=-1)
+    with pytest.raises(SettingsError, match=r"seting .*setting\?"):
+        load_settings(seting=1)
+    for name, meant in (("CITER_SETING", "CITER_SETTING"), ("CITER_SERVER__PORTT", "CITER_SERVER__PORT")):
         with monkeypatch.context() as patch:
             patch.setenv(name, "1")
             with pytest.raises(SettingsError, match=rf"{name} .*{meant}\?"):

@@ -35,6 +35,6 @@ test('the cheapest setting that is hardly worse than the large model is recommen
   const points = [[0, 0.3, 0, 0, 0, 10], [0.6, 0.6, 0, 0, 0.2, 20], [0.9, 0.61, 0, 0, 0.4, 30], [1.01, 0.62, 0, 0, 1, 50]];
   assert.equal(recommended(points), 1);
   const about = { policy: 'router', acceptance: 0.3, max_draft: 8 };
-  assert.equal(settingsText({ about }, points, 1), 'CITER_POLICY=router\nCITER_THRESHOLD=0.6\nCITER_ACCEPTANCE=0.3\nCITER_MAX_DRAFT=8\n');
-  assert.match(settingsText({ about }, points, 3), /CITER_POLICY=llm/);
+  assert.equal(settingsText({ about }, points, 1), 'CITER_SETTING="router < 0.6 @ 0.3/8"\n');
+  assert.match(settingsText({ about }, points, 3), /CITER_SETTING="llm"/);
 });

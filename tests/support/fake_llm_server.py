@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-OWNERS = {"vllm": "vllm", "sglang": "sglang", "llama.cpp": "llamacpp"}
+OWNERS = {"vllm": "vllm", "llama.cpp": "llamacpp"}
 
 TOGETHER_SECONDS = 20.0
 """How long a question waits for those that should be there with it: less than a client waits before it asks again."""
@@ -145,17 +145,6 @@ def _written(server: FakeServer, body: dict[str, Any]) -> dict[str, Any]:
     return {"choices": [{"token_ids": text[len(body["prompt"]) :], "prompt_logprobs": [None, *places]}]}
 
 
-def _generate(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[str, Any]:
-    tokens, top = body["input_ids"], body["top_logprobs_num"]
-    assert body["return_logprob"] and body["sampling_params"]["max_new_tokens"] == 1
-    start = body.get("logprob_start_len", len(tokens) - 1)
-    *of_prompt, last = server.likeliest(tokens, len(tokens) - start, top)
-    entries = [[[value, -1 if wrong else id, None] for id, value in place] for place in (*of_prompt, last)]
-    told = {"input_top_logprobs": [None, *entries[:-1]], "output_top_logprobs": entries[-1:]}
-    told |= {"prompt_tokens": len(tokens), "output_token_logprobs": [entries[-1][0]]}
-    return {"text": "", "meta_info": told}
-
-
 def _completion(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[str, Any]:
     assert body["n_predict"] == 1 and body["cache_prompt"]
     (last,) = server.likeliest(body["prompt"], 1, body["n_probs"])
@@ -164,7 +153,7 @@ def _completion(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[s
     return {"content": "", "tokens": [last[0][0]], "completion_probabilities": found}
 
 
-SHAPES: dict[str, Any] = {"vllm": _completions, "sglang": _generate, "llama.cpp": _completion}
+SHAPES: dict[str, Any] = {"vllm": _completions, "llama.cpp": _completion}
 
 
 class _Server(ThreadingHTTPServer):

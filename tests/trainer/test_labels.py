@@ -307,5 +307,5 @@ def test_without_its_configuration_a_served_llms_rollouts_are_refused_as_its_byt
 ):
     with served("vllm", tiny_pair) as server, loaded(server) as pair, pytest.raises(TrainerError, match="LLM_CONFIG"):
         roll_out(pair, QUESTIONS, own, tmp_path / "r", SETTINGS, report=quiet)
-    with served("sglang", tiny_pair) as server, loaded(server) as pair, pytest.raises(EngineError, match="with vLLM"):
+    with served("llama.cpp", tiny_pair) as server, loaded(server) as pair, pytest.raises(EngineError, match="vLLM"):
         label(pair, QUESTIONS[:1], tmp_path / "l", report=quiet)

@@ -22,8 +22,9 @@ export const policyOf = ({ policy }, points, at) => (at === 0 ? 'slm' : at === p
 
 export const settingsText = ({ about }, points, at) => {
   const { acceptance, max_draft: draft } = about;
-  const settings = { CITER_POLICY: policyOf(about, points, at), CITER_THRESHOLD: points[at][THRESHOLD], CITER_ACCEPTANCE: acceptance, ...(draft === 'auto' ? {} : { CITER_MAX_DRAFT: draft }) };
-  return Object.entries(settings).map((pair) => `${pair.join('=')}\n`).join('');
+  const policy = policyOf(about, points, at), limit = draft === 'auto' ? '' : `/${draft}`;
+  const dials = policy === 'llm' ? '' : `${policy === 'slm' ? '' : ` < ${points[at][THRESHOLD]}`} @ ${acceptance}${limit}`;
+  return `CITER_SETTING="${policy}${dials}"\n`;
 };
 
 // What every prompt gave at the measured threshold nearest to the picked one; its text is fetched when it is asked for.
