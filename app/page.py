@@ -150,7 +150,7 @@ def _playground(
     wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started)
     stream.ended(handlers.versions, **to_versions)
     followed = stream.follow_up(handlers.follow_up, outputs=conversation, **QUIET)
-    followed.failure(None, js=tells("citer-unfollowed"), **QUIET)
+    followed.success(None, js=tells("citer-followed"), **QUIET)
     # The history asks for one at a time: the fields follow to the text that is shown last.
     gone = versions.go_to(handlers.go_to, inputs=prompt, outputs=[versions, *fields], **EACH_TIME)
     gone.success(None, js=STARTED, **QUIET)

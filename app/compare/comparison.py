@@ -139,7 +139,7 @@ def comparison_message(job: Comparison, start: int, end: int | None = None, note
 
     Returns:
         `Job.heading` with `finish` by key, `tokens` as [key, text, author, seconds], and once writing is over by key:
-        `differs` (indices of tokens that the LLM's text has not), `costs` (see `cost_parts`), and `verdicts` in words.
+        `costs` (see `cost_parts`), and `verdicts` in words.
     """
     over = job.finished.is_set()  # before the events: a comparison that is done by now has all of them
     state = job.told_state(end is None)
@@ -151,7 +151,6 @@ def comparison_message(job: Comparison, start: int, end: int | None = None, note
         "tokens": [_token(job.texts[key], index) for key, index in log],
     }
     if over and job.differences:
-        message["differs"] = {key: each.own for key, each in job.differences.items()}
         message["costs"] = _costs(job)
         message["verdicts"] = {key: _verdict(job, job.texts[key]) for key in job.differences}
     return to_json(message)

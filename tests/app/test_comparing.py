@@ -40,7 +40,7 @@ def test_three_texts_are_each_as_alone_and_cost_shares_of_the_llms(tiny_pair):
     for key, each in job.texts.items():
         assert [index for of, index in job.log if of == key] == list(range(len(each.events)))
     told = json.loads(comparison_message(job, 0))
-    assert told["costs"]["llm"][:3] == [[0, 1]] * 3 and told["differs"]["llm"] == []
+    assert told["costs"]["llm"][:3] == [[0, 1]] * 3
     assert all(slm > 0 and llm == 0 for slm, llm in told["costs"]["slm"][:3])
     assert told["verdicts"]["middle"] and told["verdicts"]["llm"] == ""
 

@@ -163,12 +163,6 @@ def test_step_5_the_map_opens_beside_the_text_and_a_cell_of_it_is_a_setting_with
     for key, to in (("ArrowUp", (0, 2)), ("PageDown", (4, 2)), ("Home", (4, 0))):
         page.keyboard.press(key)
         at(*to)
-    page.click(".sweep-cheapest")
-    own = [row for row, figures in enumerate(sweep.figures) if figures[1] == sweep.figures[-1][1]]  # type: ignore[index]
-    cheapest = min(own, key=lambda row: sum(sweep.figures[row][0][0]))  # type: ignore[index]
-    eventually(lambda: dials(shown) == list(sweep.points[cheapest]))
-    shown.shows(sweep.events[cheapest])
-    expect(page.locator(".sweep-now")).to_contain_text("own text")
     page.click(".sweep-close")
     expect(page.locator(".race"), "it is a text like any other").to_be_visible()
     page.click('[data-step="-1"]')

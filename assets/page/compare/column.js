@@ -45,10 +45,8 @@ export class Column {
     if (atBottom && !over) box.scrollTop = box.scrollHeight;
   }
 
-  // Once it is over: what the large model's text has not, what it cost, and who is right.
-  conclude(differs = [], costs = null, verdict = '') {
-    const differing = new Set(differs);
-    this.#spans.forEach((span, i) => span.classList.toggle('differs', differing.has(i)));
+  // Once it is over: what it cost, and who is right.
+  conclude(costs = null, verdict = '') {
     this.#cost = costs && costOf(costs);
     say(this.verdict, verdict);
     this.verdict.dataset.right = verdict.startsWith('✓') ? 'yes' : verdict.startsWith('✗') ? 'no' : '';

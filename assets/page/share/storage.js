@@ -54,7 +54,6 @@ export const startKept = () => { if (before[1]) document.dispatchEvent(new Custo
 export const keptLink = () => location.hash !== '' && before[1] !== '';
 
 // Has the window keep its fields as they change, and its text as a trace when it has ended, or now and then while it grows.
-
 const REST = 10_000;   // milliseconds between two readings of a text that grows
 const ENDS = ['done', 'stopped', 'failed'];
 

@@ -1,7 +1,7 @@
 // The slider from the small model to the large one, the price of a token, and one line with the outcome. A position means one
 // threshold; the thumb moves only under a hand. It moves the threshold's field, which is gradio's.
 import { follow } from '../lib/channel.js';
-import { dialAt, finder, listen, make, moveSlider, onSlider, perFrame, releaseSliders, say } from '../lib/dom.js';
+import { dialAt, finder, listen, moveSlider, onSlider, perFrame, releaseSliders, say } from '../lib/dom.js';
 import { counted, percent } from '../lib/format.js';
 import { startCommit } from './commit.js';
 import { choice, costOf, PRICE, ratioAt, stepAt } from './cost.js';
@@ -50,15 +50,6 @@ export const start = ({ element, props, trigger, watch }) => {
     });
   });
 
-  const drawTicks = () => {
-    const at = scale(), places = at ? [...new Set(scores.map((score) => Math.round(2 * placeOf(at, score)) / 2))] : [];
-    find('.slider-ticks').replaceChildren(...places.map((place) => {
-      const tick = make('i');
-      tick.style.left = `${place}%`;
-      return tick;
-    }));
-  };
-
   // The setting of the position: at the small model's end nothing is corrected, and beyond it what was set before is.
   const apply = () => {
     const place = placeNow(), acceptance = dialAt('acceptance');
@@ -106,7 +97,6 @@ export const start = ({ element, props, trigger, watch }) => {
     const other = policy !== null && detail.policy !== policy;
     policy = detail.policy;
     if (other && touched) { apply(); releaseSliders(); } else if (detail.threshold === dialAt('threshold')) followDial(detail.threshold);   // else the dial has moved on
-    drawTicks();
   });
 
   cost.addEventListener('input', () => { choice.ratio = ratioAt(Number(cost.value)); tellCost(); });
@@ -123,8 +113,7 @@ export const start = ({ element, props, trigger, watch }) => {
     if (choice.ratio) cost.value = stepAt(choice.ratio);
     tellCost();
   };
-  element.addEventListener('change', ({ target }) => { if (target.name === 'unit') setUnit(Number(target.value)); });
-  element.addEventListener('click', ({ target }) => { if (target.name === 'unit') setUnit(Number(target.value)); });   // back to its own price
+  element.addEventListener('click', ({ target }) => { if (target.name === 'unit') setUnit(Number(target.value)); });   // also back to its own price
 
   listen(element, 'input', ({ target }) => {
     if (!target.closest?.('#prices')) return;
@@ -139,7 +128,6 @@ export const start = ({ element, props, trigger, watch }) => {
     if (recorded && !detail.recorded) { recorded = false; takeRatios(); }
     recorded = Boolean(detail.recorded);
     scores = detail.over ? flipsOf(detail.texts ?? []) : [];
-    drawTicks();
     draw();
   });
   listen(element, 'citer-preview', ({ detail: { flipped, unread, first, over } }) => {
@@ -173,7 +161,6 @@ export const start = ({ element, props, trigger, watch }) => {
       if (!touched && !recorded) put(Math.round(placeOf(scale(), dialAt('threshold') === stood ? own : dialAt('threshold'))));
       if (touched || (own !== stood && dialAt('threshold') === stood)) moveSlider(scale()[played ?? placeNow()]);
     }
-    drawTicks();
     draw();
   });
   draw();

@@ -34,21 +34,15 @@ export const start = (gradio) => {
     '.stream-follow', '.rendered-toggle', '.verdicts', '.race'].map(find);
   more.addEventListener('click', () => gradio.trigger('change_text', { kind: 'continue' }));
   race.addEventListener('click', () => openRace('play', Boolean(text.message?.recorded)));
-  const ask = (prompt, words) => {
-    prompt.value = words;
-    prompt.dispatchEvent(new Event('input', { bubbles: true }));
-  };
-  let answered = '';   // the prompt that gave way to the next one
   follow.addEventListener('click', () => {
-    const prompt = promptBox();
-    answered = prompt.value === text.message.asked?.[0] ? prompt.value : '';   // anything else is what comes next, typed already
-    if (answered) ask(prompt, '');
     gradio.trigger('follow_up', { run: text.message.run });
-    prompt.focus();
+    promptBox().focus();
   });
-  listen(element, 'citer-unfollowed', () => {   // refused: what was asked is not lost
+  listen(element, 'citer-followed', () => {   // anything but what was asked is what comes next, typed already
     const prompt = promptBox();
-    if (answered && !prompt.value) ask(prompt, answered);
+    if (prompt.value !== text.message.asked?.[0]) return;
+    prompt.value = '';
+    prompt.dispatchEvent(new Event('input', { bubbles: true }));
   });
 
   let policy = null;   // where another was chosen

@@ -87,10 +87,10 @@ export const startMap = (element, { costAt, isOwn, pick }) => {
     pick(rowAt(at), [axes.thresholds[at[1]], axes.acceptances[at[0]]], released);
   };
 
+  // The cell under the pointer; beyond the map the last one that was.
   const under = ({ clientX, clientY }) => {
-    const first = cells[0][0].getBoundingClientRect(), end = cells.at(-1).at(-1).getBoundingClientRect();
-    const part = (value, from, to, count) => within(Math.floor((count * (value - from)) / (to - from)), count);
-    return [part(clientY, first.top, end.bottom, cells.length), part(clientX, first.left, end.right, cells[0].length)];
+    const cell = document.elementFromPoint(clientX, clientY), y = cells.findIndex((line) => line.includes(cell));
+    return y < 0 ? held : [y, cells[y].indexOf(cell)];
   };
 
   const release = () => {

@@ -15,7 +15,7 @@ const plain = (value) => Number(value.toFixed(7));   // no more digits than it h
 const written = ([threshold, acceptance]) => known(threshold, acceptance) || `threshold ${plain(threshold)}, acceptance ${plain(acceptance)}`;
 
 export const start = (gradio) => {
-  const { element, trigger } = gradio, find = finder(element), card = find('.sweep'), cheapestButton = find('.sweep-cheapest');
+  const { element, trigger } = gradio, find = finder(element), card = find('.sweep');
   let message = null;   // the newest
 
   const open = (on) => {
@@ -44,13 +44,11 @@ export const start = (gradio) => {
 
   const draw = perFrame(() => {
     if (!message) return;
-    const isOn = ['running', 'waiting'].includes(message.state), rows = [...message.points.keys()].filter(isOwn);
+    const isOn = ['running', 'waiting'].includes(message.state);
     find('.sweep-note').setAttribute('aria-live', isOn ? 'off' : 'polite');   // not every step of it is read out
     say(find('.sweep-note'), noteOf(message));
     element.dataset.state = message.state;
     find('.sweep-map').hidden = message.points.length === 0;
-    cheapestButton.disabled = isOn || !rows.length;
-    cheapestButton.value = rows.sort((a, b) => costAt(a) - costAt(b))[0] ?? '';
     find('.sweep-go').disabled = isOn;
     if (!message.points.length) return;
     map.draw(message.points);
@@ -63,7 +61,6 @@ export const start = (gradio) => {
   });
   find('.sweep-go').addEventListener('click', () => trigger('sweep'));
   find('.sweep-close').addEventListener('click', () => open(false));
-  cheapestButton.addEventListener('click', () => pick(Number(cheapestButton.value), message.points[cheapestButton.value], true));
   listen(element, 'citer-dials', draw);
   for (const dial of DIALS) onSlider(element, draw, dial);
   listen(element, 'citer-cost', draw);

@@ -81,7 +81,7 @@ class PromptList {
 
 export const start = (gradio) => {
   const { element, props, server } = gradio, find = finder(element), sayAt = (name, text) => say(find(`.tune-${name}`), text);
-  const range = find('.tune-handle input'), kindBox = find('.tune-kind input');
+  const range = find('.tune-handle input');
   let latest = null, shown = null;   // the newest message, and the newest with a curve: while another run has none yet, the one before stays
   let hand = null, now = null, announced = '';   // the point that a hand picked; what is looked at
 
@@ -101,8 +101,7 @@ export const start = (gradio) => {
   };
 
   const look = () => {
-    const hasRight = shown.curves.right !== null, kind = hasRight && !kindBox.checked ? 'right' : 'same', { points, questions } = shown.curves[kind];
-    kindBox.disabled = !hasRight;
+    const kind = shown.curves.right === null ? 'same' : 'right', { points, questions } = shown.curves[kind];
     return { kind, points, questions, at: Math.min(points.length - 1, hand ?? recommended(points)) };
   };
   const cost = (point) => point[BYTES] / (now.points.at(-1)[BYTES] || 1);
@@ -159,7 +158,6 @@ export const start = (gradio) => {
   }).receive();
 
   range.addEventListener('input', () => { hand = Number(range.value); schedule(); });
-  kindBox.addEventListener('change', schedule);
   find('.tune-list').addEventListener('toggle', schedule);
   find('.tune-copy').addEventListener('click', async () => {
     const field = find('.tune-settings'), copied = await copy(field.value);
