@@ -158,7 +158,7 @@ def router_dials(
     """
     unmoved = (threshold == DEFAULT_THRESHOLD, acceptance == 0)
     at_start = (name for name, there in zip(DIALS, unmoved, strict=True) if there and name not in moved)
-    return tuple(name for name in at_start if getattr(settings, name) is None)
+    return tuple(name for name in at_start if name not in settings.stated)
 
 
 def request_fields(asked: Request) -> dict[str, Any]:

@@ -76,10 +76,13 @@ class Server(BaseModel):
         None,
         pattern=r"^[\w.:%-]+$",
         max_length=253,
-        description="Address to listen on; unset leaves it to gradio (this machine, or `GRADIO_SERVER_NAME`).",
+        description="Address to listen on; unset is this machine alone.",
     )
     port: int | None = Field(
-        None, ge=1, le=65535, description="Port; unset leaves it to gradio (7860 or the next free one)."
+        None,
+        ge=1,
+        le=65535,
+        description="Port; unset is 7860 or the next free one, and 8000 for `python -m engine serve`.",
     )
     queue_size: int = Field(
         32,

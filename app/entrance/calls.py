@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from gradio import Blocks
 from gradio_client.utils import construct_args
 
 from app.running.sessions import LONGEST_HASH
 from engine.errors import shown
 from engine.guard.limits import LATER
+from engine.guard.refusals import Refusal
 
 PER_WINDOW = 24
 """The most events of a window that wait, are worked on, or have an unread result."""
@@ -24,13 +25,13 @@ _HERE = "There is nothing here of that name"
 
 
 async def check_request(request: Request) -> None:
-    """Raises HTTPException: 404 for a name that the page does not have, 422 for no name at all, 429 for too many."""
+    """Raises Refusal: 404 for a name that the page does not have, 422 for no name at all, 429 for too many."""
     page, path = request.app.get_blocks(), request.url.path
     names: dict[str, Any] = {**request.query_params, **request.path_params}
     said: dict[str, Any] = {}
     if request.method == "POST":
         if request.headers.get("content-type", "").startswith(_FORMS):
-            raise HTTPException(415, "This page takes JSON only: it reads files in the browser.")
+            raise Refusal(415, "This page takes JSON only: it reads files in the browser.")
         try:
             body = await request.json()
         except (ValueError, RecursionError):
@@ -47,16 +48,16 @@ async def check_request(request: Request) -> None:
 def _check_names(page: Blocks, names: dict[str, Any], said: dict[str, Any]) -> None:
     for name, value in [*names.items(), *said.items()]:
         if name in _NAMES and value is not None and not (isinstance(value, str) and len(value) <= LONGEST_HASH):
-            raise HTTPException(422, f"{name} must be a text of at most {LONGEST_HASH} characters.")
+            raise Refusal(422, f"{name} must be a text of at most {LONGEST_HASH} characters.")
     answered = {index for index, function in page.fns.items() if function.fn}  # the other events run in the browser
     for name, known in (("fn_index", answered), ("component_id", page.blocks)):
         number = said.get(name)
         if number is not None and not isinstance(number, int):
-            raise HTTPException(422, f"{name} must be a whole number.")
+            raise Refusal(422, f"{name} must be a whole number.")
         if number is not None and number not in known:
-            raise HTTPException(404, f"{_HERE}: {name} = {shown(number)}.")
+            raise Refusal(404, f"{_HERE}: {name} = {shown(number)}.")
     if said.get("batched"):
-        raise HTTPException(422, "batched must be false: this page answers one event at a time.")
+        raise Refusal(422, "batched must be false: this page answers one event at a time.")
 
 
 def _check_call(page: Blocks, called: str, said: dict[str, Any], by_name: bool) -> None:
@@ -65,11 +66,11 @@ def _check_call(page: Blocks, called: str, said: dict[str, Any], by_name: bool) 
         return
     endpoint = page.get_api_info()["named_endpoints"].get(f"/{called}") if by_name else None
     if endpoint is None:
-        raise HTTPException(404, f"{_HERE}: {shown(called)}. The endpoint is called generate.")
+        raise Refusal(404, f"{_HERE}: {shown(called)}. The endpoint is called generate.")
     try:
         construct_args(endpoint["parameters"], (), said)
     except (TypeError, ValueError) as error:
-        raise HTTPException(422, shown(str(error))) from None
+        raise Refusal(422, shown(str(error))) from None
 
 
 def _check_result(page: Blocks, event: str) -> None:
@@ -78,13 +79,13 @@ def _check_result(page: Blocks, event: str) -> None:
     running, windows = queue.event_ids_to_events.get(event), [*queue.pending_event_ids_session.items()]
     window = running.session_hash if running else next((name for name, ids in windows if event in ids), event)
     if window not in queue.pending_messages_per_session:
-        raise HTTPException(404, "There is no result of that name, or it was read or dropped: ask again.")
+        raise Refusal(404, "There is no result of that name, or it was read or dropped: ask again.")
 
 
 def _check_window(page: Blocks, path: str, window: Any) -> None:
     queue = page._queue
     if path.endswith("/queue/data") and window not in queue.pending_messages_per_session:
-        raise HTTPException(404, "There are no results for this window: ask for something first.")
+        raise Refusal(404, "There are no results for this window: ask for something first.")
     if path.endswith("/queue/join") and len(queue.pending_event_ids_session.get(window, ())) >= PER_WINDOW:
         said = f"This window asked for {PER_WINDOW} things that are not done, which is its share. {LATER}"
-        raise HTTPException(429, said)
+        raise Refusal(429, said)

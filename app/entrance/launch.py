@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +12,7 @@ import gradio as gr
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
 from app.components import ASSETS, PRELOAD
@@ -90,7 +89,7 @@ def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequ
     demo.app = app
     bound(demo, app, callers)
     names = Names(server.hosts, server.host)
-    return Guard(callers.around(outer), names, server.proxies, most_bytes, _answer, CLOSED, _POLICY)
+    return Guard(callers.around(outer), names, server.proxies, most_bytes, CLOSED, _POLICY)
 
 
 def run(app: Guard, settings: Settings) -> None:
@@ -104,10 +103,10 @@ def run(app: Guard, settings: Settings) -> None:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket at the address in the settings, else in gradio's variables, else at the next free port from 7860 on."""
+    """A socket at the address in the settings, else on this machine at the next free port from 7860 on."""
     space, server = on_space(), settings.server
-    host = "0.0.0.0" if space else server.host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
-    named = 7860 if space else server.port or int(os.environ.get("GRADIO_SERVER_PORT") or 0)
+    host = "0.0.0.0" if space else server.host or "127.0.0.1"
+    named = 7860 if space else server.port
     fault: Exception | None = None
     for port in [named] if named else _PORTS:
         try:
@@ -133,22 +132,13 @@ def most_bytes(path: str) -> int:
     return MAX_TRACE if path.startswith(_TRACES) else MAX_CALL if path.startswith(_CALLS) else MAX_OTHER
 
 
-def _answer(path: str, refusal: Refusal) -> Response:
-    """A refusal in the shape that programs, gradio's page, or a person in a browser expects."""
-    if path.startswith(PREFIX):
-        return refusal.response()
-    if path.startswith("/gradio_api/"):
-        return JSONResponse({"detail": str(refusal)}, refusal.status, refusal.headers)
-    return PlainTextResponse(f"{refusal}\n", refusal.status, refusal.headers)
-
-
 async def _refused(request: Request, error: Any) -> Response:
-    """Answers for a component's function that raised an error of the engine."""
-    return JSONResponse({"detail": str(error)}, 422)
+    """Answers for a check of a call, or a component's function, that raised an error of the engine."""
+    return (error if isinstance(error, Refusal) else Refusal(422, str(error))).response()
 
 
 async def _not_understood(request: Request, error: Any) -> Response:
     """Answers a body of the wrong form, without repeating its values."""
     first = error.errors()[0]
     where = ".".join(str(part)[:40] for part in first["loc"][:5])
-    return JSONResponse({"detail": f"The request was not understood: {where}: {first['type']}"}, 422)
+    return Refusal(422, f"The request was not understood: {where}: {first['type']}").response()

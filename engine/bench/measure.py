@@ -25,13 +25,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured.
-
-    Attributes:
-        prompt: Tokens of a prompt.
-        tokens: Tokens written.
-        first: Lengths of prompts whose time to the first token is measured, in tokens.
-    """
+    """How much is measured: lengths are in tokens; `first` are prompts whose time to the first token is measured."""
 
     prompt: int = 100
     tokens: int = 200
@@ -39,8 +33,7 @@ class Plan:
     first: tuple[int, ...] = (50, 500, 2000)
 
     @property
-    def longest(self) -> int:
-        """Tokens of the longest text."""
+    def longest(self) -> int:  # noqa: D102
         return max(self.prompt + self.tokens, *(length + 1 for length in self.first))
 
 

@@ -31,11 +31,7 @@ PROMPTS = ROOT / "assets" / "prompts.json"
 
 
 class Subject:
-    """The pair of the settings, for texts of their `context` tokens.
-
-    Attributes:
-        gguf: Files of the same models for llama.cpp, where there are any.
-    """
+    """The pair of the settings; `gguf` has files of the same models for llama.cpp, where there are any."""
 
     def __init__(self, settings: Settings, progress: ProgressCallback | None = None) -> None:
         """Loads the pair, and measures its passes anew: stored times may be of another day."""
@@ -48,8 +44,7 @@ class Subject:
         self.gguf: dict[Role, Path] = {role: path for role, path in paths.items() if path and path.exists()}
 
     @property
-    def device(self) -> torch.device:
-        """Where the models run."""
+    def device(self) -> torch.device:  # noqa: D102
         return self.pair.slm.device
 
     @cached_property

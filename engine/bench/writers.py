@@ -47,18 +47,9 @@ def generate(
     drafter: PreTrainedModel | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> list[int]:
-    """One greedy text through transformers' `generate`.
+    """One greedy text through transformers' `generate`: the new token ids, the end token included.
 
-    Args:
-        model: Writes it.
-        prompt: Token ids.
-        tokens: Longest text.
-        end_ids: Token ids that end a text.
-        drafter: The SLM, for assisted generation: it drafts, and the model checks every token.
-        tokenizer: The pair's; needed with a drafter.
-
-    Returns:
-        The new token ids, the end token included.
+    With a `drafter` and the pair's `tokenizer` it is assisted generation: the SLM drafts, and the model checks.
     """
     checker: Any = model
     tensor = torch.tensor([list(prompt)], device=model.device)
@@ -126,12 +117,10 @@ class ForcedShare(RouterPolicy):
     """
 
     def __init__(self, router: Router, length: int) -> None:
-        """Prepares texts of `length` tokens."""
         super().__init__(router)
         self.length = length
 
-    def score(self, state: State) -> torch.Tensor:
-        """See `Policy.score`."""
+    def score(self, state: State) -> torch.Tensor:  # noqa: D102
         super().score(state).tolist()
         places = zip(state.seeds, state.positions, strict=True)
         return torch.tensor([shuffled_scores(self.length, seed)[position] for seed, position in places])
@@ -157,10 +146,9 @@ def router_of(pair: Pair) -> Router:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to write.
+    """One way to write, with `name` and `title` for the JSON and the table.
 
     Attributes:
-        name, title: For the JSON and the table.
         writer: Makes it ready; loads its models if need be.
         batch: Texts written at once.
         first_token: Whether the time to the first token is measured. It is the same for every share above 0.

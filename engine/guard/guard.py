@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.errors import log_fault
@@ -61,7 +60,6 @@ class Guard:
         names: The names under which it may be asked.
         proxies: See `Addresses`.
         most_bytes: Returns the most bytes of a body for a path.
-        answer: Turns a refusal for a path into the response that its callers expect.
         closed: Paths that begin like these are not served.
         policy: The `Content-Security-Policy`, but for who may show a page in a frame.
     """
@@ -72,12 +70,11 @@ class Guard:
         names: Names,
         proxies: int | None,
         most_bytes: Callable[[str], int] = lambda path: MOST_BYTES,
-        answer: Callable[[str, Refusal], Response] = lambda path, refusal: refusal.response(),
         closed: tuple[str, ...] = (),
         policy: str = "default-src 'none'",
     ) -> None:
         self.app, self.names, self.rate, self.addresses = app, names, Rate(), Addresses(proxies)
-        self._most_bytes, self._answer, self._closed = most_bytes, answer, closed
+        self._most_bytes, self._closed = most_bytes, closed
         self._cached = Cached()
         self._held: dict[int, tuple[str | None, int]] = {}  # address and bytes of each body, by its scope's id
         frames = f"frame-ancestors 'self'{' ' + _FRAMES if on_space() else ''}"
@@ -110,7 +107,7 @@ class Guard:
                 log_fault(logger, f"{scope['method']} request failed", error)
                 error = Refusal(500, "The server failed at this; its log says where.")
             if not started:
-                await self._answer(scope["path"], error)(scope, receive, answering)
+                await error.response()(scope, receive, answering)
         finally:
             self._held.pop(id(scope), None)
 

@@ -35,7 +35,7 @@ class Names:
     def __init__(self, hosts: str, host: str | None) -> None:
         given = tuple(name.strip().lower() for name in hosts.split(",") if name.strip())
         own = socket.gethostname().lower()
-        named = (host, os.environ.get("GRADIO_SERVER_NAME"), os.environ.get("SPACE_HOST"))
+        named = (host, os.environ.get("SPACE_HOST"))
         self._hosts = ("localhost", own, f"{own}.local", *given, *(name.lower() for name in named if name))
         self._origins = given
         if on_space():

@@ -1,4 +1,4 @@
-"""Refusals of requests, with the status and in the form that OpenAI's clients expect."""
+"""Refusals of requests, in one form: OpenAI's clients read its `error`, gradio's page its `detail`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class Refusal(EngineError):
         super().__init__(message)
         kind, own_code = _KINDS.get(status, ("invalid_request_error", None))
         self.status = status
-        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code or own_code}}
+        error = {"message": message, "type": kind, "param": param, "code": code or own_code}
+        self.body = {"error": error, "detail": message}
         self.headers = {"Connection": "close"} if close else {}
         if after is not None:
             self.headers["Retry-After"] = str(min(_LONGEST_WAIT, max(1, math.ceil(after))))
@@ -56,7 +57,7 @@ class Refusal(EngineError):
             self.headers["WWW-Authenticate"] = "Bearer"
 
     def response(self) -> Response:
-        """The response for a program."""
+        """The response for whoever asked."""
         return JSONResponse(self.body, self.status, self.headers)
 
 

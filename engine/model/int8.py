@@ -47,12 +47,7 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Int8Linear(nn.Module):
-    """A linear layer in int8; it keeps its codes only as the product wants them.
-
-    Attributes:
-        weight_bytes: Of codes and scales.
-        bias: float32 [out], or None.
-    """
+    """A linear layer in int8; it keeps its codes only as the product wants them."""
 
     def __init__(self, codes: Sequence[Tensor], scales: Sequence[Tensor], bias: Tensor | None) -> None:
         """Takes matrices with one input, as `quantise` made them; their outputs stand side by side."""

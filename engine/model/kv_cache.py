@@ -86,7 +86,7 @@ class RaggedCache:
 
 
 class Span(NamedTuple):
-    """The tokens from `start` to before `stop` that one row copies from another. Its own tokens end at `start`."""
+    """The tokens from `start` to before `stop` that one row, whose own end at `start`, copies from another."""
 
     source: int
     target: int
@@ -180,15 +180,10 @@ class RaggedAttention:
 
 
 class _Group(NamedTuple):
-    """Tokens that attend in one call: as many of each of some rows, or with `chunk` 1 any number of one row.
+    """Tokens that attend in one call: `chunk` of each of some rows, or with `chunk` 1 any number of one row.
 
-    Attributes:
-        rows: Of the cache.
-        tokens: Their places in the pass.
-        chunk: Tokens that attend with one another.
-        end: Places of the cache that they look at.
-        mask: Added to the products, [tokens / chunk, 1, chunk, end]. Without one a token of several sees those up to
-            itself, and a single token sees all.
+    They look at the first `end` places of the cache. The mask [tokens / chunk, 1, chunk, end] is added to the products.
+    Without one a token of several sees those up to itself, and a single token sees all.
     """
 
     rows: slice
@@ -198,7 +193,6 @@ class _Group(NamedTuple):
     mask: torch.Tensor | None
 
     def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Attention of the group's tokens, from one layer's keys and values."""
         keys, values = keys[self.rows, :, : self.end], values[self.rows, :, : self.end]
         count, width = len(queries), keys.shape[-1]
         if self.chunk == 1:
@@ -213,7 +207,6 @@ class _Group(NamedTuple):
 
 
 def _whole(length: int) -> int:
-    """The next multiple of `PLACES`."""
     return -(-length // PLACES) * PLACES
 
 

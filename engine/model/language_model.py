@@ -182,10 +182,7 @@ def _together(before: int, tokens: int, looks: int) -> range:
 def cost_of(
     config: Any, dtype: torch.dtype, trunk: tuple[int, int], head: tuple[int, int], embedding: torch.Tensor
 ) -> ModelCost:
-    """What a pass of a model moves and computes, with a KV cache of a number format.
-
-    `trunk` and `head` are sizes as `engine.model.linear.size_of` gives them.
-    """
+    """What a pass of a model with a KV cache in `dtype` moves and computes; `trunk` and `head` are from `size_of`."""
     width = head_dim(config)
     return ModelCost(
         trunk_bytes=trunk[0],

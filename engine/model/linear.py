@@ -40,8 +40,7 @@ class Dense(nn.Module):
         self.weight = nn.Parameter(whole, requires_grad=False)
         self.bias = nn.Parameter(torch.cat(biases), requires_grad=False) if biases else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Inputs [n, in] → [n, out]."""
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return nn.functional.linear(x, self.weight, self.bias)
 
 
@@ -54,8 +53,7 @@ class SideBySide(nn.Module):
         super().__init__()
         self._layers = nn.ModuleList(layers)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Inputs [n, in] → [n, out]."""
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return torch.cat([layer(x) for layer in self._layers], dim=-1)
 
 

@@ -26,13 +26,9 @@ WORK = 400_000_000
 
 
 class MemoryPlan(NamedTuple):
-    """Bytes that a process takes at most, as sums of these.
+    """Bytes that a process may take (`limit`, 0 if not known) and takes at most.
 
-    Attributes:
-        limit: What it may take; 0 where that is not known.
-        weights: Of both models, as stored.
-        row: KV caches of one text of the longest length.
-        rows: Texts that are written at once.
+    That is both models' weights, and the KV caches of `rows` texts of the longest length, of `row` bytes each.
     """
 
     limit: int

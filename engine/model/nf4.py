@@ -54,17 +54,12 @@ def has_kernel() -> bool:
 
 
 class Nf4Linear(nn.Module):
-    """A linear layer in NF4.
-
-    Attributes:
-        weight_bytes: Of codes and scales.
-        bias: bf16 [out], or None.
-    """
+    """A linear layer in NF4."""
 
     batch_invariant = False  # the product is; attention that is, too, would make a text alone slower (docs/speed.md)
 
     def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None) -> None:
-        """Takes codes in the kernel's layout, uint8 [out, in / 2], and scales, bf16 [in / 64, out]."""
+        """Takes codes in the kernel's layout, uint8 [out, in / 2], and in bf16 scales [in / 64, out] and bias [out]."""
         super().__init__()
         self.out_features, self.in_features = len(codes), 2 * codes.shape[1]
         if tuple(scales.shape) != (self.in_features // BLOCK, self.out_features) or scales.dtype is not torch.bfloat16:

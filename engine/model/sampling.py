@@ -34,13 +34,12 @@ def uniform(seed: int, position: int, stream: int = 0) -> float:
 def sample(
     logits: torch.Tensor, sampling: Sampling, seen: Iterable[int], draw: float, likeliest: int | None = None
 ) -> int:
-    """Chooses the id of the next token from float32 logits [vocabulary].
+    """Chooses the id of the next token from float32 logits [vocabulary], whose highest may be known as `likeliest`.
 
     Args:
         seen: Token ids already in prompt and text, for the repetition penalty.
         draw: A uniform number in [0, 1); where it falls in the distribution, sorted by probability, is the token. Both
             models share it at a position, so they part only where their distributions do.
-        likeliest: The highest of the logits, where that is known already.
     """
     if sampling.repetition_penalty != 1.0:
         logits, likeliest = penalise(logits, sampling.repetition_penalty, seen), None

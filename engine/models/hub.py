@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,17 +60,11 @@ def is_repo(name: str) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A kind of repo: a router, or a model.
+class Wanted(NamedTuple):
+    """A kind of repo: the setting that names it; "router" or "model"; the error for one that is something else.
 
-    Attributes:
-        setting: The variable that names the repo, for people.
-        thing: What the repo should be, "router" or "model".
-        error: Raised for a repo that is something else.
-        required: Files that it must have.
-        limits: All files that are fetched, and the bytes that each may have: a stranger's repo may hold anything.
-        way_out: What to do without the Hub.
+    `required` are files that it must have, `limits` all files that are fetched, with the bytes that each may have: a
+    stranger's repo may hold anything.
     """
 
     setting: str
@@ -79,7 +72,6 @@ class Wanted:
     error: type[EngineError]
     required: Sequence[str]
     limits: Mapping[str, int]
-    way_out: str
 
 
 class Listed(NamedTuple):
@@ -97,16 +89,13 @@ class Snapshot(NamedTuple):
     listed: Mapping[str, Listed]
 
 
-def fetch_repo(
-    name: str, wanted: Wanted, settings: Settings, place: str, progress: ProgressCallback | None = None
-) -> Snapshot:
-    """The wanted files of a repo (as `is_repo` takes it), from the Hub or, out of its reach, as they were fetched last.
+def fetch_repo(name: str, wanted: Wanted, settings: Settings, progress: ProgressCallback | None = None) -> Snapshot:
+    """The wanted files of a repo, from the Hub or, out of its reach, those of last time.
 
-    `place` is a folder in the cache. Raises `wanted.error` if there is no such repo, and WeightsError if its files
-    cannot be written.
+    Raises `wanted.error` if there is no such repo, and WeightsError if its files cannot be written.
     """
     repo_id, _, revision = name.partition("@")
-    revision, cache = revision or MAIN, settings.cache_dir / place
+    revision, cache = revision or MAIN, settings.cache_dir / f"{wanted.thing}s"
     try:
         if not settings.hub:
             raise SourceUnavailable("CITER_HUB is false")
@@ -119,7 +108,7 @@ def fetch_repo(
         if known is None:
             raise wanted.error(
                 f"{wanted.setting} = {name}: no such folder, not cached, and not to be had from the Hub ({reason}). "
-                f"Try again with a connection, or {wanted.way_out}."
+                "Try again with a connection, or name the path of a folder that holds it."
             ) from reason
         why = "a newer one cannot be stored" if full else "the Hub is out of reach"
         say(progress, f"{wanted.thing} {name} from the cache, as {why} ({reason})")
@@ -127,10 +116,7 @@ def fetch_repo(
 
 
 def _fetch(repo_id: str, revision: str, asked: str, wanted: Wanted, cache: Path, timeout: float) -> Snapshot:
-    """Brings a repo's files into the cache, all of one commit, and remembers which commit the revision was at.
-
-    Raises as `fetch_repo`, and SourceUnavailable if the Hub is out of reach or does not deliver.
-    """
+    """Brings a repo's files into the cache, all of one commit, and remembers which commit the revision was at."""
     api = HfApi(endpoint=constants.ENDPOINT, library_name="citer-playground")
     try:
         info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=timeout)

@@ -42,9 +42,7 @@ class LoadedPair:
     Attributes:
         slm, llm: A `StoredModel`, or in fp32 one of transformers; the LLM is None where it is on a server.
         fingerprint: The tokenizer's.
-        quantisation: "NF4", "int8" or "fp32", for people.
-        identity: For a pair of the user's own; changes when any of its files does, except the adapter. Else empty.
-        slm_name: The SLM's title, and its adapter.
+        quantisation, identity, slm_name: See `engine.pair.Pair`.
     """
 
     slm: Any
@@ -69,10 +67,14 @@ def load_models(
     models = [slm_files(preset, settings, progress)]
     if with_llm:
         models.append(files_of(preset.llm, settings, progress))
-    missing = [model for model in models if not _is_there(model, settings, layout)]
+    cache, missing = settings.cache_dir, models
+    if layout != store.FP32:
+        missing = [each for each in models if problem(folder_of(each, settings, layout), each.identity, cache)]
     if missing:
         _check_room(missing, settings, layout)
-        _compare(models)
+        small, large = models[0], models[-1]
+        if small.folder and large.folder and small.folder != large.folder:  # can be compared before more is fetched
+            check_same_tokenizer(small.title, small.tokenizer, large.title, large.tokenizer)
     with ThreadPoolExecutor(1) as aside:
         if not missing:  # the import takes a second; a conversion would import transformers in a second thread, too
             aside.submit(import_module, "transformers.models.auto.tokenization_auto")
@@ -82,16 +84,15 @@ def load_models(
         if other != fingerprint:
             theirs = _tokenizer(files, settings, layout, progress)
             check_same_tokenizer(models[0].title, tokenizer, files.title, theirs)
-        _check_rows(files.title, model, tokenizer)
-    return LoadedPair(
-        slm,
-        loaded[1][0] if with_llm else None,
-        tokenizer,
-        fingerprint,
-        store.form(layout),
-        "" if preset.name in PRESETS else " ".join(model.base for model in models),
-        models[0].title,
-    )
+        # Every token needs a row; more rows than tokens are padding and do no harm.
+        if (rows := model.config.vocab_size) < len(tokenizer):
+            raise WeightsError(
+                f"{files.title} has {rows} rows in its vocabulary, fewer than the tokenizer's {len(tokenizer)} tokens: "
+                "the tokenizer is not this model's"
+            )
+    llm, identity = loaded[-1][0] if with_llm else None, " ".join(model.base for model in models)
+    own = "" if preset.name in PRESETS else identity
+    return LoadedPair(slm, llm, tokenizer, fingerprint, store.form(layout), own, models[0].title)
 
 
 def slm_files(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> ModelFiles:
@@ -125,12 +126,6 @@ def _device(preset: Preset) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def _is_there(model: ModelFiles, settings: Settings, layout: str) -> bool:
-    """Whether a model is in the cache in a layout; one that is kept as it is never is."""
-    folder = folder_of(model, settings, layout)
-    return layout != store.FP32 and problem(folder, model.identity, settings.cache_dir) is None
-
-
 def _check_room(missing: Sequence[ModelFiles], settings: Settings, layout: str) -> None:
     """Refuses what disk or memory do not hold, by a WeightsError, before anything large is fetched or converted."""
     titles = " and ".join(model.title for model in missing)
@@ -146,22 +141,6 @@ def _check_room(missing: Sequence[ModelFiles], settings: Settings, layout: str) 
         raise WeightsError(
             f"not enough memory: {titles} take {in_words(stored)}, and {in_words(memory)} may be taken. Choose "
             "smaller models (CITER_SLM, CITER_LLM, or CITER_PRESET=tiny)."
-        )
-
-
-def _compare(models: Sequence[ModelFiles]) -> None:
-    """Refuses two models whose tokenizers differ, where that can be seen before anything large is fetched."""
-    slm, llm = models[0], models[-1]
-    if slm.folder and llm.folder and slm.folder != llm.folder:
-        check_same_tokenizer(slm.title, slm.tokenizer, llm.title, llm.tokenizer)
-
-
-def _check_rows(title: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    # Every token needs a row; more rows than tokens are padding and do no harm.
-    if model.config.vocab_size < len(tokenizer):
-        raise WeightsError(
-            f"{title} has {model.config.vocab_size} rows in its vocabulary, fewer than the tokenizer's "
-            f"{len(tokenizer)} tokens: the tokenizer is not this model's"
         )
 
 

@@ -116,8 +116,7 @@ class ModelFiles:
     def open(self) -> tuple[PreTrainedModel, Callable[..., Tensor]]:
         """The model without memory for its weights, and a function that reads a tensor by its name in a dtype (bf16).
 
-        Raises:
-            WeightsError: A tensor is missing, or has another shape than the configuration says.
+        A WeightsError if a tensor is missing, or has another shape than the configuration says.
         """
         model, weights, adapter = skeleton(self.config), self._weights, self.adapter
         shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
@@ -177,9 +176,8 @@ def _folder(source: Source, settings: Settings, progress: ProgressCallback | Non
 
 def _repo(source: Source, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
     """A repo of the Hub at one commit."""
-    title, way_out = source.title, "name a folder that holds it"
-    wanted = Wanted("CITER_SLM / CITER_LLM", "model", WeightsError, (CONFIG, TOKENIZER), _LIMITS, way_out)
-    snapshot = fetch_repo(source.repo, wanted, settings, _MODELS, progress)
+    title, wanted = source.title, Wanted("CITER_SLM / CITER_LLM", "model", WeightsError, (CONFIG, TOKENIZER), _LIMITS)
+    snapshot = fetch_repo(source.repo, wanted, settings, progress)
     repo, names, config = source.hub_repo, parts_of(title, snapshot.folder), read_config(title, snapshot.folder)
     key = f"{_plain(repo.replace('/', '--'))}-{snapshot.commit[:12]}"
 
@@ -221,10 +219,7 @@ class SafetensorsFiles:
     """The tensors of some files; they are mapped, not read."""
 
     def __init__(self, title: str, paths: Sequence[Path], tied: bool) -> None:
-        """Reads the files' headers; a WeightsError if one is damaged, or holds weights that are no floats.
-
-        `tied`: The head is the embedding.
-        """
+        """Reads the headers; a WeightsError for damage, and for weights that are no floats."""
         self._files: dict[str, Any] = {}
         self._tied = tied
         for path in paths:
@@ -238,13 +233,11 @@ class SafetensorsFiles:
             if kind not in _FLOATS and name.endswith((".weight", ".bias")):
                 raise WeightsError(f"{title}: {name} is stored as {kind}; known are {', '.join(sorted(_FLOATS))}")
 
-    def shape(self, name: str) -> tuple[int, ...] | None:
-        """Shape of a tensor; None if the files lack it."""
+    def shape(self, name: str) -> tuple[int, ...] | None:  # noqa: D102
         stored = self._stored(name)
         return tuple(self._files[stored].get_slice(stored).get_shape()) if stored in self._files else None
 
-    def read(self, name: str, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-        """One tensor."""
+    def read(self, name: str, dtype: torch.dtype = torch.bfloat16) -> Tensor:  # noqa: D102
         stored = self._stored(name)
         return self._files[stored].get_tensor(stored).to(dtype)
 

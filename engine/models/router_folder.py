@@ -28,14 +28,10 @@ LIMITS = {
 def router_folder(
     settings: Settings, preset: Preset, routers: Path, progress: ProgressCallback | None = None
 ) -> Path | None:
-    """The folder of the router that the settings mean; None for "auto" where the pair has none.
+    """The folder of the router that the settings mean; None for "auto" where the shipped `routers` have none.
 
-    It is fetched from the Hub if it is a repo's id and no folder has that name. `routers` is the folder of the shipped
-    routers.
-
-    Raises:
-        RouterError: There is no such router.
-        WeightsError: What was fetched cannot be written: the cache is at fault, not the router.
+    It is fetched from the Hub if it is a repo's id and no folder has that name. A RouterError if there is none, a
+    WeightsError if what was fetched cannot be written.
     """
     name, setting = settings.router, "CITER_ROUTER"
     if name == "auto":
@@ -49,6 +45,4 @@ def router_folder(
             f"{setting} = {name}: no such folder, not among the routers shipped here ({known}), "
             "and not a repo of the Hub (owner/name or owner/name@revision)"
         )
-    way_out = f"put {' and '.join(REQUIRED)} into a folder and name its path"
-    wanted = Wanted(setting, "router", RouterError, REQUIRED, LIMITS, way_out)
-    return fetch_repo(name, wanted, settings, "routers", progress).folder
+    return fetch_repo(name, Wanted(setting, "router", RouterError, REQUIRED, LIMITS), settings, progress).folder

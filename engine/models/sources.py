@@ -24,11 +24,7 @@ GPU_MIN_BYTES = 7_500_000_000
 
 @dataclass(frozen=True)
 class Mirror:
-    """A file's parts on the package index; all but the last have `part_bytes`.
-
-    Attributes:
-        package: Name of a part's distribution, with `{}` for its number from 1.
-    """
+    """A file's parts on the package index: `package` has `{}` for a part's number from 1; the last may be shorter."""
 
     package: str
     version: str
@@ -77,7 +73,7 @@ class Source:
 
     @property
     def hub_repo(self) -> str:
-        """The repo of the Hub that has the model, without a revision; empty if that is not known."""
+        """The repo of the Hub that has the model; empty if that is not known."""
         return self.repo.partition("@")[0] or (self.gguf.repo if self.gguf else "")
 
     def gguf_path(self, cache: Path) -> Path | None:
@@ -90,7 +86,7 @@ class Preset:
     """A pair of models.
 
     Attributes:
-        name: As in CITER_PRESET; made of both titles where the settings name the models.
+        name: As in CITER_PRESET, or made of both titles.
         device: "auto" is CUDA where there is some.
         weights: "4bit" (on a processor as `cpu_weights` says), or "fp32": as they are.
     """

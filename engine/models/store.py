@@ -117,14 +117,10 @@ class Rotary:
 
 
 def quantise(model: PreTrainedModel, layout: str, read: Read) -> dict[str, Tensor]:
-    """Turns a dense model into the tensors by name that `load` reads.
+    """Turns a dense model on "meta" into the tensors by name that `load` reads.
 
-    Every `nn.Linear` is quantised, `lm_head` included; everything else stays in bf16.
-
-    Args:
-        model: On "meta", without memory for its weights.
-        layout: One of the table above.
-        read: Reads one tensor at a time, so that the dense model is never in memory.
+    Every `nn.Linear` is quantised, `lm_head` included; everything else stays in bf16. Tensors are read one by one, and
+    the dense model is never in memory.
     """
     tensors: dict[str, Tensor] = {}
     for name, module in model.named_modules():
@@ -232,8 +228,7 @@ class _Stored:
 def _own(mapped: Sequence[Tensor]) -> Tensor:
     """Copies tensors of one width out of a mapped file, into one.
 
-    One thread keeps up with the memory. `Tensor.copy_` uses all threads and waits for each: on a busy machine that took
-    8 s instead of 1 for the pair.
+    `Tensor.copy_` uses all threads and waits for each: on a busy machine that took 8 s instead of 1 for the pair.
     """
     whole = torch.empty(sum(map(len, mapped)), *mapped[0].shape[1:], dtype=mapped[0].dtype)
     for part, each in zip(whole.split([*map(len, mapped)]), mapped, strict=True):

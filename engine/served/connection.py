@@ -60,14 +60,9 @@ class Connection:
     """
 
     def __init__(self, url: str, key: str | None, timeout: float, patience: float, at_once: int) -> None:
-        """Starts its thread; nothing is sent yet.
+        """Starts its thread; nothing is sent yet. The key is a bearer token, and never shown.
 
-        Args:
-            url: Where the server is.
-            key: Sent as a bearer token, and never shown.
-            timeout: Seconds for one reply, from its question to its last byte.
-            patience: Seconds after which a question is given up.
-            at_once: Questions on their way at once, at most.
+        `timeout` is in seconds for one reply, from its question to its last byte.
         """
         self.url, self._key, self._timeout, self._patience = url, key, timeout, patience
         self._places = asyncio.Semaphore(at_once)

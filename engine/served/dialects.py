@@ -22,14 +22,9 @@ _BY_ID = "token_id:"
 
 @dataclass(frozen=True)
 class Inquiry:
-    """A question: which tokens come next in a text?
+    """A question: which `top` tokens are likeliest after each of the last `looks` tokens of a text?
 
-    Attributes:
-        tokens: The text as ids, at least one.
-        looks: After how many of its last tokens, at least 1.
-        top: How many of the likeliest tokens are wanted at each.
-        model: The server's name for its model.
-        vocabulary: Ids from here on are padding, and left out.
+    The text is at least one id. Ids from `vocabulary` on are padding, and left out.
     """
 
     tokens: Sequence[int]
@@ -59,7 +54,6 @@ class Dialect:
     """One server's API.
 
     Attributes:
-        name: For people.
         owner: The owner of its models, by `/v1/models`.
         most: Likeliest tokens that it tells by default, at most.
         path, body, read: The path of a question, its JSON, and a reader of the reply, one `Likely` per look. `read` may

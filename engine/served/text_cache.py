@@ -22,7 +22,7 @@ class TextCache:
         self._pending: dict[int, tuple[Asked, Future[Any]]] = {}
 
     def grow(self, rows: int, capacity: int) -> None:
-        """Makes room for more rows."""
+        """See `RaggedCache.grow`."""
         self._texts += [[] for _ in range(rows - len(self.lengths))]
         self.lengths += [0] * (rows - len(self.lengths))
         self.capacity = capacity

@@ -160,7 +160,7 @@ def test_a_call_of_generate(limit: Limit, client: httpx.Client, pair: FakePair):
     check(limit, ask, [value for value in limit.bad if value != 10**5_000], good)
 
 
-@row("turns", "raw", "alternatives")
+@row("turns", "raw", "alternatives", *SETTING)
 def test_a_call_of_v1(limit: Limit, client: httpx.Client, served, tiny_pair):
     named = {"max_new_tokens": "max_tokens", "prompt": "messages", "system": "messages"}.get(limit.field, limit.field)
 
@@ -169,8 +169,7 @@ def test_a_call_of_v1(limit: Limit, client: httpx.Client, served, tiny_pair):
             system = [{"role": "system", "content": value}] if limit.field == "system" else []
             asked = {"role": "user", "content": "x" if system else value}
             return {"model": "tiny", "messages": [*system, asked]}
-        said = {"citer": {named: value}} if named in SETTING else {named: value}
-        return {"model": "tiny", "messages": [{"role": "user", "content": "x"}], **said}
+        return {"model": "tiny", "messages": [{"role": "user", "content": "x"}], named: value}
 
     def ask(_: str, value: Any) -> None:
         written = served.scheduler.tokens

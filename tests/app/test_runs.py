@@ -146,7 +146,7 @@ def test_a_text_that_waits_for_the_models_starts_where_the_router_does_but_for_w
         ({}, 0.5, 0, set(), ("threshold", "acceptance")),
         ({}, 0.5, 0, {"acceptance"}, ("threshold",)),
         ({}, 0.7, 0, set(), ("acceptance",)),
-        ({"threshold": 0.5}, 0.5, 0, set(), ("acceptance",)),
+        ({"setting": "< 0.5"}, 0.5, 0, set(), ("acceptance",)),
         ({}, 0.5, 0.4, set(), ("threshold",)),
     ],
 )
