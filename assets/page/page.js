@@ -11,7 +11,7 @@ import { slider } from './lib/dom.js';
 
 // Kept once both dials are on the page. No panel starts before: on a busy machine gradio mounts some of them seconds earlier.
 export const dialsThere = new Promise((kept) => {
-  const look = () => (slider('threshold') && slider('acceptance') ? kept() : setTimeout(look, 20));
+  const look = () => (slider('threshold') && slider('acceptance') && document.querySelector('#prices input') ? kept() : setTimeout(look, 20));
   look();
 });
 
