@@ -31,6 +31,7 @@ gpu: .venv/.dev  ## what needs a CUDA GPU: its tests, and the speed of preset gp
 
 test-servers: .venv/.dev  ## an LLM on real servers, vLLM's and llama.cpp's, in environments of their own; gigabytes, once
 	$(BIN)/python -m tools.real_servers $(SERVERS)
+	$(BIN)/python -m tools.real_run
 
 check: .venv/.dev  ## lint, format, types, and the direction of imports
 	find app -name "*.pyi" -delete  # gradio writes these stubs when the page is imported, and pyright would believe old ones

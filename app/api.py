@@ -47,11 +47,8 @@ class ApiRun(Run):
 
     def _take_default_policy(self, pair: Any) -> None:
         """A policy that the call named is written with or refused."""
-
-    def _write(self) -> None:
         if not self._policy_chosen:
-            self.request = build_request(self.request, policy=self.pair.default_policy(self.request.setting.policy))
-        super()._write()
+            super()._take_default_policy(pair)
 
 
 def add_api(host: Host, places: Places, callers: Callers, settings: Settings) -> None:

@@ -27,6 +27,7 @@ from engine.errors import CommandParser, exit_status
 from engine.events import llm_passes, llm_tokens, taken_back
 from engine.events.progress import print_progress
 from engine.events.settled import SettledEvents
+from engine.setting import stated
 from engine.settings import MODEL_OPTIONS, add_model_options, with_models
 
 # Okabe–Ito sky blue and orange, as near as 256 colours come; the LLM is underlined too, for those who see no colour.
@@ -97,22 +98,19 @@ def show(events: Sequence[TokenEvent], colour: bool) -> None:
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> None:
-    own = {*MODEL_OPTIONS, "json"}
+    given = stated(options.setting) if options.setting else {}
+    own = {*MODEL_OPTIONS, "json", "setting"}
     asked = {name: v for name, v in vars(options).items() if name not in own and v is not None}
-    stated = settings.stated
-    request = build_request(**{**stated, **asked})
+    request = build_request(**asked, **{**settings.stated, **given})
     settings = with_models(settings, options)
     from engine.pair import load  # torch takes seconds to import: only for a request that is in order
 
     pair = load(None, settings, print_progress if sys.stderr.isatty() else None)
-    if options.policy is None and (policy := pair.default_policy(request.setting.policy)) != request.setting.policy:
+    request = build_request(request, setting=pair.setting(given, settings.stated))
+    if pair.router is None and "policy" not in given and request.setting.policy == "confidence":
         print("note: no router belongs to this pair, so the SLM's confidence decides", file=sys.stderr)
-        request = build_request(request, policy=policy)
-    if request.setting.policy == "router":
-        own_dials = {"threshold", "acceptance"} - asked.keys() - stated.keys()
-        request = build_request(request, **{name: getattr(pair, name) for name in own_dials})
-        if pair.router is not None and pair.router.warning:
-            print(f"warning: {pair.router.warning}", file=sys.stderr)
+    if request.setting.policy == "router" and pair.router is not None and pair.router.warning:
+        print(f"warning: {pair.router.warning}", file=sys.stderr)
     if options.json:
         print(pair.generate(request).to_json())
         return
@@ -136,22 +134,13 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("prompt", help="the question or instruction")
     add_model_options(add)
-    add("--threshold", type=float, help="score < threshold → LLM (default: router's own)")
     add(
-        "--acceptance",
-        type=float,
-        metavar="A",
-        help="0 keeps all that the SLM wrote, 1 only what the LLM would have written itself; in between what is at "
-        "least A times as likely to the LLM as its likeliest token (default: router's own)",
+        "--setting",
+        metavar="SETTING",
+        help="who decides and how, e.g. 'router < 0.88 @ 0.3/8': policy, threshold (a lower score goes to the LLM), "
+        "acceptance (0 keeps all that the SLM wrote, 1 only what the LLM would have written) and draft limit; any part "
+        f"may be left out. Policies: {', '.join(POLICIES)} (default: CITER_SETTING, else the router's own)",
     )
-    add(
-        "--max-draft",
-        type=lambda text: int(text) if text.isdecimal() else text,  # the request refuses what is no length
-        metavar="N",
-        help="with --acceptance: tokens the SLM may write before the LLM reads them; auto goes by what a look costs "
-        "(the default)",
-    )
-    add("--policy", choices=POLICIES, help="who decides (default: router)")
     add("--max-new-tokens", type=int, default=settings.max_new_tokens, metavar="N", help="default: %(default)s")
     add("--seed", type=int, default=0, metavar="S", help="of sampling and of random routing")
     add("--alternatives", type=int, default=0, metavar="K", help="record each model's K likeliest tokens (with --json)")

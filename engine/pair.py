@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
@@ -31,7 +31,7 @@ from engine.request import Request, Sampling, build_request, same_prompt
 from engine.router import Router
 from engine.served.model import ServedModel, check_acceptance
 from engine.served.start import connect
-from engine.setting import DEFAULT_THRESHOLD
+from engine.setting import DEFAULT_THRESHOLD, Setting
 from engine.settings import Settings, load_settings
 from engine.tokenizer import backend, check_ids, check_length, end_ids, id_of, render, tokenizer_fingerprint
 
@@ -145,6 +145,17 @@ class Pair:
     def default_policy(self, named: str) -> str:
         """The policy of this name, or the SLM's confidence where it needs a router and there is none."""
         return named if named in self.policies else "confidence"
+
+    def setting(self, given: Mapping[str, Any], start: Mapping[str, Any]) -> Setting:
+        """The setting with the parts that are given, by their names.
+
+        Without a policy it goes on from `start`, the parts that the settings state. What is left out is the router's
+        own, or where there is no router the default. Raises InvalidRequest for a value out of range.
+        """
+        start = {} if "policy" in given else start
+        policy = given.get("policy") or self.default_policy(start.get("policy", "router"))
+        own = {"threshold": self.threshold, "acceptance": self.acceptance} if policy == "router" else {}
+        return Setting(**{**own, **start, **given, "policy": policy})
 
     def use_router(self, router: Router | None) -> None:
         """Takes a router into use, or none; raises RouterError if it does not fit the SLM."""

@@ -86,14 +86,14 @@ class RouterPolicy(Policy):
         self.router = router
         self.needs_logits = router.card.logit_features and not self.by_prompt
 
-    def score(self, state: State) -> torch.Tensor:  # noqa: D102
+    def score(self, state: State) -> torch.Tensor:
         from engine.router import features
 
         hidden = state.prompt_hidden if self.by_prompt else state.hidden
         assert hidden is not None
         return self.router.score(features(hidden, state.logit_features if self.needs_logits else None))
 
-    def refused(self, score: float) -> EngineError:  # noqa: D102
+    def refused(self, score: float) -> EngineError:
         return RouterError(
             f"Router {self.router.name!r} gave the score {score}, which is no number: its weights or the SLM's are "
             "damaged. Choose another router (CITER_ROUTER), or get the files again."
@@ -111,7 +111,7 @@ class ConfidencePolicy(Policy):
 
     needs_logits = True
 
-    def score(self, state: State) -> torch.Tensor:  # noqa: D102
+    def score(self, state: State) -> torch.Tensor:
         assert state.logit_features is not None
         return state.logit_features[:, 0].exp()
 
@@ -121,7 +121,7 @@ class EntropyPolicy(Policy):
 
     needs_logits = True
 
-    def score(self, state: State) -> torch.Tensor:  # noqa: D102
+    def score(self, state: State) -> torch.Tensor:
         from engine.model.logits import ENTROPY
 
         assert state.logit_features is not None
@@ -133,7 +133,7 @@ class MarginPolicy(Policy):
 
     needs_logits = True
 
-    def score(self, state: State) -> torch.Tensor:  # noqa: D102
+    def score(self, state: State) -> torch.Tensor:
         assert state.logit_features is not None
         top = state.logit_features[:, :2].exp()
         return top[:, 0] - top[:, 1]
@@ -144,7 +144,7 @@ class OraclePolicy(Policy):
 
     sees_llm = True
 
-    def score(self, state: State) -> torch.Tensor:  # noqa: D102
+    def score(self, state: State) -> torch.Tensor:
         assert state.agree is not None
         return state.agree.float()
 
@@ -154,7 +154,7 @@ class RandomPolicy(Policy):
 
     needs_state = False
 
-    def score(self, state: State) -> torch.Tensor:  # noqa: D102
+    def score(self, state: State) -> torch.Tensor:
         import torch
 
         from engine.model.sampling import uniform

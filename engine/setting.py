@@ -21,9 +21,9 @@ DraftLimit = int | Literal["auto"]
 
 _NUMBER = r"\d*\.?\d+(?:e-?\d+)?"
 _NOTATION = re.compile(
-    rf"\s*(?P<policy>\w+)?\s*(?:<\s*(?P<threshold>{_NUMBER})\s*)?"
+    rf"\s*(?P<policy>[a-z]\w*)?\s*(?:<?\s*(?P<threshold>{_NUMBER})\s*)?"
     rf"(?:@\s*(?P<acceptance>{_NUMBER})\s*(?:/\s*(?P<max_draft>\d+|auto)\s*)?)?",
-    re.ASCII,
+    re.ASCII | re.IGNORECASE,
 )
 
 

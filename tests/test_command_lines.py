@@ -57,8 +57,8 @@ def test_so_it_is_when_python_itself_ends_and_writes_what_is_left(target, status
 @pytest.mark.parametrize(
     ("command", "arguments", "told"),
     [
-        (write, ["1", "--threshold", "x" * 5000], "xx…"),
-        (write, ["1", "--threshold", "\x1b[31m\udcff"], "--threshold"),
+        (write, ["1", "--setting", "x" * 5000], "xx…"),
+        (write, ["1", "--setting", "\x1b[31m\udcff"], "setting"),
         (write, ["1", "--seed", "9" * 5000], "--seed"),
         (trainer.main, ["fit", "--labels", "no\udcff", "--out", "x"], "no\\udcff"),
     ],

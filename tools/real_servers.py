@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import URLError
@@ -115,45 +116,61 @@ def write_tiny_gguf(path: Path) -> None:
     writer.close()
 
 
+class Server:
+    """A server with the tiny LLM, on this machine; `url` stays the same when it is started again."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self._model, self._log, self._kind = model_for(kind, folder), folder / "server.log", kind
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Starts it and waits until it answers; a RuntimeError with the end of its log if it does not."""
+        where = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1"}
+        python = python_of(self._kind)
+        command = {
+            "llama.cpp": [python, "-c", _LLAMA, self._model, str(self._port)],
+            "vllm": [
+                *(python.with_name("vllm"), "serve", self._model, "--host", "127.0.0.1", "--port", str(self._port)),
+                *("--dtype", "float32", "--enforce-eager", "--max-logprobs", "50"),
+            ],
+        }[self._kind]
+        with self._log.open("wb") as out:
+            self._process = subprocess.Popen(
+                command, stdout=out, stderr=out, env={**os.environ, **where}, start_new_session=True
+            )
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self._process.poll() is None:
+            try:
+                with urlopen(f"{self.url}/v1/models", timeout=5):
+                    return
+            except (URLError, OSError):
+                time.sleep(0.5)
+        told = self._log.read_text(encoding="utf-8", errors="replace")
+        raise RuntimeError(f"the server did not start: {told[-3000:]}")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Ends it, with the processes that it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, how)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
 @contextmanager
 def running(kind: str, folder: Path) -> Iterator[str]:
-    """A server with the tiny LLM, on this machine; gives its address."""
-    model = model_for(kind, folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    where = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1"}
-    command = {
-        "llama.cpp": [python_of(kind), "-c", _LLAMA, model, str(port)],
-        "vllm": [
-            *(python_of(kind).with_name("vllm"), "serve", model, "--host", "127.0.0.1", "--port", str(port)),
-            *("--dtype", "float32", "--enforce-eager", "--max-logprobs", "50"),
-        ],
-    }[kind]
-    log = folder / "server.log"
-    with log.open("wb") as out:
-        server = subprocess.Popen(command, stdout=out, stderr=out, env=where)
-    url = f"http://127.0.0.1:{port}"
+    """A server until the end of the block; gives its address."""
+    server = Server(kind, folder)
+    server.start()
     try:
-        _wait(server, url, log)
-        yield url
+        yield server.url
     finally:
-        server.terminate()
-        try:
-            server.wait(30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-
-def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            with urlopen(f"{url}/v1/models", timeout=5):
-                return
-        except (URLError, OSError):
-            time.sleep(0.5)
-    raise RuntimeError(f"the server did not start: {log.read_text(encoding='utf-8', errors='replace')[-3000:]}")
+        server.stop()
 
 
 def check(kind: str) -> None:

@@ -15,7 +15,6 @@ from trainer.commands import COMMANDS
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands with their options."""
     whole = CommandParser(prog="python -m trainer", description="Build and measure token routers.")
     commands = whole.add_subparsers(dest="command", required=True, metavar="command")
     for name, command in COMMANDS.items():

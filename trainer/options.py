@@ -70,13 +70,11 @@ class Options:
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> Self:
-        """What a command line says."""
         return cls(**{each.name: getattr(given, each.name) for each in fields(cls) if "help" in each.metadata})
 
 
 @cache
 def _kinds(settings: type) -> dict[str, Any]:
-    """The annotation of each field."""
     hints = get_type_hints(settings, include_extras=True)
     return {each.name: hints[each.name] for each in fields(settings)}
 

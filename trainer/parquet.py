@@ -21,7 +21,6 @@ Value = TypeVar("Value")
 
 
 def schema(**columns: pa.DataType) -> pa.Schema:
-    """Columns without missing values."""
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
 
 
@@ -57,7 +56,6 @@ def read_table(path: Path, columns: pa.Schema) -> pa.Table:
 
 
 def read_rows(path: Path, columns: pa.Schema) -> list[dict[str, Any]]:
-    """The rows of a file; see `read_table`."""
     return read_table(path, columns).to_pylist()
 
 

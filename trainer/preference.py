@@ -18,10 +18,10 @@ class Outcome(Protocol):
     """What became of an answer: whether it is right, and the bytes moved from the action to its end."""
 
     @property
-    def correct(self) -> bool: ...  # noqa: D102
+    def correct(self) -> bool: ...
 
     @property
-    def bytes(self) -> float: ...  # noqa: D102
+    def bytes(self) -> float: ...
 
 
 class Case(IntEnum):

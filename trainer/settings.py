@@ -74,8 +74,6 @@ class AlignSettings(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Options):
-    """What `python -m trainer run` does."""
-
     preset: str  # pair of models
     task: str  # name of the questions, in results and file names
     train: Words = ()  # files, or names of benchmarks; if empty the task is one

@@ -49,11 +49,9 @@ class Shards:
 
     @property
     def about(self) -> Path:
-        """The file that says what the shards were made of."""
         return self.folder / f"{self.stage}.json"
 
     def path(self, number: int) -> Path:
-        """The file or folder of a shard."""
         return self.folder / f"{self.stage}-{number:05d}{self.suffix}"
 
     def run(

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.running.job import FILE_BYTES, Job, State, request_weight
 from engine import Request, Setting, TokenEvent, build_request, fold_revealed
-from engine.events import known
+from engine.batch.text import Text
 
 Starts = Mapping[str, Callable[[Any], float]]
 """Says of dials, by their names, what they become with a pair."""
@@ -33,8 +33,7 @@ class Run(Job):
     Attributes:
         origin: None once it has begun.
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
-        events: The text's so far; a run that goes on from another begins with what stays of that one's. The list is
-            appended to, and replaced where tokens are taken back; a token's event is replaced once more is known of it.
+        opened: Its events where it was not written here.
         fixed: Whether there is nothing to go on with, as in an opened trace.
         about: What is said of it where it has nothing else to say.
         size: Bytes of the file that it was opened from.
@@ -58,11 +57,16 @@ class Run(Job):
         self.version = -1
         self.size = 0
         self.about = ""
-        self._text: Any = None  # the scheduler's, while it is written
+        self._text: Text | None = None
         self._setting = request.setting
-        self.events: list[TokenEvent] = []
+        self.opened: list[TokenEvent] = []
         self.prompt_tokens = 0
         self._asked_weight = request_weight(request)
+
+    @property
+    def events(self) -> list[TokenEvent]:
+        """Those of the text so far, once it has a row. One that goes on from another begins with what stays of it."""
+        return self._text.events if self._text is not None and self._text.since else self.opened
 
     @property
     def setting(self) -> Setting:
@@ -84,12 +88,12 @@ class Run(Job):
     @property
     def extendable(self) -> bool:
         """Whether it was stopped or failed, or ended at its limit and the context has room for more."""
-        if self.fixed or self.active or not self.events:
+        events = self.events
+        if self.fixed or self.active or not events:
             return False
-        if self.events[-1].finish_reason is None:
+        if (end := events[-1].finish_reason) is None:
             return self.state in ("failed", "stopped")
-        has_room = self.prompt_tokens + len(self.events) < self.pair.context
-        return self.events[-1].finish_reason in ("length", "cancelled") and has_room
+        return end in ("length", "cancelled") and self.prompt_tokens + len(events) < self.pair.context
 
     @property
     def weight(self) -> int:
@@ -104,7 +108,8 @@ class Run(Job):
     @property
     def settings(self) -> Request:
         """What was asked, with the dials as they stood last."""
-        last = self.events[-1] if self.events else self.request.setting
+        events = self.events
+        last = events[-1] if events else self.request.setting
         return build_request(self.request, threshold=last.threshold, acceptance=last.acceptance)
 
     def show_again(self, after: Job | None) -> None:
@@ -122,21 +127,13 @@ class Run(Job):
         self.setting = replace(self.setting, policy=self.request.setting.policy)
 
     def _write(self) -> None:
-        text, kept = self._ask()
+        text = self._ask()
         self.prompt_tokens = text.prompt_tokens
-        try:
-            for event in self._follow([text]):
-                if self.origin is not None:
-                    self._take_over(kept)
-                self._add(event)
-                self.notify()
-        finally:
-            if self.origin is not None and text.since:  # also where it fails before its first token
-                self._take_over(kept)
-            self._text = None
+        for _ in self._follow([text]):
+            self.notify()
 
-    def _ask(self) -> tuple[Any, Sequence[TokenEvent]]:
-        """Asks the scheduler for the text; returns it, and what stays of the text that this one goes on from."""
+    def _ask(self) -> Text:
+        """Asks the scheduler for the text."""
         for name, start in self.starts.items():
             if getattr(self.setting, name) == getattr(self.request.setting, name):
                 # Asked for while the models loaded: the page's dial is about to move there, a short text is faster.
@@ -146,24 +143,8 @@ class Run(Job):
         if self.origin is not None:
             self.origin.finished.wait()  # a step away
             self.request, kept = self._plan(self.origin)
+            self.origin = None  # a newer run need not hold on to an older one
         asked = replace(self.request, setting=self.setting)
         self._text = text = self.scheduler.submit(asked, self.owner, events=kept, stopped=self.unwanted)
         text.setting = self.setting  # it may have changed meanwhile
-        return text, kept
-
-    def _take_over(self, events: Sequence[TokenEvent]) -> None:
-        """Begins with what stays of the run that this one goes on from."""
-        self.origin = None  # a newer run need not hold on to an older one
-        self.events = list(fold_revealed(events))
-
-    def _add(self, event: TokenEvent) -> None:
-        """Takes the next event; what it says of earlier tokens is put in their place."""
-        events = self.events
-        if event.index < len(events):
-            events = events[: event.index]  # who reads the old list has it whole
-        late = [known(revealed) for revealed in event.revealed]
-        late += [(verdict.index, {"ratio": verdict.ratio}) for verdict in event.verdicts]
-        for index, fields in late:
-            events[index] = replace(events[index], **fields)
-        events.append(replace(event, revealed=(), verdicts=()) if late else event)
-        self.events = events
+        return text

@@ -110,7 +110,8 @@ def keep_texts(demo: gr.Blocks, names: Collection[str]) -> None:
 def _text_of(sessions: Sessions, run_id: str) -> Trace | None:
     """The text of a run; None where it is not there, or empty."""
     run = sessions.find(run_id)
-    return run.pair.trace(run.request, list(run.events)) if isinstance(run, Run) else None
+    events = list(run.events) if isinstance(run, Run) else []
+    return run.pair.trace(run.request, events) if isinstance(run, Run) and events else None
 
 
 def taken(trace: Trace, kind: str, home: str = "") -> str | None:

@@ -62,7 +62,7 @@ def opened_run(text: str, after: Job | None = None) -> Run:
     run.size = size
     router = f", router {trace.router}" if trace.router else ""
     run.about = f"Opened from a trace: {trace.slm} ⇄ {trace.llm}{router}"
-    run.events = list(trace.events)
+    run.opened = list(trace.events)
     run.prompt_tokens = trace.prompt_tokens
     run.pair = SimpleNamespace(  # what the page asks of the models that wrote it; these cannot write
         llm=SimpleNamespace(local=True),  # which no trace says

@@ -67,7 +67,7 @@ class TextUpdates(PanelUpdates):
             return
         over = not run.active
         state = run.told_state(over)  # before the events: a run that has ended by now has all of them
-        events = tuple(run.events)
+        events = run.folded
         note = "" if over else self._said(run, len(events))
         change = delta(self._had, events) if events else Delta(0, ())
         is_same = change.cut == len(self._had) and not change.tokens
@@ -156,6 +156,6 @@ def slow_because(run: Run, host: Host) -> str:
     others = host.scheduler.rows - 1 if host.scheduler is not None else 0
     if others > 0:
         return f"Writing: {counted(others, 'other text')} at the same time, so a token takes longer."
-    if run.events and run.events[-1].provisional:
+    if any(event.provisional for event in run.events[-1:]):
         return "Writing: the LLM reads what the SLM has drafted."
     return "Writing: a token takes longer than usual. The machine has other work, or the models are slow on it."

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from engine.batch.text import Text
-from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, tokens_read
+from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, extend, tokens_read
 from engine.model.logits import Certainty
 from engine.policy import Policy, State
 from engine.request import Forced
@@ -187,7 +187,7 @@ def record(step: Step) -> TokenEvent:
     text.read = {role: tokens_read(read, 0, text.prompt_tokens, event.index) for role, read in text.read.items()}
     if not event.judged and text.settled == event.index:
         text.settled += 1
-    text.events.append(event)
+    extend(text.events, event)
     return event
 
 

@@ -56,7 +56,7 @@ class Text:
         setting: In force. It may be replaced at any time, from the next drafted token on.
 
     What was written:
-        events: One for each generated token.
+        events: One for each generated token, as `extend` puts them together.
         finish_reason: None while the text goes on.
         state: "waiting" until it is written, and again while other texts have its place; then one of the three ends.
         error: Why it failed.

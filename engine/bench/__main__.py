@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from engine.errors import exit_status
 from engine.events.progress import print_progress
@@ -35,17 +33,10 @@ def _measure(options: argparse.Namespace) -> None:
     subject = Subject(with_models(load_settings(context=plan.longest), options), print_progress)
     summary = run(subject, plan, lambda text: print(text, file=sys.stderr, flush=True))
     print(render(summary))
-    if options.json:
-        _write(options.json, summary)
     if options.readme:
-        _write(SUMMARIES / f"{subject.pair.preset}.json", summary)
+        SUMMARIES.mkdir(exist_ok=True)
+        write_json(SUMMARIES / f"{subject.pair.preset}.json", summary, indent=1, ensure_ascii=False)
         rewrite()
-
-
-def _write(path: Path, summary: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, summary, indent=1, ensure_ascii=False)
-    print(f"wrote {path}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,7 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     add_model_options(add)
     add("--rounds", type=_positive, default=3, metavar="N", help="how often everything is measured (%(default)s)")
     add("--tokens", type=_positive, default=200, metavar="N", help="new tokens of a text (%(default)s)")
-    add("--json", type=Path, metavar="PATH", help="write the summary there")
     add("--readme", action="store_true", help="write it to assets/benchmarks, docs/speed.md and README.md")
     return parser
 

@@ -41,5 +41,4 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def code(text: str) -> str:
-    """A command on one line of Markdown."""
     return "`" + " ".join(text.replace("`", "'").split()) + "`"

@@ -33,7 +33,7 @@ class Plan:
     first: tuple[int, ...] = (50, 500, 2000)
 
     @property
-    def longest(self) -> int:  # noqa: D102
+    def longest(self) -> int:
         return max(self.prompt + self.tokens, *(length + 1 for length in self.first))
 
 
@@ -97,7 +97,6 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _measure(subject: Subject, way: Way, write: Writer, plan: Plan, into: Timings) -> None:
-    """One round of one way."""
 
     def timed(prompts: Sequence[Sequence[int]], tokens: int) -> float:
         texts: list[list[int]] = []

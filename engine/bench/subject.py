@@ -44,12 +44,11 @@ class Subject:
         self.gguf: dict[Role, Path] = {role: path for role, path in paths.items() if path and path.exists()}
 
     @property
-    def device(self) -> torch.device:  # noqa: D102
+    def device(self) -> torch.device:
         return self.pair.slm.device
 
     @cached_property
     def plain(self) -> dict[Role, Any]:
-        """Both models as transformers runs them."""
         layout = layout_for(self._preset, self._settings)
         if layout == store.FP32:
             return dict(zip(Role, (model.model for model in load(None, self._settings).models), strict=True))

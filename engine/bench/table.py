@@ -85,5 +85,4 @@ def _rows(rows: Sequence[Json], lengths: Sequence[int], spreads: bool = True) ->
 
 
 def _number(value: float) -> str:
-    """Three digits, without an exponent."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -93,7 +93,6 @@ def routed(pair: Pair, policies: Callable[[int], Policy], threshold: float = 0.5
 
 
 def alone(pair: Pair, role: Role) -> Writer:
-    """One model through this engine."""
     return routed(pair, lambda _: FixedPolicy(role))
 
 
@@ -120,7 +119,7 @@ class ForcedShare(RouterPolicy):
         super().__init__(router)
         self.length = length
 
-    def score(self, state: State) -> torch.Tensor:  # noqa: D102
+    def score(self, state: State) -> torch.Tensor:
         super().score(state).tolist()
         places = zip(state.seeds, state.positions, strict=True)
         return torch.tensor([shuffled_scores(self.length, seed)[position] for seed, position in places])
@@ -167,7 +166,6 @@ _LLAMA = "llama-"  # beginning of the names of its two rows
 
 
 def _alone(name: str, how: str, make: Callable[[Subject, Role], Writer]) -> list[Way]:
-    """Two rows: either model alone."""
     titles = {role: f"{role.value.upper()} only, {how}" for role in Role}
     return [Way(f"{name}-{r.value}", titles[r], lambda subject, r=r: make(subject, r), first_token=True) for r in Role]
 

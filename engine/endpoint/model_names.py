@@ -27,16 +27,12 @@ def named_setting(name: str, pair: Pair, settings: Settings) -> Setting:
     if preset != pair.preset:
         raise _unknown(name, pair, f"the pair is {pair.preset}")
     try:
-        given = stated(f"< {said}" if said[:1] in "0123456789." else said) if colon else {}
-        own = {} if "policy" in given else settings.stated
-        policy = given.get("policy") or pair.default_policy(own.get("policy", "router"))
-        if policy not in pair.policies:
-            raise InvalidRequest(f"policy = {shown(policy, True)} is none of {', '.join(pair.policies)}")
-        if policy == "router":
-            own = {"threshold": pair.threshold, "acceptance": pair.acceptance, **own}
-        return Setting(**{**own, **given, "policy": policy})
+        setting = pair.setting(stated(said) if colon else {}, settings.stated)
     except InvalidRequest as error:
         raise _unknown(name, pair, str(error)) from None
+    if setting.policy not in pair.policies:
+        raise _unknown(name, pair, f"its policies are {', '.join(pair.policies)}")
+    return setting
 
 
 def _unknown(name: str, pair: Pair, why: str) -> Refusal:

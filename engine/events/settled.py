@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from engine.events import TokenEvent, extend
 
 
@@ -21,8 +19,6 @@ class SettledEvents:
     def add(self, event: TokenEvent) -> list[TokenEvent]:
         """Takes the next event; returns those that are settled with it, in order, with the LLM's verdicts on them."""
         extend(self.events, event)
-        for index, ratio in event.verdicts:
-            self.events[index] = replace(self.events[index], ratio=ratio)
         end = self._given
         while end < len(self.events) and not self.events[end].provisional:
             end += 1

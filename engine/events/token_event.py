@@ -146,8 +146,12 @@ class TokenEvent:
 
 
 def extend(text: list[TokenEvent], event: TokenEvent) -> None:
-    """Adds the next event of a stream to the events of a text: what it takes back goes."""
+    """Adds the next event to those of a text. What it takes back goes, and what it says of others is put into them."""
     del text[event.index :]
+    late = [known(revealed) for revealed in event.revealed]
+    late += [(verdict.index, {"ratio": verdict.ratio}) for verdict in event.verdicts]
+    for index, fields in late:
+        text[index] = replace(text[index], **fields)
     text.append(event)
 
 
@@ -189,15 +193,12 @@ def taken_back(events: Iterable[TokenEvent]) -> int:
 
 def fold_revealed(events: Iterable[TokenEvent]) -> tuple[TokenEvent, ...]:
     """Moves each `Revealed` and `Verdict` to the event it is about; the result has none left."""
-    folded: list[TokenEvent] = []
-    late: list[tuple[int, dict[str, Any]]] = []
+    text: list[TokenEvent] = []
     for event in events:
-        late.extend(known(revealed) for revealed in event.revealed)
-        late.extend((verdict.index, {"ratio": verdict.ratio}) for verdict in event.verdicts)
-        folded.append(replace(event, revealed=(), verdicts=()) if event.revealed or event.verdicts else event)
-    for index, fields in late:
-        folded[index] = replace(folded[index], **fields)
-    return tuple(folded)
+        extend(text, event)
+    return tuple(
+        replace(event, revealed=(), verdicts=()) if event.revealed or event.verdicts else event for event in text
+    )
 
 
 def known(revealed: Revealed) -> tuple[int, dict[str, Any]]:

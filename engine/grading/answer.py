@@ -31,11 +31,11 @@ class Gradable(Protocol):
     """A question; one of multiple choice has `choices`, (label, text) pairs."""
 
     @property
-    def family(self) -> Family: ...  # noqa: D102
+    def family(self) -> Family: ...
     @property
-    def answer(self) -> str: ...  # noqa: D102
+    def answer(self) -> str: ...
     @property
-    def choices(self) -> tuple[tuple[str, str], ...]: ...  # noqa: D102
+    def choices(self) -> tuple[tuple[str, str], ...]: ...
 
 
 _STATED = re.compile(

@@ -45,7 +45,6 @@ class Layer:
 
     @property
     def norms(self) -> list[torch.Tensor]:
-        """Those that it has."""
         norms = (self.attention_norm, self.q_norm, self.k_norm, self.mlp_norm)
         return [norm for norm in norms if norm is not None]
 

@@ -67,7 +67,7 @@ class LanguageModel:
         embedding: Any = model.get_input_embeddings()
         self.cost = cost_of(self.config, self.dtype, self._trunk.size, size_of(self._head), embedding.weight)
 
-    def new_cache(self, rows: int, capacity: int) -> RaggedCache:  # noqa: D102
+    def new_cache(self, rows: int, capacity: int) -> RaggedCache:
         return RaggedCache(self.config, rows, capacity, self.dtype, self.device)
 
     @torch.inference_mode()
@@ -135,13 +135,8 @@ class LanguageModel:
         return True
 
     def keep(self, path: Path) -> None:
-        """Stores the times that `calibrate` found for the next start; shorter ones that are stored stay."""
         tables = [[seconds for _, seconds in table] for table in (self.cost.pass_table, self.cost.head_table)]
-        if there := pass_times.recall(path, self._key):  # what disturbs only adds
-            tables = [[*map(min, *each)] for each in zip(tables, (there.passes, there.lm_head), strict=True)]
-        times = PassTimes(*tables)
-        self._take(times)
-        pass_times.keep(path, self._key, times)
+        pass_times.keep(path, self._key, PassTimes(*tables))
 
     @property
     def _key(self) -> str:

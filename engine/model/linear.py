@@ -40,20 +40,18 @@ class Dense(nn.Module):
         self.weight = nn.Parameter(whole, requires_grad=False)
         self.bias = nn.Parameter(torch.cat(biases), requires_grad=False) if biases else None
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self.weight, self.bias)
 
 
 class SideBySide(nn.Module):
-    """Layers that are called one after the other."""
-
     batch_invariant = False
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
         self._layers = nn.ModuleList(layers)
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor) -> Tensor:
         return torch.cat([layer(x) for layer in self._layers], dim=-1)
 
 

@@ -38,11 +38,9 @@ class MemoryPlan(NamedTuple):
 
     @property
     def most(self) -> int:
-        """All of it."""
         return self.weights + self.rows * self.row + LIBRARIES + TEXTS + WORK
 
     def __str__(self) -> str:
-        """One line for the log."""
         sizes = self.most, self.weights, self.rows * self.row, TEXTS, LIBRARIES + WORK, self.limit
         most, weights, caches, texts, others, limit = (f"{size / 1e9:.1f}" for size in sizes)
         return (
@@ -88,7 +86,6 @@ def memory_bytes() -> int:
 
 
 def _container_bytes() -> int | None:
-    """The limit of a container's memory (cgroup v2); None without one."""
     try:
         text = _CGROUP_LIMIT.read_text(encoding="utf-8").strip()
     except (OSError, ValueError):

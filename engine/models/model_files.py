@@ -175,7 +175,6 @@ def _folder(source: Source, settings: Settings, progress: ProgressCallback | Non
 
 
 def _repo(source: Source, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
-    """A repo of the Hub at one commit."""
     title, wanted = source.title, Wanted("CITER_SLM / CITER_LLM", "model", WeightsError, (CONFIG, TOKENIZER), _LIMITS)
     snapshot = fetch_repo(source.repo, wanted, settings, progress)
     repo, names, config = source.hub_repo, parts_of(title, snapshot.folder), read_config(title, snapshot.folder)
@@ -233,11 +232,11 @@ class SafetensorsFiles:
             if kind not in _FLOATS and name.endswith((".weight", ".bias")):
                 raise WeightsError(f"{title}: {name} is stored as {kind}; known are {', '.join(sorted(_FLOATS))}")
 
-    def shape(self, name: str) -> tuple[int, ...] | None:  # noqa: D102
+    def shape(self, name: str) -> tuple[int, ...] | None:
         stored = self._stored(name)
         return tuple(self._files[stored].get_slice(stored).get_shape()) if stored in self._files else None
 
-    def read(self, name: str, dtype: torch.dtype = torch.bfloat16) -> Tensor:  # noqa: D102
+    def read(self, name: str, dtype: torch.dtype = torch.bfloat16) -> Tensor:
         stored = self._stored(name)
         return self._files[stored].get_tensor(stored).to(dtype)
 
@@ -246,7 +245,6 @@ class SafetensorsFiles:
 
 
 def _plain(text: str) -> str:
-    """A text as a part of a file's name."""
     return re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-.")[:80] or "model"
 
 

@@ -202,7 +202,6 @@ def _name(slm: Source, llm: Source) -> str:
 
 
 def _gpu_bytes() -> int:
-    """Memory of the first CUDA device in bytes, 0 without one."""
     import torch  # late: a second or more, and only this question needs it
 
     return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
@@ -214,5 +213,4 @@ def aligned_title(title: str, digest: str) -> str:
 
 
 def base_title(title: str) -> str:
-    """The SLM's own name, without what `aligned_title` adds."""
     return re.sub(r" \(aligned [0-9a-f]{8}\)$", "", title)

@@ -74,17 +74,17 @@ class StoredModel:
     generation_config: None = None
 
     @property
-    def device(self) -> torch.device:  # noqa: D102
+    def device(self) -> torch.device:
         return self.embed_tokens.weight.device
 
     def get_decoder(self) -> StoredModel:
         """The model itself, which has the decoder's attributes, too."""
         return self
 
-    def get_input_embeddings(self) -> nn.Embedding:  # noqa: D102
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.embed_tokens
 
-    def get_output_embeddings(self) -> nn.Module:  # noqa: D102
+    def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
 
 
@@ -137,7 +137,6 @@ def quantise(model: PreTrainedModel, layout: str, read: Read) -> dict[str, Tenso
 
 
 def save(tensors: dict[str, Tensor], path: Path) -> None:
-    """Writes the tensors of `quantise`."""
     save_file(tensors, path, metadata={"format": "pt"})
 
 
@@ -189,8 +188,6 @@ def _layer(stored: _Stored, config: SimpleNamespace, number: int) -> Layer:
 
 
 class _Stored:
-    """The tensors of an open file, in the form that the layers want."""
-
     def __init__(self, file: Any, layout: str, device: torch.device | str) -> None:
         self._file, self._layout, self._device, self._names = file, layout, device, set(file.keys())
 

@@ -29,6 +29,7 @@ MODELS = "/v1/models"
 _MOST_BYTES = 64_000_000  # of a reply: the probabilities of a prompt of thousands of tokens
 _CONNECT_SECONDS = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_QUIET_SECONDS = 60.0
 _WRONG_ANSWERS = 3  # of one question, before it is given up
 _PASSING = (408, 429, 500, 502, 503, 504)
 
@@ -67,7 +68,7 @@ class Connection:
         self.url, self._key, self._timeout, self._patience = url, key, timeout, patience
         self._places = asyncio.Semaphore(at_once)
         self._failing: dict[object, float] = {}  # questions whose last try failed, and since when
-        self._fault = ""  # the last one; empty once the server has answered
+        self._fault, self._warned = "", 0.0  # the last one, and when the log last had one
         self._client = httpx.AsyncClient(
             headers={b"Authorization": f"Bearer {key}".encode()} if key else {},
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None),
@@ -112,11 +113,9 @@ class Connection:
         async with self._places:
             question = object()
             try:
-                answer = await self._answer(question, path, body, read)
+                return await self._answer(question, path, body, read)
             finally:
                 self._failing.pop(question, None)
-            self._fault = ""
-            return answer
 
     async def _answer(
         self, question: object, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]
@@ -127,10 +126,7 @@ class Connection:
                 return read(await self._once(path, body))
             except _Failure as failure:
                 fault, least = failure, failure.retry_after
-                self._failing.setdefault(question, time.monotonic())
-                if str(failure) != self._fault:
-                    logger.warning("the LLM's server: %s", failure)
-                self._fault = str(failure)
+                self._note(question, str(failure))
             except WrongAnswer as answered:
                 fault, least, wrong = answered, 0.0, wrong + 1
                 if wrong == _WRONG_ANSWERS:
@@ -144,6 +140,14 @@ class Connection:
             pause = min(2 * pause, _LONGEST_PAUSE)
             rest = max(least, pause * random.uniform(0.5, 1.0))
             await asyncio.sleep(min(rest, left))  # the server may ask for longer than anyone waits
+
+    def _note(self, question: object, fault: str) -> None:
+        """Remembers that a question fails, and logs another fault at once, the same one at most once a minute."""
+        now = time.monotonic()
+        self._failing.setdefault(question, now)
+        if fault != self._fault or now - self._warned > _QUIET_SECONDS:
+            logger.warning("the LLM's server: %s", fault)
+            self._fault, self._warned = fault, now
 
     async def _once(self, path: str, body: dict[str, Any] | None) -> Any:
         """One request; raises _Failure, WrongAnswer for what is no JSON, ServerRefusal for all other replies."""

@@ -54,7 +54,6 @@ class Dialect:
     """One server's API.
 
     Attributes:
-        owner: The owner of its models, by `/v1/models`.
         most: Likeliest tokens that it tells by default, at most.
         path, body, read: The path of a question, its JSON, and a reader of the reply, one `Likely` per look. `read` may
             raise anything, since the reply is not to be trusted.
@@ -64,7 +63,6 @@ class Dialect:
     """
 
     name: str
-    owner: str
     most: int
     path: str
     body: Callable[[Inquiry], dict[str, Any]]
@@ -163,9 +161,6 @@ def _llama_tokens(model: str, text: str) -> dict[str, Any]:
 
 
 DIALECTS = {
-    "vllm": Dialect("vLLM", "vllm", 20, "/v1/completions", _vllm_body, _vllm_read, judges=True),
-    "llama.cpp": Dialect(
-        "llama.cpp", "llamacpp", 50, "/completion", _llama_body, _llama_read, tokens_body=_llama_tokens
-    ),
+    "vllm": Dialect("vLLM", 20, "/v1/completions", _vllm_body, _vllm_read, judges=True),
+    "llama.cpp": Dialect("llama.cpp", 50, "/completion", _llama_body, _llama_read, tokens_body=_llama_tokens),
 }
-"""By the names of `CITER_LLM_SERVER`."""

@@ -76,7 +76,7 @@ class ServedModel:
     def __post_init__(self) -> None:
         self.judges, self.top = self.dialect.judges, self.dialect.most
 
-    def new_cache(self, rows: int, capacity: int) -> TextCache:  # noqa: D102
+    def new_cache(self, rows: int, capacity: int) -> TextCache:
         return TextCache(rows, capacity)
 
     def feed(
@@ -141,7 +141,6 @@ class ServedModel:
         return self._completion(tokens, {"max_tokens": 1, "prompt_logprobs": top}, read)
 
     def _completion(self, prompt: Sequence[int], body: dict[str, Any], read: Callable[[Any], Found]) -> Future[Found]:
-        """Asks for a greedy completion, whose one choice `read` reads."""
         if not self.judges:
             raise ServerError(
                 f"{self.name} is behind {self.dialect.name}, which is not asked for whole texts: serve it with vLLM"

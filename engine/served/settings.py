@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings
 
-SERVERS = ("auto", "vllm", "llama.cpp")
 SECRET = ("llm_key", "llm_url", "api_key")
 """Fields whose value no message shows; a URL may be mistyped with a password in it."""
 
@@ -40,16 +39,11 @@ def _sendable(key: SecretStr) -> SecretStr:
 
 
 class ServedSettings(BaseSettings):
-    """Part of `engine.settings.Settings`."""
-
     llm_url: Annotated[str, AfterValidator(_server_url)] = Field(
         "",
         max_length=2048,
         description="Address of a server that has the LLM (vLLM or llama.cpp's), as `http://host:8000`; "
         "the LLM is then not loaded here. See docs/deploy.md.",
-    )
-    llm_server: Literal[SERVERS] = Field(  # pyright: ignore[reportInvalidTypeForm]
-        "auto", description="Which server that is: `vllm`, `llama.cpp`; `auto` asks it."
     )
     llm_name: str = Field(
         "", max_length=300, description="What the server calls the model; may be left out where it has one only."

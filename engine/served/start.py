@@ -39,7 +39,7 @@ def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torc
     """The LLM of `CITER_LLM_URL`, for a pair with this tokenizer whose SLM is on `device`.
 
     Raises:
-        ServerError: It cannot be reached, or is none of the servers that are known.
+        ServerError: It cannot be reached, or names no models.
         SettingsError: A setting does not fit the server, or its tokens are others than the SLM's.
     """
     key = settings.llm_key.get_secret_value() if settings.llm_key else None
@@ -47,7 +47,7 @@ def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torc
     try:
         models = connection.ask(MODELS, None, _models).result()
         model = _chosen(models, settings.llm_name)
-        dialect = _dialect(model, settings.llm_server)
+        dialect = _dialect(model)
         name = str(model["id"])
         check_tokens(connection, dialect, name, tokenizer)
         about = len(tokenizer), device, _context(model), _cost(settings.llm_config)
@@ -75,17 +75,9 @@ def _chosen(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
     raise SettingsError(f"CITER_LLM_NAME is not set, and the server has not one model: name one of {there}")
 
 
-def _dialect(model: dict[str, Any], server: str) -> Dialect:
-    if server != "auto":
-        return DIALECTS[server]
-    owner = model.get("owned_by")
-    found = next((dialect for dialect in DIALECTS.values() if dialect.owner == owner), None)
-    if found is None:
-        raise SettingsError(
-            f"CITER_LLM_SERVER = auto: the server's models are owned by {shown(owner, True)}, which is none of those "
-            f"known here: name one of {', '.join(DIALECTS)}"
-        )
-    return found
+def _dialect(model: dict[str, Any]) -> Dialect:
+    """How the model's server is asked; a proxy may hide that it is vLLM."""
+    return DIALECTS["llama.cpp" if model.get("owned_by") == "llamacpp" else "vllm"]
 
 
 def _context(model: dict[str, Any]) -> int | None:

@@ -22,7 +22,6 @@ class TextCache:
         self._pending: dict[int, tuple[Asked, Future[Any]]] = {}
 
     def grow(self, rows: int, capacity: int) -> None:
-        """See `RaggedCache.grow`."""
         self._texts += [[] for _ in range(rows - len(self.lengths))]
         self.lengths += [0] * (rows - len(self.lengths))
         self.capacity = capacity
@@ -50,11 +49,9 @@ class TextCache:
             self.lengths[target] = stop
 
     def text(self, row: int, chunk: Sequence[int]) -> list[int]:
-        """A row's text with new tokens behind it."""
         return [*self._texts[row][: self.lengths[row]], *chunk]
 
     def add(self, row: int, chunk: Sequence[int]) -> None:
-        """Appends tokens to a row's text."""
         self._texts[row] = self.text(row, chunk)
         self.lengths[row] = len(self._texts[row])
 

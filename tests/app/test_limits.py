@@ -184,7 +184,7 @@ def test_a_call_of_v1(limit: Limit, client: httpx.Client, served, tiny_pair):
     check(limit, ask, [value for value in limit.bad if value not in (None, *wraps, 10**5_000)], (), named)
 
 
-@row("turns", "raw")
+@row("turns", "raw", *SETTING)
 def test_the_command_line(limit: Limit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def load(*_: Any, **__: Any) -> None:
         raise WeightsError("the models would be loaded now")

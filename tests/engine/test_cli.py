@@ -18,7 +18,7 @@ from engine.events import taken_back
 from engine.events.settled import SettledEvents
 from tests.support.routers import make_router
 
-VERIFIED = ("hello", "--threshold", "0", "--acceptance", "0.02", "--max-draft", "4")
+VERIFIED = ("hello", "--setting", "confidence < 0 @ 0.02/4")
 SAME = {"policy": "confidence", "threshold": 0.0, "acceptance": 0.02, "max_draft": 4}
 
 
@@ -28,7 +28,7 @@ def _random_pair(random_pair, monkeypatch):
 
 
 def run(capsys, *arguments) -> tuple[int, str, str]:
-    status = main(["--policy", "confidence", "--max-new-tokens", "12", *arguments])
+    status = main(["--setting", "confidence", "--max-new-tokens", "12", *arguments])
     told = capsys.readouterr()
     return status, told.out, told.err
 
@@ -46,16 +46,16 @@ def test_the_text_is_streamed_without_colour_when_piped_and_ends_with_the_meter(
 
 def test_both_dials_are_the_routers_own_unless_they_are_given_or_set(capsys, random_pair, monkeypatch):
     def dials(*arguments):
-        assert main(["hello", "--json", "--policy", "router", "--max-new-tokens", "3", *arguments]) == 0
+        assert main(["hello", "--json", "--max-new-tokens", "3", *arguments]) == 0
         trace = Trace.from_json(capsys.readouterr().out)
         return trace.threshold, trace.acceptance, trace.max_draft
 
     random_pair.use_router(make_router(random_pair, threshold=0.77, acceptance=0.4))
     try:
-        assert dials() == (0.77, 0.4, "auto") and dials("--policy", "confidence") == (0.5, 0.0, "auto")
+        assert dials() == (0.77, 0.4, "auto") and dials("--setting", "confidence") == (0.5, 0.0, "auto")
         monkeypatch.setenv("CITER_SETTING", "< 0.3 @ 0.25/6")
         assert dials() == (0.3, 0.25, 6)
-        assert dials("--threshold", "0.2", "--acceptance", "0", "--max-draft", "auto") == (0.2, 0.0, "auto")
+        assert dials("--setting", "0.2@0/auto") == (0.2, 0.0, "auto")
     finally:
         random_pair.use_router(None)
 
@@ -86,7 +86,7 @@ def test_a_draft_is_printed_once_the_llm_has_read_it_or_the_text_is_stopped(caps
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_what_cannot_be_written_is_said_on_stderr_with_status_2_and_nothing_on_stdout(capsys, form):
-    for arguments, message in ((["x", "--policy", "router"], "router"), (["x" * 3000], "2,048")):
+    for arguments, message in ((["x", "--setting", "router"], "router"), (["x" * 3000], "2,048")):
         status, out, err = run(capsys, *arguments, *form)
         assert (status, out) == (2, "") and message in err
 

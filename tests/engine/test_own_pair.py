@@ -116,7 +116,7 @@ def test_without_a_router_confidence_decides_and_one_of_the_pairs_name_is_taken_
     assert terminal(["hello", *models, "--json"]) == 0
     told = capsys.readouterr()
     assert "no router" in told.err and json.loads(told.out)["policy"] == "confidence"
-    assert terminal(["hello", *models, "--policy", "router"]) == 2
+    assert terminal(["hello", *models, "--setting", "router"]) == 2
     make_router(load(None, named(saved))).save(tmp_path / "small_large")
     pair = load(None, named(saved))
     assert pair.router is not None and pair.router.warning is None

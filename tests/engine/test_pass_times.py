@@ -25,10 +25,6 @@ def test_times_that_are_kept_are_found_by_model_and_machine(tmp_path):
     keep(path, "two", PassTimes([1.0] * 6, [0.0] * 4))
     assert recall(path, "one") == TIMES
     assert recall(path, "three") is None
-    for number in range(150):
-        keep(path, f"more {number}", TIMES)
-    assert len(json.loads(path.read_text())) == 100
-    assert recall(path, "more 149") == TIMES and recall(path, "one") is None
 
 
 def test_the_second_start_takes_the_times_of_the_first(pair, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ TOGETHER_SECONDS = 20.0
 
 
 class FakeServer:
-    """One server, whose `kind` is its dialect, as CITER_LLM_SERVER names it.
+    """One server, whose `kind` is a name in `DIALECTS`.
 
     Attributes:
         fault: Called with the number of each question, from 1: "held" (until `answers` is set), "cut", "500", "503",

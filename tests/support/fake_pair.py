@@ -25,6 +25,7 @@ from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, exte
 from engine.events.cost import ModelCost, Prices
 from engine.events.trace import Trace, build_trace
 from engine.operating_points import OperatingPoints
+from engine.pair import Pair
 from engine.request import Request, build_request
 from engine.setting import Setting
 
@@ -115,6 +116,8 @@ class FakePair:
         """Texts that are being written: in a step, or in one a moment ago."""
         return self._writing if time.monotonic() < self._wrote + _MOMENT else 0
 
+    setting = Pair.setting
+
     def default_policy(self, named: str) -> str:
         return named if named in self.policies else "confidence"
 
@@ -178,7 +181,8 @@ class FakePair:
             text.unseen.append(index)
         if event.index == len(pieces) - 1:
             event = replace(event, finish_reason="length" if pieces[event.index] else "eos")
-        text.events = [*before[: event.index], replace(event, row=text.row)]
+        text.events = before
+        extend(text.events, replace(event, row=text.row))
         text.tokens = text.tokens[: text.prompt_tokens] + [each.id for each in text.events]
         text.finish_reason = event.finish_reason
 

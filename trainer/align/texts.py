@@ -30,8 +30,6 @@ _Prompt = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
 
 @dataclass(frozen=True)
 class LlmText:
-    """A text by the LLM."""
-
     kind: str  # a task's name, or a kind of general prompt
     name: str  # unique among all texts
     prompt: list[int]  # token ids, rendered

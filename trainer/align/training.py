@@ -47,8 +47,6 @@ Agreement = Mapping[str, tuple[int, int]]
 
 @dataclass
 class Position:
-    """How far a run is."""
-
     made_of: str  # a digest of texts, settings and model
     step: int = 0  # steps of the optimiser that are done
     agreement: list[Agreement] = field(default_factory=list)  # at each evaluation, the first before any step
@@ -152,7 +150,6 @@ class Alignment:
         return loss
 
     def _loss(self, texts: Sequence[LlmText]) -> Tensor:
-        """The weighted sum over all tokens of some texts."""
         logits = predictions(self.model, texts, self._vocabulary)
         targets = torch.tensor([id for text in texts for id in text.tokens], device=logits.device)
         weights = torch.cat([torch.full((len(text.tokens),), self._weight(text)) for text in texts])

@@ -71,7 +71,6 @@ class OnData(OnPair):
     out: Path = option(MISSING, "folder; the same command goes on where it stopped, also beside another process")
 
     def named(self, ids: Collection[str]) -> list[Question]:
-        """The questions with these ids, in their order."""
         from trainer.questions.sources import named_questions
 
         return named_questions(self.data, ids, self.split)
@@ -85,7 +84,6 @@ class OnQuestions(OnData):
     offset: Number = option(0, "skip the first N", "N")
 
     def asked(self, need_reference: bool = False) -> list[Question]:
-        """The questions."""
         from trainer.questions.sources import load_questions
 
         return load_questions(self.data, self.questions, self.split, need_reference=need_reference, offset=self.offset)

@@ -70,7 +70,6 @@ class Method:
 
     @cached_property
     def router(self) -> Router | None:
-        """Its router; raises RouterError where the folder holds none."""
         return Router.load(self.folder) if self.folder else None
 
     @property
@@ -79,7 +78,6 @@ class Method:
         return fingerprint(self.router.network) if self.router else None
 
     def policy(self, setting: Setting) -> Policy:
-        """The policy of one of its settings."""
         return build_policy(setting.policy, self.router)
 
 

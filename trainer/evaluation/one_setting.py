@@ -25,7 +25,6 @@ def common_settings(results: Sequence[Results], method: str) -> list[str]:
 
 
 def task_of(results: Results, method: str, settings: Sequence[str]) -> Task:
-    """Some settings of a method on a task, for `statistics`."""
     own = [results.settings.index(MethodSetting(method, setting)) for setting in settings]
     slm, llm = (results.of(each)[0] for each in ("slm", "llm"))
     first = statistics.first_half(results.questions)

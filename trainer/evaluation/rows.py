@@ -57,8 +57,6 @@ _PAGE = 1 << 24  # bytes: one page a column, so that equal texts are near each o
 
 @dataclass(frozen=True)
 class Row:
-    """One answer."""
-
     question: str
     method: str  # what is compared, e.g. "router" or "co-llm"; several of its settings are measured
     setting: str  # in the notation of `engine.setting`
@@ -87,8 +85,6 @@ class About:
 
 
 class MethodSetting(NamedTuple):
-    """What is measured: a method at one of its settings."""
-
     method: str
     setting: str
 
@@ -109,7 +105,6 @@ class Results:
     made: tuple[str, ...]
 
     def numbers(self, method: str) -> list[int]:
-        """The numbers of a method's settings; there may be none."""
         return [n for n, each in enumerate(self.settings) if each.method == method]
 
     def of(self, method: str) -> list[int]:

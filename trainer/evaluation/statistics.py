@@ -35,12 +35,10 @@ class Estimate(NamedTuple):
 
     @property
     def above(self) -> bool:
-        """Whether it is significantly above 0."""
         return self.low > 0
 
     @property
     def below(self) -> bool:
-        """Whether it is significantly below 0."""
         return self.high < 0
 
 
@@ -50,7 +48,6 @@ def draws(questions: int, resamples: int = RESAMPLES, seed: int = SEED) -> Array
 
 
 def estimate(samples: Array) -> Estimate:
-    """The first of the samples, and the interval of the others."""
     low, high = np.percentile(samples[1:], [2.5, 97.5])
     return Estimate(float(samples[0]), float(low), float(high))
 

@@ -54,7 +54,6 @@ class LabelledTokens:
 
     @property
     def hidden_size(self) -> int:
-        """Width of the hidden states."""
         return self.about["hidden_size"]
 
     @property
@@ -63,16 +62,13 @@ class LabelledTokens:
         return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
 
     def where(self, mask: np.ndarray) -> LabelledTokens:
-        """The tokens for which a bool [n] holds."""
         return replace(self, **{name: value[mask] for name, value in self.arrays.items()})
 
     def split(self, *names: str) -> LabelledTokens:
-        """The tokens of the questions in some splits; see `split_of`."""
         own = [question for question in set(self.question) if split_of(question) in names]
         return self.where(np.isin(self.question, own))
 
     def decided(self) -> LabelledTokens:
-        """The tokens with a preference."""
         return self.where(self.weight > 0)
 
     def hidden(self, rows: Any = slice(None)) -> torch.Tensor:

@@ -150,7 +150,6 @@ def read_labels(folder: Path) -> Iterator[tuple[Path, pa.Table]]:
 
 
 def labelled_tokens_of(folder: Path) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """The tokens of each question, as rows."""
     wanted = pa.schema([COLUMNS.field(name) for name in COLUMNS.names if name != "logit_features"])
     return _shards(folder).by_question(lambda path: read_table(path / TOKENS, wanted).to_pylist(), list)[0]
 

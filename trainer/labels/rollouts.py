@@ -195,7 +195,6 @@ def _finish(
     settings: RolloutSettings,
     report: Report,
 ) -> list[Rollout]:
-    """Finishes texts and grades them."""
     limit, dial = settings.max_new_tokens, settings.threshold or 0.0
     texts, numbers = [], {}
     for number, start in enumerate(starts):

@@ -33,7 +33,6 @@ class Problem:
     operations: tuple[tuple[Kind, int], ...]
 
     def results(self) -> list[int]:
-        """The value after each operation, in order."""
         values = accumulate(self.operations, lambda value, step: APPLY[step[0]](value, step[1]), initial=self.start)
         return list(values)[1:]
 

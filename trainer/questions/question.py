@@ -28,8 +28,6 @@ _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Question:
-    """One question of any task."""
-
     id: str  # unique within its file
     question: str
     reference: str  # a worked answer; empty where there is none
@@ -123,7 +121,6 @@ def question_of(row: Any) -> Question:
 
 
 def _text(value: Any, field: str) -> str:
-    """A text as it is, a number as a text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"the {field} is not a text")
     text = str(value)

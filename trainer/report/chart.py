@@ -32,8 +32,6 @@ class Mark:
 
 @dataclass(frozen=True)
 class Panel:
-    """A task, and its marks."""
-
     title: str
     marks: Sequence[Mark]
 

@@ -102,19 +102,15 @@ class Summary:
         return [ALL, *graded] if len(graded) > 1 else graded
 
     def methods(self, task: str) -> list[str]:
-        """The methods that were measured on a task (on the mean: on all of them), in the order of `METHODS`."""
         return [name for name in METHODS if self.has(task, name)]
 
     def has(self, task: str, name: str) -> bool:
-        """Whether a method was measured on a task."""
         return all((each, name) in self.samples for each in self._of(task))
 
     def count(self, task: str) -> int:
-        """The questions of a task."""
         return sum(self.questions[each] for each in self._of(task))
 
     def measured(self, task: str, name: str) -> tuple[Estimate, Estimate]:
-        """A method's right answers on a task, and its bytes as a share of the LLM's."""
         right, size = np.mean([self.samples[each, name] for each in self._of(task)], axis=0)
         return statistics.estimate(right), statistics.estimate(size)
 

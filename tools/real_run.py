@@ -1,0 +1,94 @@
+"""`trainer run` of the tiny pair, once here and once with its LLM on a real vLLM; `make test-servers` calls it.
+
+In each stage of the second run the server gets SIGKILL once the stage has begun, and is started again; in the last one
+the trainer, too. The labels of both runs are compared token by token.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from engine.router import Router
+from tests.support.paths import ROOT, TINY
+from tools.real_servers import Server, install
+
+RUN = "run --preset tiny --train-questions 300 --validation-questions 4 --dev-questions 6 --rounds 1 --budget 2"
+RUN += " --max-new-tokens 90 --epochs 2"
+STAGES = {
+    "answers": "answers-llm/answers.json",
+    "labels": "labels-llm/labels-00000",
+    "rollouts": "rollouts-1/rollouts-00000.parquet",
+    "evaluation": "evaluation/llm.json",
+}
+"""Of each stage a file that shows that it has begun."""
+
+LABELS = ("question", "position", "token", "slm_token", "llm_token", "case")
+
+
+def begin(folder: Path, **more: str) -> subprocess.Popen[bytes]:
+    """The whole run as a process; its lines go to `log`."""
+    where = ["--out", str(folder / "run"), "--results", str(folder / "results"), "--routers", str(folder / "routers")]
+    with (folder / "log").open("ab") as log:
+        command = [sys.executable, "-m", "trainer", *RUN.split(), *where]
+        return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **more}, stdout=log, stderr=log)
+
+
+def served(folder: Path) -> None:
+    """The run with a server that is killed in every stage, and a trainer that is killed in the last one."""
+    with tempfile.TemporaryDirectory() as models:
+        server = Server("vllm", Path(models))
+        server.start()
+        where = {"CITER_LLM_URL": server.url, "CITER_LLM_CONFIG": str(TINY / "llm" / "config.json")}
+        run = begin(folder, **where)
+        try:
+            for stage, file in STAGES.items():
+                while not (folder / "run" / file).exists():
+                    assert run.poll() is None, (folder / "log").read_text()[-3000:]
+                    time.sleep(0.05)
+                server.stop(signal.SIGKILL)
+                print(f"{stage}: the server was killed", flush=True)
+                if stage == "evaluation":
+                    run.kill()
+                    run.wait()
+                    run = begin(folder, **where)
+                server.start()
+            assert run.wait() == 0, (folder / "log").read_text()[-3000:]
+        finally:
+            run.kill()
+            server.stop()
+
+
+def labels(folder: Path) -> list[dict[str, object]]:
+    """The labelled tokens of a run."""
+    paths = sorted((folder / "run" / "labels-llm").glob("labels-*/*.parquet"))
+    return [row for path in paths for row in pq.read_table(path, columns=list(LABELS)).to_pylist()]
+
+
+def main() -> None:
+    """Runs both, and prints how many labels differ."""
+    install("vllm")
+    with tempfile.TemporaryDirectory() as name:
+        here, there = (Path(name) / each for each in ("here", "served"))
+        here.mkdir()
+        there.mkdir()
+        assert begin(here).wait() == 0, (here / "log").read_text()[-3000:]
+        served(there)
+        ours, theirs = labels(here), labels(there)
+        places = {(row["question"], row["position"]): row for row in theirs}
+        other = sum(places.get((row["question"], row["position"])) != row for row in ours)
+        assert ours and len(ours) == len(theirs)
+        routers = [Router.load(folder / "routers" / "tiny") for folder in (here, there)]
+        aucs = " and ".join(f"{each.card.metrics['auc']:.3f}" for each in routers)
+        print(f"labels: {other} of {len(ours):,} tokens differ; AUC of the routers, here and served: {aucs}")
+
+
+if __name__ == "__main__":
+    main()
