@@ -158,7 +158,7 @@ class Handlers:
         """
         self.host.start()
         header, status, pair = header_html(self.host, self._home), self.host.status, self.host.pair
-        session = self.sessions.enter(request.session_hash)
+        session = self.sessions.get(request.session_hash)
         timer = gr.Timer(active=status.phase == "loading")
         if pair is None:
             return [header, gr.skip(), timer, *[gr.skip()] * 3]

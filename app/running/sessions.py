@@ -54,11 +54,8 @@ class Sessions:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        return len(self._sessions)
-
     def get(self, key: str | None) -> Session:
-        """The session of a browser window; one that is not known here is new, and kept once it begins something.
+        """The session of a browser window, new where none is known; those whose windows have gone for good are dropped.
 
         Raises:
             InvalidRequest: Its name is too long.
@@ -66,32 +63,25 @@ class Sessions:
         name = key or ""
         if len(name) > LONGEST_HASH:
             raise InvalidRequest(f"session_hash has {len(name):,} characters; at most {LONGEST_HASH} are accepted.")
+        over: list[str] = []
         with self._lock:
             session = self._sessions.get(name)
             if session is None:
-                return Session(self._admit, name)
+                session = self._sessions[name] = Session(self._admit, name)
+                empty = [other for other, of in self._sessions.items() if not of.holds and not of.in_use]
+                empty = sorted(empty[:-1], key=self._open_now)  # invented windows before those that somebody has open
+                for other in empty[: max(0, len(empty) + 1 - MAX_EMPTY)]:
+                    del self._sessions[other]
+                over = [other for other, of in self._sessions.items() if of.is_over]
             self._sessions.move_to_end(name)
             session.left = False
-            return session
-
-    def enter(self, key: str | None) -> Session:
-        """`get` for a window that was just opened: what it is told now holds for what it begins later."""
-        name, session = key or "", self.get(key)
-        with self._lock:
-            session = self._sessions.setdefault(name, session)
-            empty = [other for other, of in self._sessions.items() if not of.holds and not of.in_use]
-            if len(empty) > MAX_EMPTY:
-                empty.sort(key=self._open_now)  # invented windows before those that somebody has open
-            for other in empty[: max(0, len(empty) - MAX_EMPTY)]:
-                del self._sessions[other]
-            over = [other for other, of in self._sessions.items() if of.is_over]
         for other in over:
             self.drop(other)
         return session
 
     def adopt(self, key: str | None, former: str) -> Session:
-        """`enter` for a window that was another before: it goes on with what that one had, by the key of its feed."""
-        name, session = key or "", self.enter(key)
+        """`get` for a window that was another before: it goes on with what that one had, by the key of its feed."""
+        name, session = key or "", self.get(key)
         with self._lock:
             left = next((of for of in self._sessions.values() if of.holds and of.key == former), None)
             if left is None or session.holds:

@@ -156,11 +156,11 @@ class _ShareHandlers:
         kept = _kept_fields(fields)
         if kept or has_text:
             values, _ = fitting({name: kept[name] for name in FIELDS if name in kept}, policies=self.host.policies)
-            self.sessions.enter(request.session_hash).moved |= values.keys() & DIALS
+            self.sessions.get(request.session_hash).moved |= values.keys() & DIALS
             return [gr.skip(), *fill(self.fields, values)]
         query = dict(request.query_params)
         values, refused = read_query(query, self.host.policies)
-        session = self.sessions.enter(request.session_hash)
+        session = self.sessions.get(request.session_hash)
         if not values and not refused:
             if session.run is None:
                 return [gr.skip()] * (1 + len(self.fields))
@@ -176,7 +176,7 @@ class _ShareHandlers:
     async def restore_text(self, text: Any, request: gr.Request) -> None:
         """Puts back the text that the window had: a trace from the browser's storage."""
         if isinstance(text, str) and text:
-            session = self.sessions.enter(request.session_hash)
+            session = self.sessions.get(request.session_hash)
             with suppress(EngineError):  # there is no room, or it is none
                 run = await self._read(text, session)
                 run.about = _FROM_BEFORE
@@ -196,7 +196,7 @@ class _ShareHandlers:
 
         What is said goes to the menu about a file (`name`), and to the note about a link, which has no name.
         """
-        session = self.sessions.enter(request.session_hash)  # not `get`: its feed may be asked for while a link is read
+        session = self.sessions.get(request.session_hash)
         given = said_fields(data._data)
         name, text = shown(said_text(given, "name"), limit=_LONGEST_NAME), said_text(given, "text")
         try:

@@ -141,7 +141,7 @@ def wire_feed(demo: gr.Blocks, feeds: Feeds, panels: Mapping[str, Panel]) -> Any
         return feeds.sessions.adopt(request.session_hash, former if isinstance(former, str) else "").key
 
     def whole(request: gr.Request) -> list[Any]:
-        session = feeds.sessions.enter(request.session_hash)
+        session = feeds.sessions.get(request.session_hash)
         session.listeners.last_heard = time.monotonic()
         updates = feeds.updates(session, {})
         messages = [[*updates[name].due()] for name in panels]

@@ -1,4 +1,4 @@
-"""What a listener hears of a text that grows: it goes back to `cut` tokens, and then these follow."""
+"""A change of a growing text: it is cut to `cut` tokens, and then some follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a growing text that can no longer be taken back, for readers that cannot unsay a word."""
+"""The part of a growing text that can no longer be taken back, for readers to whom a token can be given only once."""
 
 from __future__ import annotations
 

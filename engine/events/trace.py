@@ -97,7 +97,7 @@ class Trace:
 
     @classmethod
     def parse(cls, text: str | bytes) -> Trace:
-        """`from_json` for who looks at the values before `check_cost`."""
+        """As `from_json`, without `check_cost`: for callers that bound the values first."""
         trace = parsed(_adapter(), text, "a trace")
         if trace.format != FORMAT:
             raise InvalidRequest(f"The trace has format {trace.format}; this program reads format {FORMAT}.")

@@ -26,9 +26,8 @@ class Rate:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._buckets: OrderedDict[str | None, tuple[float, float]] = (
-            OrderedDict()
-        )  # tokens left, and when they were counted
+        # By address: tokens left, and when they were counted.
+        self._buckets: OrderedDict[str | None, tuple[float, float]] = OrderedDict()
 
     def take(self, address: str | None, cost: float = 1.0) -> float:
         """Takes `cost` out of a client's bucket; returns 0, or the seconds after which there is enough."""

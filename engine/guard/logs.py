@@ -16,9 +16,8 @@ class Once(logging.Filter):
     def __init__(self, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._seconds, self._clock = seconds, clock
-        self._seen: OrderedDict[tuple[Any, ...], tuple[float, int]] = (
-            OrderedDict()
-        )  # when it was written, how often it came since
+        # By line: when it was written, and how often it came since.
+        self._seen: OrderedDict[tuple[Any, ...], tuple[float, int]] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See `logging.Filter`."""

@@ -49,7 +49,7 @@ def test_a_window_follows_no_text_of_another(host):
     sessions = Sessions()
     handlers = Handlers(host, sessions, load_settings(), [None] * len(FIELDS))
     for name in ("mine", "theirs"):
-        assert sessions.enter(name).begin(request(f"echo {name}"), host).finished.wait(60)
+        assert sessions.get(name).begin(request(f"echo {name}"), host).finished.wait(60)
     run = sessions.get("theirs").run
 
     def follow(name: str) -> Any:

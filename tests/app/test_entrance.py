@@ -57,7 +57,7 @@ def handles(site: Site) -> list[Any]:
 
 def listened_to(site: Site, name: str) -> Session:
     """A window's session with a feed open, as far as it can tell."""
-    session, heard = site.sessions.enter(name), threading.Event()
+    session, heard = site.sessions.get(name), threading.Event()
     heard.set()
     session.listeners._events[heard] = None  # type: ignore[index, assignment]
     return session
@@ -186,7 +186,7 @@ def test_what_waits_in_line_for_nobody_leaves_it(site: Site, client, pair, monke
     monkeypatch.setattr(site.host.scheduler, "bound", 1)
     monkeypatch.setattr(sessions, "KEPT_SECONDS", 0.05)
     pair.tokens_per_second = 10
-    first, second = listened_to(site, "first"), site.sessions.enter("second")
+    first, second = listened_to(site, "first"), site.sessions.get("second")
     run = first.begin(request(max_new_tokens=1000), site.host)
     eventually(lambda: run.events)
     waiting = second.begin(request(), site.host)

@@ -46,7 +46,7 @@ JUNK = st.one_of(
 @pytest.fixture(scope="module", autouse=True)
 def text():
     """The window "s" has a text, so that what is asked of it is looked at."""
-    session = PAGE.sessions.enter("s")  # type: ignore[attr-defined]
+    session = PAGE.sessions.get("s")  # type: ignore[attr-defined]
     assert session.begin(request(max_new_tokens=5), HOST).finished.wait(120)
     yield
     HOST.close()

@@ -186,10 +186,10 @@ def test_who_comes_with_nothing_gets_nothing_kept(monkeypatch):
         kept.get(f"invented {n}").stop()
         assert kept.get(f"invented {n}").set_dials(0.5, 0.5, HOST) is None
     with pytest.raises(InvalidRequest, match="1,000,000"):
-        kept.enter("x" * 1_000_000)
-    assert len(kept) == 0
+        kept.get("x" * 1_000_000)
+    assert not any(each.holds for each in kept._sessions.values())
     monkeypatch.setattr(sessions, "MAX_EMPTY", 3)
-    keys = [kept.enter(f"opened {n}").key for n in range(5)]
+    keys = [kept.get(f"opened {n}").key for n in range(5)]
     assert [kept.find_key(key) is not None for key in keys] == [False, False, True, True, True]
 
 
@@ -199,7 +199,7 @@ def test_who_comes_with_nothing_gets_nothing_kept(monkeypatch):
 def test_a_window_that_comes_back_has_all_it_had_for_five_minutes_and_no_other_gets_it(stepped):
     kept, (_, host) = Sessions(), stepped
     kept.leave("never opened")
-    session = kept.enter("a window")
+    session = kept.get("a window")
     run, tuning = session.begin(request(), host), session.begin_job("tune", Stub(), HOST)
     kept.leave("a window")
     assert run.active and not run.cancel.is_set() and tuning.cancel.is_set(), "a text goes on, and nothing else"
@@ -211,19 +211,19 @@ def test_a_window_that_comes_back_has_all_it_had_for_five_minutes_and_no_other_g
     assert kept.adopt("has its own", session.key).jobs["compare"] is own, "it keeps it"
     kept.leave("loaded again")
     session.listeners.last_heard -= 299
-    assert kept.enter("passes by") and kept.find_key(session.key) is session
+    assert kept.get("passes by") and kept.find_key(session.key) is session
     session.listeners.last_heard -= 2
-    assert kept.enter("passes by") and kept.find_key(session.key) is None and run.cancel.is_set()
+    assert kept.get("passes later") and kept.find_key(session.key) is None and run.cancel.is_set()
 
 
 def test_what_no_window_follows_gives_its_place_to_who_needs_one_and_keeps_its_text(stepped):
     kept, (_, host) = Sessions(places=Places(2)), stepped
-    runs = [kept.enter(name).begin(request(), host) for name in ("left", "open")]
+    runs = [kept.get(name).begin(request(), host) for name in ("left", "open")]
     kept.leave("left")
     with pytest.raises(Busy):
-        kept.enter("newcomer").begin(request(), host)
+        kept.get("newcomer").begin(request(), host)
     kept.get("left").listeners.last_heard -= 20
-    assert kept.enter("newcomer").begin(request(), host).active
+    assert kept.get("newcomer").begin(request(), host).active
     assert [run.cancel.is_set() for run in runs] == [True, False] and kept.get("left").run is runs[0]
 
 

@@ -295,7 +295,7 @@ def test_a_text_that_is_begun_while_the_feed_looks_is_brought_by_it(host, ends_a
 
 def test_a_feed_is_opened_by_its_own_key_only_and_a_window_has_few(host):
     sessions = Sessions()
-    session, other = sessions.enter("a"), sessions.enter("b")
+    session, other = sessions.get("a"), sessions.get("b")
     client = TestClient(Starlette(routes=Feeds(sessions, host, UPDATES).routes))
     for wrong in ("a", "", "x" * 24):
         assert client.get(f"/gradio_api/citer/feed/{wrong}").status_code == 404
