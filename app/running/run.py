@@ -35,7 +35,7 @@ class Run(Job):
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
         opened: Its events where it was not written here.
         fixed: Whether there is nothing to go on with, as in an opened trace.
-        about: What is said of it where it has nothing else to say.
+        about: A note for people, shown where there is no other.
         size: Bytes of the file that it was opened from.
         version: Its number in the window's history; -1 before it has tokens.
         interrupted: Whether another text was asked for while this one was being written.

@@ -46,7 +46,7 @@ class Session:
         jobs: Other jobs by kind, e.g. "compare".
         name: What gradio calls the window; another once the page is loaded again.
         left: Whether the window said that it goes.
-        holds: Whether it was ever let have a job or a text, which is all that is worth keeping.
+        holds: Whether it has had a job or a text. Others may be forgotten at any time.
         address: The client's that asked last; None where it is not known.
     """
 

@@ -13,13 +13,13 @@ from engine import InvalidRequest
 from engine.guard.limits import LATER, Busy, Places
 
 MAX_EMPTY = 1_024
-"""Windows that have nothing yet of which anything is kept: a few hundred bytes each."""
+"""Sessions without a text or a job, at most: a few hundred bytes each."""
 
 MAX_KEPT = 250_000
 """Of all windows together, in tokens as `Job.weight` counts them: half a gigabyte, or five of the largest traces."""
 
 LITTLE = 50
-"""What a newcomer may bring, in the same tokens, though what others keep leaves no room: 100,000 characters."""
+"""Tokens that a newcomer may bring even where others leave no room: 100,000 characters."""
 
 LONGEST_HASH = 100
 """Characters of what a window calls itself; gradio's have some ten, and its Python client's 36."""
@@ -28,10 +28,10 @@ LONGEST_HASH = 100
 class Sessions:
     """The sessions of all visitors.
 
-    At most `limit` that have a text or a job, and of one client address, where it is known, half of that. One that is
-    in use is never dropped for another: then the newcomer is refused. Of the others one goes that nobody has open any
-    more, else one of the address that has the most, the least recently used first. So it is with what they keep, too,
-    in tokens. Of those that have nothing at most `MAX_EMPTY` are remembered.
+    At most `limit` sessions have a text or a job, and at most half of these belong to one known client address. The
+    tokens that they keep are bounded in the same way. A newcomer takes the place of a session that is not in use: first
+    of one that no browser has open, then of one at the address with the most sessions, the least recently used first.
+    Where all are in use, the newcomer is refused. Of sessions without a text or a job the newest `MAX_EMPTY` stay.
 
     Args:
         limit: How many.
@@ -139,9 +139,9 @@ class Sessions:
         """Which sessions go so that one has room.
 
         Args:
-            name, address, weight: Of that one, with what it is to have.
-            brings: Whether it comes with much that is kept already, e.g. an opened trace or a long prompt; else it is
-                not refused for what others keep.
+            name, address, weight: Of that one; the weight includes the new job's.
+            brings: Whether the new job weighs much from the start, as an opened trace or a long prompt does. Only then
+                it is refused for what others keep.
 
         Raises:
             Busy: There is no room, and too few that could go.

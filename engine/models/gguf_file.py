@@ -28,6 +28,7 @@ _FIELDS = {
 }
 _IDS = {f"{name}_token_id": f"tokenizer.ggml.{name}_token_id" for name in ("bos", "eos")}
 _IDS["pad_token_id"] = "tokenizer.ggml.padding_token_id"
+_MOST_ITEMS = 2_000_000  # of an array; vocabularies have a few hundred thousand
 _HEAD, _EMBEDDING = "output.weight", "token_embd.weight"
 # The two official Q4_K_M files hold the tied embedding twice, as `token_embd` and, in a better format, as `output`.
 # They differ by 4 % (0.5B: Q5_0, Q8_0) and 7 % (1.5B: Q4_K, Q6_K); two matrices that are not tied differ by over 100 %.
@@ -50,7 +51,7 @@ class GgufFile:
 
         self._title, self._path = title, path
         try:
-            self._reader: Any = gguf.GGUFReader(path)
+            self._reader: Any = _reader(path)
             self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
             self.config = config_of(title, self._configuration())
             names = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}
@@ -125,6 +126,20 @@ class GgufFile:
         if tied:
             return _HEAD if _HEAD in self._tensors else _EMBEDDING
         return self._names.get_name(name, try_suffixes=(".weight", ".bias")) or name
+
+
+def _reader(path: Path) -> Any:
+    """The file's reader. It makes an object of each item of an array, so a damaged length would take all memory."""
+    import gguf
+
+    class Reader(gguf.GGUFReader):
+        def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
+            is_array = raw_type == gguf.GGUFValueType.ARRAY
+            if is_array and (length := self._get(orig_offs + 4, np.uint64)[0]) > _MOST_ITEMS:
+                raise ValueError(f"an array of it has {length:,} items; at most {_MOST_ITEMS:,} are read")
+            return super()._get_field_parts(orig_offs, raw_type)
+
+    return Reader(path)
 
 
 def _numbers(tensor: Any, rows: int | None = None) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import struct
 from collections.abc import Callable
 from contextlib import chdir
 from types import SimpleNamespace
@@ -128,6 +129,15 @@ def test_a_gguf_header(converted, tmp_path, data):
     if file is not None and (shape := file.shape("model.norm.weight")) is not None:
         tensor = read(lambda: file.read("model.norm.weight"), WeightsError)
         assert tensor is None or tuple(tensor.shape) == shape
+
+
+def test_a_damaged_length_in_a_gguf_file_does_not_make_items_of_the_whole_file(converted, tmp_path):
+    content = bytearray((converted.settings.cache_dir / "gguf" / "small.gguf").read_bytes())
+    begin = content.index(b"tokenizer.ggml.token_type") + len("tokenizer.ggml.token_type") + 8  # two types before it
+    content[begin : begin + 8] = struct.pack("<Q", 10**12)
+    (tmp_path / "x.gguf").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"x\.gguf .*1,000,000,000,000 items; at most 2,000,000"):
+        GgufFile("small", tmp_path / "x.gguf")
 
 
 @given(data=st.data())
