@@ -9,9 +9,11 @@ from typing import Any
 import gradio as gr
 
 from app.components import ASSETS
-from engine import DEFAULT_THRESHOLD, POLICIES, Settings
+from app.fields import LARGEST_SEED
+from engine import DEFAULT_THRESHOLD, POLICIES, Prices, Settings
 from engine.operating_points import LLM_ONLY
 from engine.policy import REGISTRY
+from engine.setting import MAX_DRAFT
 
 POLICY_LABELS = {name: REGISTRY[name].label for name in POLICIES}
 
@@ -27,6 +29,22 @@ class Knob(gr.Slider):
     def preprocess(self, payload: float) -> float:
         """The value as it came."""
         return payload
+
+
+class Number(gr.Number):
+    """A number field that is checked at the field (`assets/page/lib/fields.js`), and by the engine."""
+
+    is_template = True  # drawn by gradio's
+
+    def preprocess(self, payload: float | None) -> float | None:
+        """The value as it came."""
+        return payload
+
+
+def tokens_field(settings: Settings, label: str, elem_id: str) -> Number:
+    """How many tokens a text may have at most: no more than the context."""
+    limits: dict[str, Any] = {"minimum": 1, "maximum": settings.context, "step": 1}
+    return Number(settings.max_new_tokens, label=label, min_width=96, elem_id=elem_id, **limits)
 
 
 def knob(minimum: float, maximum: float, value: float, **options: Any) -> Knob:
@@ -118,18 +136,32 @@ def more_card(settings: Settings, start: float) -> dict[str, Any]:
             )
             threshold = threshold_knob(settings, "threshold", start, THRESHOLD_DIGITS)
         with gr.Row():
-            limit = gr.Number(settings.max_new_tokens, label="New tokens", min_width=96, elem_id="max-new-tokens")
+            limit = tokens_field(settings, "New tokens", "max-new-tokens")
             temperature = knob(0, 2, 0, step=0.05, label="Temperature", min_width=140)
             top_p = knob(0.05, 1, 1, step=0.05, label="Top-p", min_width=140)
-            top_k = gr.Number(0, label="Top-k (0: all)", min_width=96)
-            penalty = gr.Number(1.0, label="Repetition penalty", step=0.05, min_width=96)
-            seed = gr.Number(0, label="Seed", min_width=96)
-            draft = gr.Number(
+            top_k = Number(0, label="Top-k (0: all)", minimum=0, step=1, min_width=96)
+            penalty = Number(1.0, label="Repetition penalty", minimum=0.1, maximum=10, step=0.05, min_width=96)
+            seed = Number(0, label="Seed", minimum=0, maximum=LARGEST_SEED, step=1, min_width=96)
+            draft = Number(
                 settings.stated.get("max_draft", 0),
                 label="Draft at most (0: auto)",
                 elem_id="max-draft",
+                minimum=0,
+                maximum=MAX_DRAFT,
+                step=1,
                 min_width=96,
             )
+        with gr.Row(elem_id="prices"):  # of a million tokens; only the browser reads them
+            own = Prices()
+            for name, price in (("small", own.slm), ("large", own.llm)):
+                for does, each in (("reads", price * own.reading_ratio), ("writes", price)):
+                    Number(
+                        each,
+                        label=f"Price of 1M tokens: {name} model {does}",
+                        minimum=0,
+                        interactive=True,
+                        min_width=120,
+                    )
         with gr.Row():
             system = gr.Textbox(label="System prompt", lines=1, max_lines=4, placeholder="the model's own default")
             stop = gr.Textbox(label="Stop strings", lines=1, max_lines=4, placeholder=r"one per line; \n is a newline")

@@ -30,7 +30,7 @@ _SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")
 _WHOLE = ("top_k", "max_draft", "seed", "max_new_tokens")
 _TEXTS = ("turns", "prompt", "system", "stop")
 _YES_NO = {"1": True, "true": True, "0": False, "false": False}
-_LARGEST_SEED = 2**53 - 1  # a browser's numbers are exact up to here
+LARGEST_SEED = 2**53 - 1  # a browser's numbers are exact up to here
 _SHOWN = 160  # characters of a refusal
 _MAX_STOP_TEXT = MAX_STOPS * (2 * MAX_STOP_CHARACTERS + 1)  # each character may be written as two
 _MAX_TURNS_TEXT = 2 * MAX_PROMPT_CHARACTERS  # as JSON, and with who wrote what
@@ -74,6 +74,12 @@ def page_request(
         alternatives=ALTERNATIVES,
         turns=read_turns(turns),
     )
+
+
+def greedy_request(prompt: str, policy: str, max_draft: float, limit: float, **dials: float) -> Request:
+    """The request of the fields of Compare and Tune, which write greedily; raises InvalidRequest as `page_request`."""
+    draft, limit = draft_limit(max_draft), whole(limit)
+    return build_request(prompt or "", policy=policy, max_draft=draft, max_new_tokens=limit, **dials)
 
 
 FIELDS = tuple(inspect.signature(page_request).parameters)
@@ -226,7 +232,7 @@ def _check(name: str, value: Any, stop: tuple[str, ...] | None, policies: Iterab
             raise InvalidRequest("stop: the page's field cannot hold these stop strings (a line break of another kind)")
     else:
         build_request(**{"prompt": "any", name: draft_limit(value) if name == "max_draft" else value})
-    if name == "seed" and value > _LARGEST_SEED:
+    if name == "seed" and value > LARGEST_SEED:
         raise InvalidRequest(f"seed = {value} is more than a browser's number field holds exactly (2^53 − 1)")
     if name == "policy" and policies is not None and value not in policies:
         raise InvalidRequest(f"policy = {value!r} is not there with these models: they can do {', '.join(policies)}")

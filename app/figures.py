@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 
-from engine import Cost, Prices, TokenEvent
+from engine import TokenEvent
+from engine.events import charged
 from engine.events.cost import ModelCost, costs
 from engine.models.sources import base_title
 
 UNITS = {"bytes": "bytes moved", "flops": "FLOPs", "seconds": "seconds", "price": "price"}
 """What the page calls the engine's units."""
+
+MEASURED = ("bytes", "flops", "seconds")
+"""Units that need no price."""
 
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 FREE = ModelCost(0, 0, 0, 0, 0, 0, 0)
@@ -78,36 +82,36 @@ def pair_name(slm: str, llm: str) -> str:
 
 
 def cost_parts(
-    events: Sequence[TokenEvent],
-    prompt_tokens: int,
-    slm: ModelCost,
-    llm: ModelCost,
-    prices: Prices,
-    alone: Cost | None = None,
+    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost
 ) -> list[list[float] | None]:
-    """What a text costs beside the LLM alone: one pair for each of `UNITS`.
+    """What a text costs beside the LLM alone writing as many tokens: a pair for each of `MEASURED`, and six counts.
 
     A pair is [the SLM's part, the LLM's part] of the cost, both divided by the LLM-only cost; None where that is 0 or
     not known. The parts are told apart because a visitor chooses what a token of the LLM costs in tokens of the SLM.
-    Seconds are modelled from measured passes, for the text and for the LLM alone. `alone` is what the LLM's own text
-    costs; without it, the LLM writes as many tokens as the text has.
+    Seconds are modelled from measured passes. The counts are tokens read and written by the SLM, by the LLM, and by the
+    LLM alone: the browser has their prices. A pass writes one token and reads the others.
     """
+    alone = [prompt_tokens - 1, len(events)]
     if events and all(event.threshold > 1 for event in events):
-        return [[0.0, 1.0]] * len(UNITS)  # the setting "large model only" needs neither the SLM nor the router
-    both = costs(events, prompt_tokens, slm, llm, prices)
-    small = costs(events, prompt_tokens, slm, FREE, replace(prices, llm=0.0)).run
+        # The setting "large model only" needs neither the SLM nor the router, and "small model only" no router.
+        return [[0.0, 1.0]] * len(MEASURED) + [[0, 0, *alone, *alone]]
+    if all(event.threshold == event.acceptance == 0 for event in events):
+        slm = replace(slm, router_bytes=0, router_flops=0)
+    both = costs(events, prompt_tokens, slm, llm)
+    small = costs(events, prompt_tokens, slm, FREE).run
     parts: list[list[float] | None] = []
-    for unit in UNITS:
-        beside, run, of_slm = (getattr(cost, unit) for cost in (alone or both.llm_only, both.run, small))
+    for unit in MEASURED:
+        beside, run, of_slm = (getattr(cost, unit) for cost in (both.llm_only, both.run, small))
         parts.append([significant(of_slm / beside), significant((run - of_slm) / beside)] if beside > 0 else None)
-    return parts
+    passes = [(event.slm_fed, event.llm_fed) for event in charged(events)]
+    fed = [[each for each in of if each] for of in zip(*passes, strict=True)]
+    return [*parts, [*(count for of in fed for count in (sum(of) - len(of), len(of))), *alone]]
 
 
-def token_ratios(slm: ModelCost, llm: ModelCost, prices: Prices) -> list[float | None]:
-    """What a token of the LLM costs in tokens of the SLM, in each of `UNITS`; None where that is not known."""
-    large = llm.forward(1, 0, 1, prices.llm, prices.reading_ratio)
-    small = slm.forward(1, 0, 1, prices.slm, prices.reading_ratio)
-    pairs = [(getattr(large, unit), getattr(small, unit)) for unit in UNITS]
+def token_ratios(slm: ModelCost, llm: ModelCost) -> list[float | None]:
+    """What a token of the LLM costs in tokens of the SLM, in each of `MEASURED`; None where that is not known."""
+    large, small = (model.forward(1, 0, 1, 0, 0) for model in (llm, slm))
+    pairs = [(getattr(large, unit), getattr(small, unit)) for unit in MEASURED]
     return [significant(of_llm / of_slm, 3) if of_llm > 0 and of_slm > 0 else None for of_llm, of_slm in pairs]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import gradio as gr
@@ -20,9 +21,10 @@ from app.fields import ALTERNATIVES, FIELDS, held_fields, page_request, router_d
 from app.header import header_html
 from app.running.host import Host
 from app.running.job import Job
+from app.running.run import Starts
 from app.running.session import SWEEP, Session
 from app.running.sessions import Sessions
-from app.scale import slider_message
+from app.scale import STEPS, pair_scale, slider_message
 from app.share.home import home_address
 from app.stream.versions import versions_message
 from app.sweep import Sweep
@@ -64,8 +66,8 @@ class Handlers:
         session = self.sessions.get(request.session_hash)
         with refusals():
             asked = page_request(*values)
-        own = self._own_dials(session, asked.setting.threshold, asked.setting.acceptance)
-        session.begin(asked, self.host, own)
+        at = asked.setting
+        session.begin(asked, self.host, self._starts(session, at.policy, at.threshold, at.acceptance))
         return versions_message(session)
 
     def _of(self, request: gr.Request, run: str = "of its own") -> Session:
@@ -83,10 +85,9 @@ class Handlers:
     ) -> str:
         """Applies both to what the active run drafts next, or to the whole of a text that has ended."""
         with refusals():
-            shown = said_text(said_fields(event._data), "run")
-            session = self._of(request, shown)
-            session.scrub(shown)  # its texts are there still where a run that was to take their place never came
-            _leave_empty_sweep(session)
+            said = said_fields(event._data)
+            session = self._of(request, said_text(said, "run"))
+            session.place = said_number(said, "place", -1)
             session.set_dials(threshold, acceptance, self.host, policy)
         return versions_message(session)
 
@@ -129,43 +130,28 @@ class Handlers:
             values.pop("prompt", None)
         return [versions_message(session), *fill(self.fields, values)]
 
-    def sweep(self, request: gr.Request, *values: Any) -> str:
-        """Writes the prompt at many settings; until another text is asked for, the sliders scrub through them."""
+    def sweep(self, request: gr.Request, *values: Any) -> None:
+        """Writes the prompt at many settings, for the map."""
         session = self.sessions.get(request.session_hash)
         with refusals():
-            sweep = Sweep(page_request(*values), session.prices, session.jobs.get(SWEEP))
-        session.begin_job(SWEEP, sweep, self.host, instead=session.run)
-        session.scrubbing = True
-        return versions_message(session)
+            sweep = Sweep(page_request(*values), session.jobs.get(SWEEP))
+        session.begin_job(SWEEP, sweep, self.host)
 
-    def scrub(self, request: gr.Request) -> str:
-        """Lets the sliders scrub through the sweep's texts again."""
-        session = self._of(request)
-        session.stop()
-        session.scrubbing = SWEEP in session.jobs
-        return versions_message(session)
-
-    def open_text(self, threshold: float, acceptance: float, request: gr.Request) -> str:
-        """Writes the sweep's prompt exactly at the sliders' dials, with both models' candidates."""
+    def open_text(self, request: gr.Request, event: gr.EventData) -> str:
+        """Writes the map's prompt at one of its settings."""
         session = self._of(request)
         job = session.jobs.get(SWEEP)
         with refusals():
-            if isinstance(job, Sweep) and not job.active:
-                dials = {"threshold": threshold, "acceptance": acceptance}
-                session.begin(build_request(job.request, **dials, alternatives=ALTERNATIVES), self.host)
+            row = said_number(said_fields(event._data), "row")
+            if isinstance(job, Sweep) and 0 <= row < len(job.points):
+                session.write_at(build_request(job.at(row), alternatives=ALTERNATIVES), self.host)
         return versions_message(session)
 
     def versions(self, request: gr.Request) -> str:
         """What the versions are now."""
         return versions_message(self.sessions.get(request.session_hash))
 
-    def sweep_ended(self, request: gr.Request) -> None:
-        """Where a sweep has no texts, the sliders belong to the last text again."""
-        _leave_empty_sweep(self.sessions.get(request.session_hash))
-
-    def follow_loading(
-        self, threshold: float, acceptance: float, policy: str, tune_policy: str, request: gr.Request
-    ) -> list[Any]:
+    def follow_loading(self, threshold: float, acceptance: float, policy: str, request: gr.Request) -> list[Any]:
         """How far loading is; once the models are loaded, what they can do, and where their router starts.
 
         A dial that the settings name, or that the visitor has already moved, stays.
@@ -175,26 +161,26 @@ class Handlers:
         session = self.sessions.get(request.session_hash)
         timer = gr.Timer(active=status.phase == "loading")
         if pair is None:
-            return [header, *[gr.skip()] * 2, timer, *[gr.skip()] * 3]
-        policies = [policy_update(scoring_choices(pair.policies), each) for each in (policy, tune_policy)]
+            return [header, gr.skip(), timer, *[gr.skip()] * 3]
+        chosen = policy_update(scoring_choices(pair.policies), policy)
         rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
         # The dials are from when the browser asked; by now the visitor may have moved them. So the browser puts them
         # where they start, unless they have moved since (`assets/page/slider/slider.js`).
         asked = {"threshold": threshold, "acceptance": acceptance}
-        start = asked | {name: getattr(pair, name) for name in self._own_dials(session, threshold, acceptance)}
+        starts = self._starts(session, policy, threshold, acceptance)
+        start = asked | {name: start(pair) for name, start in starts.items()}
         session.put_dials(**start)
-        starts = {name: [value, start[name]] for name, value in asked.items()}
-        return [header, *policies, timer, slider_message(pair, session.prices, starts), *rows]
+        moves = {name: [value, start[name]] for name, value in asked.items()}
+        return [header, chosen, timer, slider_message(pair, moves), *rows]
 
-    def _own_dials(self, session: Session, threshold: float, acceptance: float) -> tuple[str, ...]:
-        return router_dials(self.settings, threshold, acceptance, session.moved)
-
-
-def _leave_empty_sweep(session: Session) -> None:
-    """The sliders belong to the last text again where a sweep has ended before it had any."""
-    job = session.jobs.get(SWEEP)
-    if isinstance(job, Sweep) and not job.active and not job.nodes:
-        session.scrubbing = False
+    def _starts(self, session: Session, policy: str, threshold: float, acceptance: float) -> Starts:
+        """What dials become once the pair is there: its own, or the threshold at which the slider was put before."""
+        names = router_dials(self.settings, threshold, acceptance, session.moved)
+        starts: dict[str, Callable[[Any], float]] = {name: attrgetter(name) for name in names}
+        place = session.place
+        if "threshold" in starts and 0 <= place <= STEPS:
+            starts["threshold"] = lambda pair: pair_scale(pair, pair.default_policy(policy))[place]
+        return starts
 
 
 def wire_stop(

@@ -44,7 +44,7 @@ def _about(pair: Any, home: str) -> str:
         router,
         f"{repository} {_link(PAPER, 'Paper')}",
     ]
-    return f'<details class="models"><summary>models</summary><p>{"<br>".join(lines)}</p></details>'
+    return f'<details class="models menu"><summary>models</summary><p>{"<br>".join(lines)}</p></details>'
 
 
 def _names(pair: Any) -> str:

@@ -68,12 +68,12 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
             with gr.Tab("Compare", elem_id="compare"):
                 panels["comparison"] = compare_tab(host, sessions, settings, fields, recorded)
             with gr.Tab("Tune on my prompts", elem_id="tune"):
-                panels["tune-panel"], tune_policy = tune_tab(host, sessions, settings, fields)
+                panels["tune-panel"] = tune_tab(host, sessions, settings, fields)
             with gr.Tab("How it works", elem_id="how"):
                 gr.HTML(html_template=(ASSETS / "how/how.html").read_text("utf-8"), apply_default_css=False)
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
         feeds = Feeds(sessions, host, UPDATES)
-        restore(wire_feed(demo, feeds, panels), tune_policy)
+        restore(wire_feed(demo, feeds, panels))
         add_api(host, places, callers, settings)
         endpoint = Endpoint(lambda: ready(host), settings, places)
 
@@ -112,12 +112,12 @@ def _playground(
     header: gr.HTML,
     share: gr.HTML,
     recorded: Recorded | None,
-) -> tuple[dict[str, Panel], dict[str, Component], Callable[[Any, gr.Dropdown], None]]:
+) -> tuple[dict[str, Panel], dict[str, Component], Callable[[Any], None]]:
     """The tab's content.
 
     Returns:
         Its panels by their names in the feed, its fields by theirs (`FIELDS`), and what has them restored after the
-        event by which a window has its session, and Tune's policy follow the models.
+        event by which a window has its session.
     """
     start = settings.stated.get("threshold", DEFAULT_THRESHOLD)
     with gr.Column(elem_id="main"):
@@ -127,9 +127,8 @@ def _playground(
         with gr.Row(elem_id="text-row", equal_height=False):
             with gr.Column(elem_id="text-card", scale=1, min_width=0):
                 versions = versions_strip()
-                stream = token_stream()
-            found = recorded.message() if recorded else ""
-            sweep = Panel("sweep", "sweep", ("sweep", "scrub", "open_text"), recorded=found)
+                stream = token_stream(recorded.message() if recorded else "")
+            sweep = Panel("sweep", "sweep", ("sweep", "open_text"))
         slider = drawn("slider", "slider", recorded.slider if recorded else "", events=("commit",))
         drawn("scores", "scores", plotly=PLOTLY)
         more = controls.more_card(settings, start)
@@ -145,15 +144,13 @@ def _playground(
         generate.click(handlers.write, inputs=fields, **to_versions),
         slider.commit(handlers.set_dials, inputs=[*dials, policy], **to_versions | {"trigger_mode": "always_last"}),
         stream.change_text(handlers.change_text, inputs=by_name["max_new_tokens"], **to_versions),
-        sweep.sweep(handlers.sweep, inputs=fields, **to_versions),
-        sweep.open_text(handlers.open_text, inputs=dials, **to_versions),
+        sweep.sweep(handlers.sweep, inputs=fields, **EACH_TIME),
+        sweep.open_text(handlers.open_text, **to_versions),
     ]
     wire_stop(stop, sessions, lambda session: [session.run, session.jobs.get(SWEEP)], started)
     stream.ended(handlers.versions, **to_versions)
-    sweep.ended(handlers.sweep_ended, **EACH_TIME)
-    sweep.scrub(handlers.scrub, **to_versions)
     followed = stream.follow_up(handlers.follow_up, outputs=conversation, **QUIET)
-    followed.failure(None, js=tells("citer-unfollowed"), **QUIET)
+    followed.success(None, js=tells("citer-followed"), **QUIET)
     # The history asks for one at a time: the fields follow to the text that is shown last.
     gone = versions.go_to(handlers.go_to, inputs=prompt, outputs=[versions, *fields], **EACH_TIME)
     gone.success(None, js=STARTED, **QUIET)
@@ -164,11 +161,11 @@ def _playground(
     gr.on(changes, None, inputs=[*dials, policy], js=tells("citer-dials", *DIALS, "policy"), **QUIET)
     timer = gr.Timer(0.5, active=False)  # until the fields are restored: what loads must not move them before
 
-    def restore(entered: Any, tune_policy: gr.Dropdown) -> None:
-        loading = [header, policy, tune_policy, timer, slider, *examples.values()]
+    def restore(entered: Any) -> None:
+        loading = [header, policy, timer, slider, *examples.values()]
         entered.then(handlers.versions, **to_versions)
         restored = wire_share(entered, host, sessions, share, note, fields)
         for event in (restored.then, timer.tick):
-            event(handlers.follow_loading, inputs=[*dials, policy, tune_policy], outputs=loading, **QUIET)
+            event(handlers.follow_loading, inputs=[*dials, policy], outputs=loading, **QUIET)
 
     return {"stream": stream, "sweep": sweep}, by_name, restore

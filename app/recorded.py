@@ -1,29 +1,30 @@
 """The text that a visitor finds: a real pair's answer to one prompt all along the threshold, to be dragged through.
 
-It needs no model. `python -m tools.record` writes it, as traces, into `assets/recorded.json.xz`; the browser is sent
-them as a sweep, in the page itself.
+It needs no model. `python -m tools.record` writes it, as traces, into `assets/recorded.json.xz`; the browser has
+them in the page itself.
 """
 
 from __future__ import annotations
 
 import json
 import lzma
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import engine
 from app.compare.comparison import Comparison, comparison_message
 from app.components import to_json
-from app.figures import dial, pair_name, token_ratios
+from app.figures import cost_parts, dial, pair_name, significant, token_ratios
 from app.scale import STEPS
-from app.sweep import Sweep, SweptPoint, sweep_message
-from engine import Prices, Trace
+from engine import Role, TokenEvent, Trace
 from engine.grading import is_right
 
 FILE = Path(__file__).resolve().parent.parent / "assets" / "recorded.json.xz"
+RUN = "recorded"
+"""Stands for the id of a run."""
+
 _LARGEST = 20_000_000  # bytes, unpacked
 
 
@@ -45,11 +46,6 @@ class Recorded:
     traces: tuple[Trace, ...]
     answer: str = ""
 
-    @cached_property
-    def sweep(self) -> Sweep:
-        """Its texts as a sweep that has ended, a row for each trace."""
-        return _RecordedSweep(self.traces)
-
     @property
     def start(self) -> int:
         """The number of the text that a visitor finds."""
@@ -59,29 +55,37 @@ class Recorded:
     def slider(self) -> str:
         """Where the slider stands when the page is opened, as a message for it (see `app.scale.slider_message`)."""
         place, first = round(STEPS * self.start / max(1, len(self.traces) - 1)), self.traces[0]
-        return to_json({"place": place, "ratios": token_ratios(first.slm_cost, first.llm_cost, Prices())})
+        return to_json({"place": place, "ratios": token_ratios(first.slm_cost, first.llm_cost)})
 
     def message(self) -> str:
-        """A sweep's message (see `sweep_message`) with `recorded`: the prompt, and what is said of its texts."""
-        first = self.traces[0]
+        """What the text's component needs to know, as JSON.
+
+        Returns:
+            `run`, `prompt`, `said` of its texts, `verdicts` (small alone, together, large alone; empty where no answer
+            is known), and `rows`: [threshold, acceptance, LLM share, cost (see `cost_parts`), how many tokens it has in
+            common with the row before, those after them as [text, author, score, ratio of a draft in its place]].
+        """
+        first, three = self.traces[0], (0, self.start, -1)
         said = (
             f"Recorded, not written now: {pair_name(first.slm, first.llm)} on {self.hardware} ({self.command}), "
             f"{first.policy}, acceptance {dial(first.acceptance)}."
         )
-        recorded = {
-            "prompt": first.prompt,
-            "said": said,
-            "verdicts": [is_right(self.traces[n].text, self.answer) for n in (0, self.start, -1)]
-            if self.answer
-            else [],
-        }
-        message = json.loads(sweep_message(self.sweep, 0)[0]) | {"run": self.sweep.id}
-        return to_json({**message, "recorded": recorded})
+        rows: list[list[Any]] = []
+        before: list[Any] = []
+        for trace in self.traces:
+            tokens = [_token(event) for event in trace.events]
+            same = (old == new for old, new in zip(before, tokens, strict=False))
+            cut = next((n for n, is_same in enumerate(same) if not is_same), min(len(before), len(tokens)))
+            costs = cost_parts(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost)
+            rows.append([trace.threshold, trace.acceptance, round(trace.llm_share, 4), costs, cut, tokens[cut:]])
+            before = tokens
+        verdicts = [is_right(self.traces[n].text, self.answer) for n in three] if self.answer else []
+        return to_json({"run": RUN, "prompt": first.prompt, "said": said, "verdicts": verdicts, "rows": rows})
 
     def race(self) -> str:
         """The three texts of the verdicts as a comparison that has ended (see `comparison_message`)."""
         chosen = [self.traces[n] for n in (0, self.start, -1)]
-        job = Comparison(chosen[1].request, Prices(), self.answer)
+        job = Comparison(chosen[1].request, self.answer)
         job.pair = SimpleNamespace(slm_cost=chosen[1].slm_cost, llm_cost=chosen[1].llm_cost)
         for text, trace in zip(job.texts.values(), chosen, strict=True):
             text.prompt_tokens = trace.prompt_tokens
@@ -99,23 +103,13 @@ class Recorded:
         path.write_bytes(lzma.compress("\n".join(lines).encode(), preset=9))
 
 
+def _token(event: TokenEvent) -> list[Any]:
+    score = None if event.score is None else round(event.score, 7)
+    ratio = significant(event.ratio) if event.refused and event.ratio is not None else None
+    return [event.text, int(event.role is Role.LLM), score, ratio]
+
+
 _ABOUT = ("threshold", "command", "revision", "hardware")
-
-
-class _RecordedSweep(Sweep):
-    """The traces as a sweep that has ended."""
-
-    def __init__(self, traces: Sequence[Trace]) -> None:
-        first = traces[0]
-        super().__init__(first.request, Prices())
-        self.number, self.state = 0, "done"
-        self.prompt_tokens = first.prompt_tokens
-        self._begin_rows([SweptPoint(trace.threshold, trace.acceptance) for trace in traces])
-        for row, trace in enumerate(traces):
-            self.pair = SimpleNamespace(slm_cost=trace.slm_cost, llm_cost=trace.llm_cost)
-            for event in trace.events:
-                self._grow(replace(event, row=row))
-        self.finished.set()
 
 
 def load_recorded(path: Path = FILE) -> Recorded | None:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from app.components import to_json
-from app.figures import UNITS, rounded, token_ratios
-from engine import Prices
+from app.figures import MEASURED, rounded, token_ratios
 from engine.operating_points import LLM_ONLY, OperatingPoints
 from engine.policy import REGISTRY
 
@@ -41,7 +40,12 @@ def scale_of(points: OperatingPoints | None, policy: str, start: float | None = 
     return [0.0, *inner, LLM_ONLY]
 
 
-def slider_message(pair: Any, prices: Prices, starts: Mapping[str, Sequence[float]]) -> str:
+def pair_scale(pair: Any, policy: str) -> list[float]:
+    """The positions' thresholds for a loaded pair; the router's own stands at one of them."""
+    return scale_of(pair.operating_points, policy, pair.threshold if policy == "router" else None)
+
+
+def slider_message(pair: Any, starts: Mapping[str, Sequence[float]]) -> str:
     """What the slider needs to know of a loaded pair, as JSON.
 
     Returns:
@@ -49,12 +53,10 @@ def slider_message(pair: Any, prices: Prices, starts: Mapping[str, Sequence[floa
         this was asked for, and where it is to stand. Where passes could not be timed there is no ratio of seconds.
     """
     scoring = [name for name in pair.policies if REGISTRY[name].scores]
-    scales = {
-        name: scale_of(pair.operating_points, name, pair.threshold if name == "router" else None) for name in scoring
-    }
-    ratios = token_ratios(pair.slm_cost, pair.llm_cost, prices)
+    scales = {name: pair_scale(pair, name) for name in scoring}
+    ratios = token_ratios(pair.slm_cost, pair.llm_cost)
     if not pair.timed:
-        ratios[list(UNITS).index("seconds")] = None
+        ratios[MEASURED.index("seconds")] = None
     return to_json({"scales": scales, "ratios": ratios, "starts": starts})
 
 

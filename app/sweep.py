@@ -1,7 +1,6 @@
-"""A sweep: one prompt at many settings of threshold and acceptance, as the prefix tree of their texts.
+"""A sweep: one prompt at many settings of threshold and acceptance, for the map beside the text.
 
-Each token of the tree is a node, which is kept and sent once, however many settings have it. In the same way the engine
-lets rows whose texts are the same so far share their passes. `assets/page/sweep/sweep.js` draws it as a map.
+The engine lets rows whose texts are the same so far share their passes. `assets/page/sweep/sweep.js` draws the map.
 """
 
 from __future__ import annotations
@@ -12,21 +11,20 @@ from typing import Any, NamedTuple
 
 import engine
 from app.components import to_json
-from app.figures import cost_parts, counted, significant, tokens_of_all
+from app.figures import cost_parts, counted, tokens_of_all
 from app.running.job import Job, request_weight
 from app.running.session import SWEEP
 from app.scale import STEPS, scale_of
 from app.stream.updates import JobUpdates, waiting_for
-from engine import Prices, Request, TokenEvent, build_request
-from engine.events import extend, llm_share
-from engine.events.trace import same_acceptance, same_text
+from engine import Request, TokenEvent, build_request
+from engine.events import extend
 from engine.operating_points import LLM_ONLY
 
 THRESHOLDS = 7
 ACCEPTANCES = (0.0, 0.1, 0.3, 0.6, 1.0)
 """Of the map; with LLM-only, which is one text at any acceptance, 31 rows."""
 
-_ENDS = (-1.0, 3.0)  # stand for no limit, which JSON has not
+_SHOWN = 80  # characters of the prompt
 
 
 class SweptPoint(NamedTuple):
@@ -41,30 +39,20 @@ class Sweep(Job):
 
     Attributes:
         points: A setting per row, the last LLM-only; empty until it has begun.
-        nodes: The tree, in the order it grew: [parent (-1: none), text, score].
-        replaced: Nodes that the LLM wrote in place of a draft, with the draft's ratio.
-        leaves: Per row, its newest node; -1 before the first.
         events: Per row, its text.
-        figures: Per row, once its text is complete: LLM share, and what it costs (see `cost_parts`).
-        same: Per row, once its text is complete: its decisions hold above the first and up to the second threshold,
-            and above the third and up to the fourth acceptance.
+        figures: Per row, once its text is complete: what it costs (see `cost_parts`), and a number that is the same for
+            texts of the same tokens.
     """
 
-    def __init__(self, request: Request, prices: Prices, after: Job | None = None) -> None:
+    def __init__(self, request: Request, after: Job | None = None) -> None:
         super().__init__(after)
         self.request = replace(request, alternatives=0)  # an opened text gets its candidates in one pass
-        self.prices = prices
         self.points: list[SweptPoint] = []
-        self.nodes: list[list[Any]] = []
-        self.replaced: dict[int, float] = {}
-        self.leaves: list[int] = []
         self.events: list[list[TokenEvent]] = []
         self.figures: list[list[Any] | None] = []
-        self.same: list[list[float] | None] = []
         self.prompt_tokens = 0
         self.began: float | None = None  # when its first token came, in seconds of `time.monotonic`
-        self._paths: list[list[int]] = []  # per row, the nodes of its text
-        self._node_of: dict[tuple[int, int], int] = {}  # by parent and token id
+        self._numbers: dict[tuple[int, ...], int] = {}  # of texts, by their tokens
 
     def _take_default_policy(self, pair: Any) -> None:
         self.request = build_request(self.request, policy=pair.default_policy(self.request.setting.policy))
@@ -75,9 +63,11 @@ class Sweep(Job):
                 f"policy = {policy!r} has no threshold to sweep over: choose one that scores tokens"
             )
         self.prompt_tokens = self.pair.check(self.request)
-        self._begin_rows(map_points(policy, self.pair))
-        for event in self._follow(self._submit([self.at(row) for row in range(len(self.points))])):
-            self._grow(event)
+        points = map_points(policy, self.pair)
+        self.events, self.figures = [[] for _ in points], [None] * len(points)
+        self.points = points
+        for event in self._follow(self._submit([self.at(row) for row in range(len(points))])):
+            self._take(event)
 
     @property
     def weight(self) -> int:
@@ -87,12 +77,6 @@ class Sweep(Job):
     def at(self, row: int) -> Request:
         """The request of one of its texts."""
         return build_request(self.request, threshold=self.points[row].threshold, acceptance=self.points[row].acceptance)
-
-    def _begin_rows(self, points: list[SweptPoint]) -> None:
-        self._paths, self.events = [[] for _ in points], [[] for _ in points]
-        self.leaves = [-1] * len(points)
-        self.figures, self.same = [None] * len(points), [None] * len(points)
-        self.points = points
 
     @property
     def progress(self) -> str:
@@ -105,32 +89,16 @@ class Sweep(Job):
         tokens = tokens_of_all(sum(lengths), expected, bool(known), seconds)
         return f"{len(known)} of {counted(len(self.points), 'text')} · {tokens}"
 
-    def _grow(self, event: TokenEvent) -> None:
+    def _take(self, event: TokenEvent) -> None:
         if self.began is None:
             self.began = time.monotonic()
-        row, path = event.row, self._paths[event.row]
-        del path[event.index :]  # what the LLM took back
-        parent = path[-1] if path else -1
-        key = (parent, event.id)
-        if key not in self._node_of:
-            score = None if event.score is None else round(event.score, 7)
-            self._node_of[key] = len(self.nodes)
-            self.nodes.append([parent, event.text, score])
-        node = self._node_of[key]
-        if event.refused:  # the one case in which an author does not follow from score and threshold
-            self.replaced.setdefault(node, significant(event.ratio or 0.0))
-        path.append(node)
-        self.leaves[row] = node
-        extend(self.events[row], replace(event, row=0))
+        events = self.events[event.row]
+        extend(events, replace(event, row=0))
         if event.finish_reason:
-            self._complete(row)
+            number = self._numbers.setdefault(tuple(each.id for each in events), len(self._numbers))
+            costs = cost_parts(events, self.prompt_tokens, self.pair.slm_cost, self.pair.llm_cost)
+            self.figures[event.row] = [costs, number]
         self.notify()
-
-    def _complete(self, row: int) -> None:
-        events = self.events[row]
-        self.same[row] = [min(max(end, _ENDS[0]), _ENDS[1]) for end in (*same_text(events), *same_acceptance(events))]
-        costs = cost_parts(events, self.prompt_tokens, self.pair.slm_cost, self.pair.llm_cost, self.prices)
-        self.figures[row] = [round(llm_share(events), 4), costs]
 
 
 def map_points(policy: str, pair: Any) -> list[SweptPoint]:
@@ -141,36 +109,17 @@ def map_points(policy: str, pair: Any) -> list[SweptPoint]:
     return [*points, SweptPoint(LLM_ONLY, 1.0)]
 
 
-def sweep_message(sweep: Sweep, start: int, note: str = "") -> tuple[str, int]:
-    """The tree from node `start` on, as JSON, and how many nodes the browser has then.
-
-    `note` is what it waits for, for people.
-    """
-    state = sweep.state  # before the nodes: a sweep that is done by now has all of them
-    figures, same, leaves = list(sweep.figures), list(sweep.same), list(sweep.leaves)
-    nodes = sweep.nodes[start:]  # after the leaves: a leaf is a node that is there
-    message = {
-        **sweep.heading(start, len(nodes), state, note),
-        "nodes": nodes,
-        "points": sweep.points,
-        "leaves": leaves,
-        "replaced": list(sweep.replaced.copy().items()),  # the copy: it may grow meanwhile
-        "figures": figures,
-        "same": same,
-    }
-    return to_json(message), start + len(nodes)
-
-
 class SweepUpdates(JobUpdates):
-    """The part of the tree that a window lacks."""
+    """The map as it is, as JSON: `Job.heading` with `points` and `figures`, as `Sweep` has them, and the `prompt`."""
 
     kind = SWEEP
 
     def message(self, job: Sweep, have: int, over: bool) -> tuple[str, int] | None:
         """See `JobUpdates`."""
-        note = waiting_for(job, self.host) or (job.progress if job.state == "running" and not over else "")
-        now = f"{job.state} {note}"
-        if not over and len(job.nodes) == have and now == self.last_sent:
+        state, points = job.state, job.points  # before the figures: a sweep that is done by now has all of them
+        note = waiting_for(job, self.host) or (job.progress if state == "running" and not over else "")
+        if not over and f"{state} {note}" == self.last_sent:
             return None
-        self.last_sent = now
-        return sweep_message(job, have, note)
+        self.last_sent = f"{state} {note}"
+        heading, prompt = job.heading(0, len(points), state, note), job.request.prompt[:_SHOWN]
+        return to_json({**heading, "points": points, "figures": job.figures, "prompt": prompt}), len(points)

@@ -45,7 +45,7 @@ def theme() -> gr.themes.Base:
         block_title_text_weight="600",
         block_title_text_color="*body_text_color",
         block_title_text_color_dark="*body_text_color",
-        block_info_text_size="*text_xs",
+        block_info_text_size="*text_md",
         body_text_color_subdued="*neutral_500",
         block_info_text_color="*neutral_500",
         block_info_text_color_dark="*neutral_400",

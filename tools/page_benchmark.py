@@ -87,15 +87,6 @@ def size_rows(browser) -> list[tuple[str, str]]:
             sized(shown, 1000)
             with paused(site.host):  # so that only the browser answers
                 found.append(("preview at 1,000 tokens", f"{turns(shown, [0.004, 0.006, 0.003, 0.007, 0.005]):.0f} ms"))
-        with window(browser, site) as shown:
-            shown.page.click("text=Sampling and prompt format")
-            shown.page.fill("#max-new-tokens input", "1000")
-            shown.page.fill("#prompt textarea", "palindrome ")
-            shown.page.click(".map-open")
-            shown.page.wait_for_selector('#sweep [data-state="done"], #sweep[data-state="done"]', timeout=600_000)
-            found.append(
-                ("another text of a finished sweep, 1,000 tokens", f"{turns(shown, [0, 1.01, 0.3, 0.9, 0]):.0f} ms")
-            )
     return found
 
 

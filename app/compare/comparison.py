@@ -12,10 +12,10 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from app.components import to_json
-from app.figures import FREE, UNITS, cost_parts, counted
+from app.figures import FREE, cost_parts, counted
 from app.running.job import Job, State, request_weight
-from engine import Prices, Request, Role, TokenEvent, build_request
-from engine.events.cost import costs, modelled_seconds
+from engine import Request, Role, TokenEvent, build_request
+from engine.events.cost import modelled_seconds
 from engine.events.settled import SettledEvents
 from engine.grading import is_right
 
@@ -52,7 +52,6 @@ class Comparison(Job):
 
     Args:
         request: Of the text that both write together.
-        prices: For the cost in the unit "price".
         answer: The right answer, where it is known.
 
     Attributes:
@@ -61,9 +60,9 @@ class Comparison(Job):
         differences: By key, each text's difference from LLM-only; empty until writing is over.
     """
 
-    def __init__(self, request: Request, prices: Prices, answer: str = "", after: Job | None = None) -> None:
+    def __init__(self, request: Request, answer: str = "", after: Job | None = None) -> None:
         super().__init__(after)
-        self.prices, self.answer = prices, answer
+        self.answer = answer
         alone = {key: build_request(request, policy=key, acceptance=0.0) for key in ("slm", "llm")}
         self.texts = {key: Column(key, alone.get(key, request)) for key in KEYS}
         self.log: list[tuple[str, int]] = []
@@ -140,8 +139,7 @@ def comparison_message(job: Comparison, start: int, end: int | None = None, note
 
     Returns:
         `Job.heading` with `finish` by key, `tokens` as [key, text, author, seconds], and once writing is over by key:
-        `differs` (indices of tokens that the LLM's text has not), `costs` (as `cost_parts`, beside the LLM's text),
-        and `verdicts` in words.
+        `costs` (see `cost_parts`), and `verdicts` in words.
     """
     over = job.finished.is_set()  # before the events: a comparison that is done by now has all of them
     state = job.told_state(end is None)
@@ -153,20 +151,15 @@ def comparison_message(job: Comparison, start: int, end: int | None = None, note
         "tokens": [_token(job.texts[key], index) for key, index in log],
     }
     if over and job.differences:
-        message["differs"] = {key: each.own for key, each in job.differences.items()}
         message["costs"] = _costs(job)
         message["verdicts"] = {key: _verdict(job, job.texts[key]) for key in job.differences}
     return to_json(message)
 
 
 def _costs(job: Comparison) -> dict[str, list[list[float] | None]]:
-    """By key the parts of the cost (see `cost_parts`), beside that of the LLM-only text."""
-    models, target = (job.pair.slm_cost, job.pair.llm_cost, job.prices), job.texts["llm"]
-    alone = costs(target.events, target.prompt_tokens, *models).llm_only
+    pair, texts = job.pair, {key: job.texts[key] for key in job.differences}
     return {
-        key: cost_parts(text.events, text.prompt_tokens, *models, alone) if key != "llm" else [[0.0, 1.0]] * len(UNITS)
-        for key, text in job.texts.items()
-        if key in job.differences
+        key: cost_parts(text.events, text.prompt_tokens, pair.slm_cost, pair.llm_cost) for key, text in texts.items()
     }
 
 

@@ -14,13 +14,13 @@ from gradio.components import Component
 from app.compare.comparison import Comparison, comparison_message
 from app.components import EACH_TIME, Panel
 from app.controls import prompt_box
-from app.fields import draft_limit, whole
+from app.fields import greedy_request
 from app.handlers import refusals, wire_stop
 from app.recorded import Recorded
 from app.running.host import Host
 from app.running.sessions import Sessions
 from app.stream.updates import JobUpdates, waiting_for
-from engine import Settings, build_request
+from engine import Settings
 
 KIND = "compare"
 """Of the session's jobs."""
@@ -47,16 +47,9 @@ def compare_tab(
     ) -> None:
         session = sessions.get(request.session_hash)
         with refusals():
-            asked = build_request(
-                prompt or "",
-                threshold=threshold,
-                policy=policy,
-                acceptance=acceptance,
-                max_draft=draft_limit(max_draft),
-                max_new_tokens=whole(limit),
-            )
+            asked = greedy_request(prompt, policy, max_draft, limit, threshold=threshold, acceptance=acceptance)
             answer = recorded.answer if recorded and prompt.strip() == recorded.traces[0].prompt else ""
-            job = Comparison(asked, session.prices, answer, session.jobs.get(KIND))
+            job = Comparison(asked, answer, session.jobs.get(KIND))
         session.begin_job(KIND, job, host)
 
     with gr.Row(elem_id="compare-card", elem_classes="card"):

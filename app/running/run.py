@@ -5,13 +5,16 @@ It goes on at another threshold, or as a branch. The engine decides which tokens
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from app.running.job import FILE_BYTES, Job, State, request_weight
 from engine import Request, Setting, TokenEvent, build_request, fold_revealed
 from engine.batch.text import Text
+
+Starts = Mapping[str, Callable[[Any], float]]
+"""Says of dials, by their names, what they become with a pair."""
 
 Plan = Callable[["Run"], tuple[Request, Sequence[TokenEvent]]]
 """Says of a run that has ended what another that goes on from it asks, and which of its events stay."""
@@ -23,7 +26,7 @@ class Run(Job):
     Args:
         request: What is asked.
         after: The newest job of the window before it.
-        router_dials: Names of the dials that nobody chose, so that they become the router's once the pair is loaded.
+        starts: What dials that have no number yet become once the pair is loaded, by their names.
         origin: The run that it goes on from, if it does.
         plan: How.
 
@@ -43,12 +46,12 @@ class Run(Job):
         self,
         request: Request,
         after: Job | None = None,
-        router_dials: Collection[str] = (),
+        starts: Starts | None = None,
         origin: Run | None = None,
         plan: Plan = lambda origin: (origin.request, origin.folded),
     ) -> None:
         super().__init__(after)
-        self.request, self.router_dials = request, router_dials
+        self.request, self.starts = request, starts or {}
         self.origin, self._plan = origin, plan
         self.again = origin is not None
         self.fixed = self.interrupted = False
@@ -135,11 +138,11 @@ class Run(Job):
 
     def _ask(self) -> Text:
         """Asks the scheduler for the text."""
-        for name in self.router_dials:
+        for name, start in self.starts.items():
             if getattr(self.setting, name) == getattr(self.request.setting, name):
-                # Asked for while the models loaded: the page's slider is about to move there, a short text is faster.
-                self.request = build_request(self.request, **{name: getattr(self.pair, name)})
-                self.setting = replace(self.setting, **{name: getattr(self.pair, name)})
+                # Asked for while the models loaded: the page's dial is about to move there, a short text is faster.
+                self.request = build_request(self.request, **{name: start(self.pair)})
+                self.setting = replace(self.setting, **{name: start(self.pair)})
         kept: Sequence[TokenEvent] = ()
         if self.origin is not None:
             self.origin.finished.wait()  # a step away

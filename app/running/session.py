@@ -16,8 +16,8 @@ from app.running.history import History
 from app.running.host import Host
 from app.running.job import Job, SomeJob
 from app.running.listeners import Listeners
-from app.running.run import Plan, Run
-from engine import DEFAULT_THRESHOLD, Forced, Prices, Request, Role, Setting, at_setting, build_request
+from app.running.run import Plan, Run, Starts
+from engine import DEFAULT_THRESHOLD, Forced, Request, Role, Setting, at_setting, build_request
 
 KEPT_SECONDS = 300.0
 """How long a text is written on, and everything of a window kept, after the window was heard of last."""
@@ -26,7 +26,7 @@ UNHEARD_SECONDS = 15.0
 """After which it gives its place to others who need one. A busy machine may take several seconds to open a feed."""
 
 SWEEP = "sweep"
-"""Kind of the job whose texts the slider scrubs through."""
+"""Kind of the job that writes the map of all settings."""
 
 
 Admit = Callable[["Session", Job, Collection[Job | None]], None]
@@ -40,10 +40,10 @@ class Session:
         key: Unguessable; opens the window's feed.
         listeners: The window's feeds; notified whenever there may be something to send.
         moved: Which of the dials, "threshold" and "acceptance", the visitor has moved.
+        place: The slider's position, moved before the models were there, so that it has no threshold yet; else -1.
         run: The newest run. Before it has tokens, the text on the page is `history.current`.
         history: The texts that it has had.
         jobs: Other jobs by kind, e.g. "compare".
-        scrubbing: Whether the slider scrubs through the texts of a sweep, so that moving it writes nothing.
         name: What gradio calls the window; another once the page is loaded again.
         left: Whether the window said that it goes.
         holds: Whether it has had a job or a text. Others may be forgotten at any time.
@@ -52,30 +52,28 @@ class Session:
 
     def __init__(
         self,
-        prices: Prices | None = None,
         admit: Admit = lambda session, job, replaced: None,
         name: str = "",
     ) -> None:
         self.name, self.left = name, False
         self.key = secrets.token_urlsafe(18)
         self.listeners = Listeners()
-        self.prices = prices or Prices()
         self.moved: set[str] = set()
+        self.place = -1
         # Where they were last; one that the settings name is never replaced.
         self._dials = {"threshold": DEFAULT_THRESHOLD, "acceptance": 0.0}
         self.run: Run | None = None
         self.history = History()
         self.jobs: dict[str, Job] = {}
-        self.scrubbing = False
         self.holds = False
         self.address: str | None = None
         self._admit = admit
         self._lock = threading.Lock()
 
-    def begin(self, request: Request, host: Host, router_dials: Collection[str] = ()) -> Run:
-        """Stops the active run, if any, and starts another; for `router_dials` see `Run`."""
+    def begin(self, request: Request, host: Host, starts: Starts | None = None) -> Run:
+        """Stops the active run, if any, and starts another; for `starts` see `Run`."""
         with self._lock:
-            return self._start(self._put(Run(request, self.run, router_dials)), host)
+            return self._start(self._put(Run(request, self.run, starts)), host)
 
     def put_dials(self, threshold: float, acceptance: float) -> None:
         """Notes that the page itself put the sliders there: going back from it is the visitor's choice."""
@@ -99,7 +97,7 @@ class Session:
             self.moved |= {name for name, value in dials.items() if value != self._dials[name]}
             self._dials = dials
             run = self._newest()
-            if run is None or run.fixed or self.scrubbing or not (run.active or run.events):
+            if run is None or run.fixed or not (run.active or run.events):
                 return None  # one that was stopped or refused before its first token is begun by Generate alone
             if policy not in (None, run.request.setting.policy):
                 request = build_request(run.request, policy=policy, forced=(), **dials)
@@ -117,13 +115,6 @@ class Session:
                 return None if nearest is self.history.current else self._show(nearest, step=True)
             plan: Plan = lambda text: at_setting(text.request, text.folded, request.setting)  # noqa: E731
             return self._go_on(request, nearest, plan, host)
-
-    def scrub(self, job_id: str) -> None:
-        """Lets the sliders scrub through the sweep of this id, if it is here and no run is active."""
-        with self._lock:
-            sweep = self.jobs.get(SWEEP)
-            if sweep is not None and sweep.id == job_id and not (self.run is not None and self.run.active):
-                self.scrubbing = True
 
     def branch(self, index: int, role: Role, token: int | None, host: Host) -> Run | None:
         """Starts a branch in which `role` writes the token at `index`; None where there is no such place.
@@ -161,9 +152,9 @@ class Session:
         """Puts a version on the page as it was left; None where it is there already or no longer kept."""
         with self._lock:
             run = self.history.find(number)
-            if run is None or (run is self.history.current and not self.scrubbing):
+            if run is None or run is self.history.current:
                 return None
-            return self._show(run, step=run is not self.history.current)
+            return self._show(run, step=True)
 
     def can_step(self, by: int) -> bool:
         """Whether there is something to undo (-1) or to redo (1)."""
@@ -179,23 +170,28 @@ class Session:
 
     @property
     def _is_beside(self) -> bool:
-        """Whether undo brings back the current text: a sweep's are there in its place, or one that has no tokens."""
-        return self.scrubbing or self.run is not self.history.current
+        """Whether undo brings back the current text, since the newest one has no tokens."""
+        return self.run is not self.history.current
 
-    def show(self, run: Run, sweep: Job | None = None) -> None:
-        """Puts a text that was opened on the page, in place of the one that is there or being written.
+    def write_at(self, request: Request, host: Host) -> Run | None:
+        """Writes a text of the map. Where the one on the page differs in the dials only, it is written on."""
+        dials = {"threshold": request.setting.threshold, "acceptance": request.setting.acceptance}
+        run = self.run
+        if run is not None and not run.fixed and run.events and build_request(run.request, **dials) == request:
+            return self.set_dials(**dials, host=host)
+        with self._lock:
+            self._take_dials(request)
+        return self.begin(request, host)
 
-        `sweep` was opened with it, for the slider to scrub through.
-        """
+    def show(self, run: Run) -> None:
+        """Puts a text that was opened on the page, in place of the one that is there or being written."""
         with self._lock:
             self._put(run)
-            if sweep is not None:
-                self.jobs[SWEEP] = sweep
 
-    def begin_job(self, kind: str, job: SomeJob, host: Host, instead: Job | None = None) -> SomeJob:
-        """Starts a job and returns it; an active one of its kind is stopped, and `instead`, unless it is refused."""
+    def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
+        """Starts a job and returns it; an active one of its kind is stopped, unless it is refused."""
         with self._lock:
-            ending = [each for each in (self.jobs.get(kind), instead) if each is not None]
+            ending = [each for each in [self.jobs.get(kind)] if each is not None]
             self._admit(self, job, ending)
             for each in ending:
                 each.cancel.set()
@@ -268,9 +264,9 @@ class Session:
         return self._start(self._put(Run(request, self.run, origin=origin, plan=plan)), host)
 
     def _put(self, run: Run) -> Run:
-        """Lets a run write another text, in place of everything that is on the tab; returns it."""
-        self._admit(self, run, [self.run, self.jobs.get(SWEEP)])
-        self._clear()
+        """Lets a run write another text, in place of the one that is there; returns it."""
+        self._admit(self, run, [self.run])
+        self._leave()
         self.run = run
         self._note(run)
         return run
@@ -282,20 +278,24 @@ class Session:
 
     def _show(self, run: Run, step: bool = False) -> Run:
         """Puts a kept text on the page as it was left, as a step of its own or as one that is undone or redone."""
-        self._clear()
+        self._leave()
         if step:
             self.history.show(run)
         self._bring_back(run)
-        self._dials = {"threshold": run.request.setting.threshold, "acceptance": run.request.setting.acceptance}
-        self.moved.update(self._dials)
+        self._take_dials(run.request)
         self.listeners.last_heard = time.monotonic()
         self.listeners.notify()
         return run
 
+    def _take_dials(self, request: Request) -> None:
+        """The page puts both dials where they were for a text."""
+        self._dials = {"threshold": request.setting.threshold, "acceptance": request.setting.acceptance}
+        self.moved.update(self._dials)
+
     def _newest(self) -> Run | None:
         """The newest run; where that ended before its first token, the text still on the page is brought back as it."""
         run, current = self.run, self.history.current
-        if run is not None and current is not None and not (run.active or run.events or self.scrubbing):
+        if run is not None and current is not None and not (run.active or run.events):
             self._bring_back(current)
         return self.run
 
@@ -304,12 +304,11 @@ class Session:
         run.show_again(self.run)
         self.run = run
 
-    def _clear(self) -> None:
+    def _leave(self) -> None:
+        """Another text takes the place of the newest one."""
         if self.run is not None:
             self.run.interrupted |= self.run.active
         self.stop()
-        self.stop_job(SWEEP)
-        self.scrubbing = False
 
     def _start(self, job: SomeJob, host: Host) -> SomeJob:
         def look() -> None:

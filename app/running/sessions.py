@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from app.running.job import Job
 from app.running.session import Session
-from engine import InvalidRequest, Prices
+from engine import InvalidRequest
 from engine.guard.limits import LATER, Busy, Places
 
 MAX_EMPTY = 1_024
@@ -35,7 +35,6 @@ class Sessions:
 
     Args:
         limit: How many.
-        prices: At which a text's cost is told.
         places: For their jobs; None sets no limit.
         address: Gives the address of who is asking now; None where it is not known.
         leave: Is told the key of a session that is dropped.
@@ -45,13 +44,12 @@ class Sessions:
     def __init__(
         self,
         limit: int = 64,
-        prices: Prices | None = None,
         places: Places | None = None,
         address: Callable[[], str | None] = lambda: None,
         leave: Callable[[str], None] = lambda key: None,
         open_now: Callable[[str], bool] = lambda name: True,
     ) -> None:
-        self._limit, self._prices, self._places, self._address = limit, prices, places, address
+        self._limit, self._places, self._address = limit, places, address
         self._leave, self._open_now = leave, open_now
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
@@ -69,7 +67,7 @@ class Sessions:
         with self._lock:
             session = self._sessions.get(name)
             if session is None:
-                session = self._sessions[name] = Session(self._prices, self._admit, name)
+                session = self._sessions[name] = Session(self._admit, name)
                 empty = [other for other, of in self._sessions.items() if not of.holds and not of.in_use]
                 empty = sorted(empty[:-1], key=self._open_now)  # invented windows before those that somebody has open
                 for other in empty[: max(0, len(empty) + 1 - MAX_EMPTY)]:

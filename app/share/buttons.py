@@ -20,7 +20,7 @@ from app.controls import fill
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, FIELDS, fitting, held_fields, read_query
 from app.figures import counted, dial, pair_name
-from app.recorded import Recorded
+from app.recorded import RUN, Recorded
 from app.running.host import Host
 from app.running.run import Run
 from app.running.session import SWEEP, Session
@@ -28,7 +28,6 @@ from app.running.sessions import Sessions
 from app.share.export import html_page, trace_json
 from app.share.link import link_json
 from app.share.open_trace import MAX_BYTES, opened_run
-from app.sweep import Sweep
 from engine import EngineError, Role, Trace
 from engine.errors import shown
 
@@ -58,10 +57,10 @@ def share_menu(sessions: Sessions, home: str = "", recorded: Recorded | None = N
     def take(data: Any) -> str | None:
         asked = said_fields(data)
         run, row = said_text(asked, "run"), said_number(asked, "row", -1)
-        if recorded is not None and run == recorded.sweep.id:
+        if recorded is not None and run == RUN:
             trace = recorded.traces[row] if 0 <= row < len(recorded.traces) else None
         else:
-            trace = _text_of(sessions, run, row)
+            trace = _text_of(sessions, run)
         return taken(trace, said_text(asked, "kind"), home) if trace else None
 
     return drawn("share", "share", events=("upload",), server_functions=[take], max_bytes=MAX_BYTES)
@@ -108,15 +107,11 @@ def keep_texts(demo: gr.Blocks, names: Collection[str]) -> None:
         demo.load(None, outputs=box, js=in_browser("keptText", name), **QUIET)
 
 
-def _text_of(sessions: Sessions, job_id: str, row: int) -> Trace | None:
-    """The text of a run, or of a row of a sweep; None where it is not there, or empty."""
-    job = sessions.find(job_id)
-    if isinstance(job, Run):
-        events = list(job.events)
-        return job.pair.trace(job.request, events) if events else None
-    if not isinstance(job, Sweep) or not 0 <= row < len(job.events) or job.figures[row] is None:
-        return None
-    return job.pair.trace(job.at(row), job.events[row])
+def _text_of(sessions: Sessions, run_id: str) -> Trace | None:
+    """The text of a run; None where it is not there, or empty."""
+    run = sessions.find(run_id)
+    events = list(run.events) if isinstance(run, Run) else []
+    return run.pair.trace(run.request, events) if isinstance(run, Run) and events else None
 
 
 def taken(trace: Trace, kind: str, home: str = "") -> str | None:

@@ -10,18 +10,17 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
 from html import escape
-from typing import Any
 
 from app.components import ASSETS
 from app.controls import POLICY_LABELS
 from app.figures import UNITS, amount, counted, dial, percent
 from app.share.home import PAPER, TITLE
-from engine import Alternative, Role, Sampling, TokenEvent, Trace, costs
-from engine.events import llm_tokens, taken_back
+from app.stream.token_stream import token_row
+from engine import Sampling, Trace, costs
+from engine.events import taken_back
 
 ENDS = {
     "eos": "the text ended itself",
@@ -57,7 +56,8 @@ def html_page(trace: Trace, home: str = "") -> str:
         "costs": cost_rows(trace),
         "note": COST_NOTE,
         "ended": trace.finish_reason == "eos",
-        "tokens": [_token(event) for event in trace.events],
+        "policy": trace.policy,
+        "tokens": [token_row(event) for event in trace.events],
     }
     # ASCII: no encoding, line separator or byte order mark can be misread. `<` cannot end the script element.
     data = re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(content, separators=(",", ":")))
@@ -67,9 +67,10 @@ def html_page(trace: Trace, home: str = "") -> str:
 
 
 def summary(trace: Trace) -> str:
-    """Tokens, LLM share and how it ended, as one line."""
-    tokens, llm = counted(len(trace.events), "token"), llm_tokens(trace.events)
-    return f"{tokens}, {llm:,} of them by the LLM ({percent(trace.llm_share)}); {ENDS[trace.finish_reason]}"
+    """Tokens, LLM share and how it ended, as one line. The end is no token to a person."""
+    ended = trace.finish_reason == "eos" and not trace.events[-1].text
+    tokens = counted(len(trace.events) - ended, "token")
+    return f"{tokens}, {percent(trace.llm_share)} by the large model; {ENDS[trace.finish_reason]}"
 
 
 def cost_rows(trace: Trace) -> list[list[str]]:
@@ -88,8 +89,8 @@ def facts(trace: Trace) -> list[tuple[str, str]]:
     threshold, acceptance = (_dial(trace, name) for name in ("threshold", "acceptance"))
     back = taken_back(trace.events)
     always = [
-        ("SLM", trace.slm),
-        ("LLM", trace.llm),
+        ("Small model", trace.slm),
+        ("Large model", trace.llm),
         ("Router", trace.router or "none"),
         ("Scored by", POLICY_LABELS.get(trace.policy, trace.policy)),
         ("Threshold", threshold),
@@ -98,7 +99,7 @@ def facts(trace: Trace) -> list[tuple[str, str]]:
         ("Seed", str(trace.seed)),
         ("New tokens", f"at most {trace.max_new_tokens:,}"),
         ("Prompt tokens", f"{trace.prompt_tokens:,}"),
-        ("Prices", f"SLM {trace.prices.slm:g}, LLM {trace.prices.llm:g} per million tokens"),
+        ("Prices", f"small model {trace.prices.slm:g}, large model {trace.prices.llm:g} per million tokens"),
     ]
     by_hand = sum(event.forced for event in trace.events)
     optional = [
@@ -127,26 +128,12 @@ def _sampling(sampling: Sampling) -> str:
     return ", ".join([drawn, *(text for text, there in more if there)])
 
 
-def _token(event: TokenEvent) -> list[Any]:
-    """[text, author, score, threshold, SLM's candidates, LLM's candidates, chosen by hand, ratio, texts taken back], as
-    the page reads it. A score has as many digits as it takes that the page decides as the engine does.
-    """
-    score = None if event.score is None else round(event.score, 7)
-    candidates = [_candidates(event.slm_alternatives), _candidates(event.llm_alternatives)]
-    author, back = int(event.role is Role.LLM), [draft.text for draft in event.taken_back]
-    return [event.text, author, score, round(event.threshold, 7), *candidates, int(event.forced), event.ratio, back]
-
-
-def _candidates(alternatives: Iterable[Alternative]) -> list[list[Any]]:
-    return [[alternative.text, round(alternative.probability, 4)] for alternative in alternatives]
-
-
 @cache
 def _page() -> tuple[str, str]:
     """What comes before the data and after it; its policy allows the page's own style and script, by their hashes."""
-    names = ("lib/dom.js", "lib/format.js", "conversation/turns.js")
+    names = ("lib/dom.js", "lib/format.js", "lib/threshold.js", "stream/why.js", "conversation/turns.js")
     modules = "".join((ASSETS / name).read_text("utf-8") for name in names)
-    functions = re.sub("^export ", "", modules, flags=re.MULTILINE)
+    functions = re.sub("^(export |import .*\n)", "", modules, flags=re.MULTILINE)
     page = (ASSETS / "share/export.html").read_text("utf-8").replace(_LIB, functions).replace(_PAPER, PAPER)
     for element in ("style", "script"):
         content = re.search(rf"<{element}>(.*?)</{element}>", page, re.DOTALL)

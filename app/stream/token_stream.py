@@ -12,15 +12,18 @@ from app.components import Panel, to_json
 from app.figures import cost_parts
 from app.running.job import State
 from app.running.run import Run
-from engine import Prices, Role, TokenEvent
+from engine import Role, TokenEvent
 from engine.events import charged
 from engine.events.delta import Delta
 from engine.policy import REGISTRY
 
 
-def token_stream() -> Panel:
-    """The component; its messages are those of `app.stream.updates.TextUpdates`."""
-    return Panel("stream", "stream", events=("change_text", "follow_up"))
+def token_stream(recorded: str = "") -> Panel:
+    """The component; its messages are those of `app.stream.updates.TextUpdates`.
+
+    `recorded` is what is on it before a visitor has a text (see `Recorded.message`).
+    """
+    return Panel("stream", "stream", events=("change_text", "follow_up"), recorded=recorded)
 
 
 def token_message(
@@ -30,7 +33,7 @@ def token_message(
     note: str = "",
     first: bool = True,
     text: Sequence[TokenEvent] = (),
-    prices: Prices | None = None,
+    costs: bool = False,
 ) -> str:
     """How a run's text has changed, as JSON.
 
@@ -40,13 +43,13 @@ def token_message(
         change: From what the browser has. The tokens that stay have the run's dials from now on.
         note: What the run waits for, for people.
         first: Whether these are the run's first tokens for the browser.
-        text: All of it; with `prices`, what it costs is told.
-        prices: Of a million tokens of each model.
+        text: All of it.
+        costs: Whether what it costs is told.
 
     Returns:
         `Job.heading` with `finish`, `policy`, `threshold`, `acceptance`, `fixed`; `more`: whether Continue is offered;
         `chat`: whether a prompt may follow it; `tokens`; `asked`, with the first: prompt, label of the policy,
-        and how many messages come before; with prices `cost` (see `cost_parts`), and `took`: the seconds that the text
+        and how many messages come before; with costs `cost` (see `cost_parts`), and `took`: the seconds that the text
         really took.
     """
     asked = run.request
@@ -59,16 +62,16 @@ def token_message(
         "fixed": run.fixed,
         "more": run.extendable,
         "chat": not asked.raw,
-        "tokens": [_token(event) for event in change.tokens],
+        "tokens": [token_row(event) for event in change.tokens],
         **({"asked": [asked.prompt, REGISTRY[asked.setting.policy].label, len(asked.turns)]} if first else {}),
     }
-    if prices is not None and text:
-        message["cost"] = cost_parts(text, run.prompt_tokens, run.pair.slm_cost, run.pair.llm_cost, prices)
+    if costs and text:
+        message["cost"] = cost_parts(text, run.prompt_tokens, run.pair.slm_cost, run.pair.llm_cost)
         message["took"] = round(sum(event.seconds for event in charged(text)), 3)
     return to_json(message)
 
 
-def _token(event: TokenEvent) -> list[Any]:
+def token_row(event: TokenEvent) -> list[Any]:
     """[text, author, score, threshold, SLM fed, LLM fed, milliseconds, SLM's candidates, LLM's candidates, forced,
     SLM's entropy, LLM's entropy, acceptance, ratio, texts that were taken back here].
 

@@ -35,8 +35,7 @@ class PanelUpdates:
 class TextUpdates(PanelUpdates):
     """How the text of the newest run changes: a `Delta` from what the window has.
 
-    Where a text goes on from the one before, the window keeps what both begin with. While the slider scrubs through a
-    sweep, another text is there, and nothing is sent.
+    Where a text goes on from the one before, the window keeps what both begin with.
 
     Args:
         session, host: Of the window and the page.
@@ -57,7 +56,7 @@ class TextUpdates(PanelUpdates):
     def due(self) -> Iterator[str]:
         """See `PanelUpdates`."""
         run = self._session.run
-        if run is None or self._session.scrubbing:
+        if run is None:
             return
         if run.number != self._number:
             self._number, self._over, self._note, self._begun = run.number, False, None, False
@@ -74,10 +73,9 @@ class TextUpdates(PanelUpdates):
         is_same = change.cut == len(self._had) and not change.tokens
         if not over and note == self._note and (is_same or not events):
             return
-        costs = over or time.monotonic() >= self._cost_due
-        prices = self._session.prices if events and costs else None
-        message = token_message(run, state, change, note, bool(events) and not self._begun, events, prices)
-        if prices is not None:
+        costs = bool(events) and (over or time.monotonic() >= self._cost_due)
+        message = token_message(run, state, change, note, bool(events) and not self._begun, events, costs)
+        if costs:
             self._cost_due = time.monotonic() + FIGURE_SECONDS
         if events:
             self._had, self._begun = events, True

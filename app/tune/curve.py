@@ -6,17 +6,16 @@ answers, or the agreement with the LLM's own text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
-import numpy as np
-
-from engine.operating_points import LLM_ONLY, Curve, OperatingPoint, Quality, bootstrap_counts
+from engine.operating_points import LLM_ONLY, Curve, OperatingPoint, Quality
 
 QUALITIES: tuple[Quality, ...] = ("right", "same")
 
-RESAMPLES = 1000
-_SEED = 0  # the same prompts, the same intervals
+_Z = 1.96  # of a 95 % interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +51,14 @@ def build_curve(
     """The curve of all prompts so far; for right answers, of those that have an expected one, None while none has.
 
     `thresholds` are those between both ends, ascending, all measured at an `acceptance`; `kind` is the quality that
-    stands as the curve's accuracy, with 95 % percentile bootstrap intervals over prompts.
+    stands as the curve's accuracy, with its 95 % interval (see `wilson`).
     """
     used = [result.points for result in results if kind == "same" or result.points[0].right is not None]
     if not used:
         return None
-    counts = bootstrap_counts(len(used), RESAMPLES, _SEED)[1:]
     places = [0.0, *thresholds, LLM_ONLY]
     points = [
-        replace(_point(place, texts, kind, counts), acceptance=acceptance)
+        replace(_point(place, texts, kind), acceptance=acceptance)
         for place, texts in zip(places, zip(*used, strict=True), strict=True)
     ]
     return Curve(
@@ -77,17 +75,27 @@ def build_curve(
     )
 
 
-def _point(threshold: float, texts: Sequence[TextResult], kind: Quality, counts: np.ndarray) -> OperatingPoint:
-    qualities = np.array([text.quality(kind) for text in texts])
-    value = float(qualities.mean())
-    low, high = np.percentile(counts @ qualities / len(texts), [2.5, 97.5])
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of `count` prompts, which four right answers of four do not make certain.
+
+    For an agreement, whose mean varies less than such a share, it is wider than it needs to be.
+    """
+    spread = _Z**2 / count
+    centre = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * share * (1 - share) + spread**2 / 4) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _point(threshold: float, texts: Sequence[TextResult], kind: Quality) -> OperatingPoint:
+    value = fmean(text.quality(kind) for text in texts)
+    low, high = wilson(value, len(texts))
     return OperatingPoint(
         threshold=threshold,
         accuracy=value,
-        accuracy_low=min(value, float(low)),
-        accuracy_high=max(value, min(1.0, float(high))),
+        accuracy_low=min(value, low),
+        accuracy_high=max(value, high),
         llm_share=sum(text.llm_tokens for text in texts) / max(1, sum(text.tokens for text in texts)),
-        bytes=float(np.mean([text.bytes for text in texts])),
-        flops=float(np.mean([text.flops for text in texts])),
-        seconds=float(np.mean([text.seconds for text in texts])),
+        bytes=fmean(text.bytes for text in texts),
+        flops=fmean(text.flops for text in texts),
+        seconds=fmean(text.seconds for text in texts),
     )

@@ -12,17 +12,17 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, Panel, drawn, to_json
-from app.controls import fill, knob, scoring_choices, scoring_policy
+from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, Panel, drawn, tells, to_json
+from app.controls import Number, fill, tokens_field
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import DIALS, draft_limit, fitting, whole
+from app.fields import DIALS, fitting, greedy_request, whole
 from app.handlers import refusals, wire_stop
 from app.running.host import Host
 from app.running.sessions import Sessions
 from app.stream.updates import JobUpdates
 from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, PromptTable, parse, shorten
 from app.tune.tuning import MAX_THRESHOLDS, Tuning, text_message, tuning_message
-from engine import POLICIES, InvalidRequest, Settings, build_request
+from engine import InvalidRequest, Settings
 from engine.grading import RULE
 
 KIND = "tune"
@@ -38,23 +38,21 @@ How many days have two weeks?,14
 or JSONL:
 
 {"prompt": "…", "answer": "…"}"""
-_PREVIEWED = 5
 _FLUSH_SECONDS = 0.5
 
 
-def tune_tab(
-    host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]
-) -> tuple[Panel, gr.Dropdown]:
-    """The tab's content; called inside the tab. Returns the panel that draws tunings, and the field of the policy.
+def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> Panel:
+    """The tab's content; called inside the tab. Returns the panel that draws tunings.
 
-    `fields` are the Playground's, by their names: what the LLM keeps is chosen there, and a point can be used there.
+    `fields` are the Playground's, by their names: what scores and what the LLM keeps is chosen there, and a point can
+    be used there.
     """
 
     def tune(
         text: str,
-        policy: str,
         count: float,
         limit: float,
+        policy: str,
         acceptance: float,
         max_draft: float,
         request: gr.Request,
@@ -62,13 +60,7 @@ def tune_tab(
         session = sessions.get(request.session_hash)
         with refusals():
             rows = parse(text or "").rows
-            asked = build_request(
-                rows[0].prompt,
-                policy=policy,
-                acceptance=acceptance,
-                max_draft=draft_limit(max_draft),
-                max_new_tokens=whole(limit),
-            )
+            asked = greedy_request(rows[0].prompt, policy, max_draft, limit, acceptance=acceptance)
             job = Tuning(rows, asked, whole(count), session.jobs.get(KIND))
         session.begin_job(KIND, job, host)
 
@@ -88,7 +80,7 @@ def tune_tab(
 
     with gr.Row(elem_id="tune-main", equal_height=False):
         with gr.Column(elem_id="tune-input", scale=0, min_width=320):
-            text, policy, count, limit, run, stop = _inputs(host, settings)
+            text, count, limit, run, stop = _inputs(host, settings)
         with gr.Column(elem_id="tune-result", scale=1, min_width=0):
             panel = Panel(
                 "tune",
@@ -98,11 +90,12 @@ def tune_tab(
                 rule=RULE,
                 plotly=PLOTLY,
             )
-    inputs = [text, policy, count, limit, fields["acceptance"], fields["max_draft"]]
+    inputs = [text, count, limit, *(fields[name] for name in ("policy", "acceptance", "max_draft"))]
     started = run.click(tune, inputs=inputs, **EACH_TIME)
     wire_stop(stop, sessions, lambda session: [session.jobs.get(KIND)], [started])
-    panel.use(use, outputs=[*fields.values()], **QUIET)
-    return panel, policy
+    used = panel.use(use, outputs=[*fields.values()], **QUIET)
+    used.success(None, js=tells("citer-used"), **QUIET)
+    return panel
 
 
 def _inputs(host: Host, settings: Settings) -> tuple[Any, ...]:
@@ -110,7 +103,7 @@ def _inputs(host: Host, settings: Settings) -> tuple[Any, ...]:
         return to_json({**read(data), "seconds": seconds_per_token(host, settings.rows)})
 
     with gr.Column(elem_classes="card", elem_id="tune-prompts-card"):
-        text = gr.Textbox(label="Your prompts", placeholder=_PLACEHOLDER, lines=8, max_lines=14, elem_id="tune-prompts")
+        text = gr.Textbox(label="Your prompts", placeholder=_PLACEHOLDER, lines=8, max_lines=8, elem_id="tune-prompts")
         drawn(
             "prompts",
             "tune-preview",
@@ -120,15 +113,14 @@ def _inputs(host: Host, settings: Settings) -> tuple[Any, ...]:
             limits=f"At most {MAX_ROWS} prompts of fewer than {CELL_LIMIT:,} characters each.",
         )
     with gr.Column(elem_classes="card", elem_id="tune-settings-card"):
-        choices, chosen = scoring_choices(POLICIES), scoring_policy(settings)
-        policy = gr.Dropdown(choices, value=chosen, label="Scored by", filterable=False, elem_id="tune-policy")
-        label = "Thresholds between both ends"
-        count = knob(1, MAX_THRESHOLDS, _THRESHOLDS, step=1, label=label, elem_id="tune-count")
-        limit = gr.Number(settings.max_new_tokens, label="New tokens per text", elem_id="tune-limit")
+        with gr.Row():
+            options: dict[str, Any] = {"minimum": 1, "maximum": MAX_THRESHOLDS, "step": 1, "min_width": 96}
+            count = Number(_THRESHOLDS, label="Thresholds", elem_id="tune-count", **options)
+            limit = tokens_field(settings, "New tokens", "tune-limit")
         with gr.Row(elem_id="tune-actions"):
             run = gr.Button("Run", variant="primary", elem_id="tune-run", min_width=112)
             stop = gr.Button("Stop", elem_id="tune-stop", min_width=80)
-    return text, policy, count, limit, run, stop
+    return text, count, limit, run, stop
 
 
 class TuningUpdates(JobUpdates):
@@ -160,7 +152,7 @@ def read(data: Any) -> dict[str, Any]:
     """Reads pasted text, or that of a file by its `name`, for the preview.
 
     Returns:
-        `error`, or `count`, `answers`, `kind`, `unused`, and the first `rows`.
+        `error`, or `count`, `answers`, `kind` and `unused`.
     """
     try:
         given = said_fields(data)
@@ -170,11 +162,9 @@ def read(data: Any) -> dict[str, Any]:
 
 
 def _preview(table: PromptTable) -> dict[str, Any]:
-    rows = [[shorten(row.prompt, 120), shorten(row.expected or "", 40)] for row in table.rows[:_PREVIEWED]]
     return {
         "count": len(table.rows),
         "answers": sum(row.expected is not None for row in table.rows),
         "kind": table.kind,
         "unused": [shorten(name) for name in table.unused[:8]],
-        "rows": rows,
     }

@@ -1,23 +1,24 @@
 // What draws each of the page's own components, by its name in Python (`app.components`).
+import './lib/fields.js';
 import './lib/first_input.js';
 import './lib/keys.js';
 import './lib/lost.js';
-import './lib/number_fields.js';
+import './lib/menus.js';
 import './lib/refused.js';
 import './lib/stop.js';
 import './lib/tabs.js';
+import { slider } from './lib/dom.js';
+
+// Kept once both dials are on the page. No panel starts before: on a busy machine gradio mounts some of them seconds earlier.
+export const dialsThere = new Promise((kept) => {
+  const look = () => (slider('threshold') && slider('acceptance') && document.querySelector('#prices input') ? kept() : setTimeout(look, 20));
+  look();
+});
 
 // The page is seen once its parts stand: gradio mounts them one after the other, which would push the first ones down.
 setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there', CSS.supports('field-sizing: content') ? 'fits' : 'gradio-fits')), 100);
 
-// What the models' name opens closes at a click elsewhere, and at Escape.
-const closeModels = ({ target, key }) => {
-  const open = document.querySelector('.models[open]');
-  if (open && (key === 'Escape' || (!key && !open.contains(target)))) open.open = false;
-};
-for (const type of ['pointerdown', 'keydown']) document.addEventListener(type, closeModels);
-
-export { dialsThere, tell } from './lib/dom.js';
+export { tell } from './lib/dom.js';
 
 export { start as compare } from './compare/compare.js';
 export { start as conversation } from './conversation/conversation.js';

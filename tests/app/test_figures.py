@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from operator import mul
 
 import pytest
 
-from app.figures import UNITS, amount, cost_parts, token_ratios
+from app.figures import MEASURED, amount, cost_parts
 from app.scale import scale_of
-from engine import Prices, build_request, costs
+from engine import build_request, costs
 from engine.operating_points import LLM_ONLY, OperatingPoints
 from tests.support.fake_pair import FakePair
 from tests.support.points import CURVE
@@ -19,29 +20,31 @@ def pair():
     return FakePair(5000)
 
 
-def parts_of(pair, prices=None, **asked):
+def parts_of(pair, **asked):
     trace = pair.generate(build_request("a palindrome", max_new_tokens=40, **asked))
-    return trace, cost_parts(trace.events, trace.prompt_tokens, pair.slm_cost, pair.llm_cost, prices or Prices())
+    return trace, cost_parts(trace.events, trace.prompt_tokens, pair.slm_cost, pair.llm_cost)
 
 
-def test_both_parts_of_a_cost_are_together_what_the_engine_says_and_follow_the_price_of_a_token(pair):
-    trace, parts = parts_of(pair)
+def test_both_parts_of_a_cost_are_together_what_the_engine_says_and_counts_give_its_price(pair):
+    trace, (*parts, counts) = parts_of(pair)
     whole = costs(trace.events, trace.prompt_tokens, pair.slm_cost, pair.llm_cost)
-    for unit, both in zip(UNITS, parts, strict=True):
+    for unit, both in zip(MEASURED, parts, strict=True):
         if unit != "seconds":  # modelled here, measured there
             assert both and sum(both) == pytest.approx(
                 getattr(whole.run, unit) / getattr(whole.llm_only, unit), rel=1e-3
             )
-    priced, dearer = parts[3], parts_of(pair, Prices(0.1, 2.0))[1][3]
-    assert priced is not None
-    slm, llm = priced
-    assert dearer == pytest.approx([slm / 2, llm], rel=1e-3), "the browser says the same of another price"
-    assert token_ratios(pair.slm_cost, pair.llm_cost, Prices(0.1, 2.0))[3] == 20
+    prices = [trace.prices.slm * trace.prices.reading_ratio, trace.prices.slm]
+    prices += [trace.prices.llm * trace.prices.reading_ratio, trace.prices.llm]
+    run, alone = (sum(map(mul, of, prices)) / 1e6 for of in (counts[:4], [0, 0, *counts[4:]]))
+    assert (run, alone) == pytest.approx((whole.run.price, whole.llm_only.price))
 
 
 def test_at_the_sliders_ends_only_one_model_is_paid_for(pair):
-    assert parts_of(pair, threshold=LLM_ONLY)[1] == [[0, 1]] * 4
-    assert all(both and both[1] == 0 < both[0] < 1 for both in parts_of(pair, threshold=0)[1])
+    *parts, (slm_read, slm_written, *large) = parts_of(pair, threshold=LLM_ONLY)[1]
+    assert parts == [[0, 1]] * 3 and slm_read == slm_written == 0 and large[:2] == large[2:]
+    *parts, (_, _, llm_read, llm_written, *_) = parts_of(pair, threshold=0)[1]
+    assert all(both and both[1] == 0 < both[0] < 1 for both in parts) and llm_read == llm_written == 0
+    assert parts == parts_of(pair, policy="slm")[1][:3], "Compare says the same: the router is not run"
 
 
 def test_positions_of_the_slider_rise_in_threshold_and_follow_the_measured_share():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import takewhile
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,17 +12,14 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from app.fields import FIELDS
-from app.handlers import Handlers
 from app.running import history
 from app.running.host import Host
 from app.running.run import Run
 from app.running.session import SWEEP, Session
-from app.running.sessions import Sessions
 from app.share.open_trace import opened_run
 from app.stream.versions import versions_message
 from app.sweep import Sweep
-from engine import Prices, Request, Role, Setting, build_request, first_flip, load_settings
+from engine import Request, Role, Setting, build_request, first_flip
 from tests.support.browser import eventually, paused
 from tests.support.fake_pair import FakePair, request
 
@@ -291,19 +288,16 @@ def test_a_dial_under_another_policy_writes_the_prompt_anew_with_that_one(sessio
     assert tokens_of(finished(session.set_dials(0.5, 0.0, host, "router")).events) == tokens_of(first.events)
 
 
-def test_a_dial_scrubs_through_the_sweep_that_is_on_the_page_after_a_run_that_never_came(session, host, pair):
-    sweep = session.begin_job(SWEEP, Sweep(request(), Prices()), host, instead=session.run)
-    assert sweep.finished.wait(SECONDS)
-    failed, asked = refused(session, host), len(pair.requests)
-    handlers = Handlers(host, Sessions(), load_settings(), [None] * len(FIELDS))
-    handlers.sessions._sessions["a window"] = session
-    window: Any = SimpleNamespace(session_hash="a window")
-    dial: Any = SimpleNamespace(_data={"run": sweep.id})
-    handlers.set_dials(0.9, 0.0, "router", window, dial)
-    assert session.scrubbing and session.run is failed and len(pair.requests) == asked
-
-
-def test_undo_brings_the_text_back_from_a_sweep(session):
-    first, session.scrubbing = session.run, True
-    assert session.can_step(-1) and session.step(-1) is first
-    assert not session.scrubbing and SWEEP not in session.jobs
+def test_a_setting_of_the_map_writes_the_text_on_or_its_own_prompt_anew(session, host, pair):
+    first = session.run
+    sweep = session.begin_job(SWEEP, Sweep(first.request), host)
+    assert sweep.finished.wait(SECONDS) and session.run is first, "the text that is there stays"
+    row = next(n for n, point in enumerate(sweep.points) if point.threshold > 0.5 and point.acceptance > 0)
+    asked = build_request(sweep.at(row), alternatives=first.request.alternatives)
+    opened = finished(session.write_at(asked, host))
+    assert opened.request.setting == asked.setting and opened.again and opened.origin is None
+    assert tokens_of(opened.events) == tokens_of(sweep.events[row])
+    assert session.set_dials(*sweep.points[row], host) is None, "the sliders say the same"
+    other = finished(session.write_at(replace(asked, prompt="another"), host))
+    assert other.request.prompt == "another" and not other.again
+    assert session.step(-1) is opened and session.step(-1) is first

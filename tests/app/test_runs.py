@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import threading
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from app.stream.updates import waiting_for
 from app.sweep import Sweep
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning
-from engine import Prices, SettingsError, WeightsError, load_settings
+from engine import SettingsError, WeightsError, load_settings
 from engine.guard.limits import Busy, Places
 from tests.support.browser import eventually
 from tests.support.fake_pair import FakePair, SteppedPair, request
@@ -107,8 +108,8 @@ def test_what_is_asked_for_before_a_pair_without_a_router_is_there_is_scored_by_
     pair.policies = ("confidence", "random", "slm", "llm")
     ready, host = loading(pair)
     run = session.begin(asked, host)
-    comparison, tuning = Comparison(asked, Prices()), Tuning(parse("one\ntwo").rows, asked, 3, None)
-    for kind, job in ("sweep", Sweep(asked, Prices())), ("compare", comparison), ("tune", tuning):
+    comparison, tuning = Comparison(asked), Tuning(parse("one\ntwo").rows, asked, 3, None)
+    for kind, job in ("sweep", Sweep(asked)), ("compare", comparison), ("tune", tuning):
         session.begin_job(kind, job, host)
     ready.set()
     assert all(done(job).error is None for job in (run, *session.jobs.values()))
@@ -131,7 +132,7 @@ def test_a_text_that_waits_for_the_models_starts_where_the_router_does_but_for_w
     pair, named, turned, dials
 ):
     ready, host = loading(pair)
-    run = Session().begin(request(threshold=0.5), host, router_dials=named)
+    run = Session().begin(request(threshold=0.5), host, starts={name: attrgetter(name) for name in named})
     for name, value in turned.items():  # while it waits
         run.setting = replace(run.setting, **{name: value})
     ready.set()

@@ -23,7 +23,7 @@ from app.share.open_trace import opened_run
 from app.sweep import Sweep
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning
-from engine import InvalidRequest, Prices, Role
+from engine import InvalidRequest, Role
 from engine.guard.limits import Busy, Places
 from engine.request import Turn
 from tests.support.fake_pair import FakePair, request
@@ -236,7 +236,7 @@ def test_what_was_asked_weighs_what_it_takes_whoever_keeps_it():
     wide, system = "\N{SNOWMAN}" * 1_000_000, "x" * 100_000
     rows = parse("prompt,answer\n" + f"{'x' * 9_000},y\n" * 100).rows
     for asked, least in (request(wide), 1_000), (request(system=system), 50), (request(turns=ROUTED), 2_000):
-        for job in (Run(asked), Sweep(asked, Prices()), Comparison(asked, Prices())):
+        for job in (Run(asked), Sweep(asked), Comparison(asked)):
             assert least <= job.weight < 2 * least
     assert Run(request()).weight == 0 and Tuning(rows, request(), 5, None).weight >= 450
     text = FakePair(1e6).generate(request(alternatives=5)).to_json() + " " * 4_000_000
@@ -246,7 +246,7 @@ def test_what_was_asked_weighs_what_it_takes_whoever_keeps_it():
 def test_a_window_drops_older_texts_for_what_it_keeps_beside_them(host, monkeypatch):
     session = Sessions().get("a window")
     run = session.begin(request(), host)
-    sweep = session.begin_job("sweep", Sweep(request(), Prices()), host)
+    sweep = session.begin_job("sweep", Sweep(request()), host)
     tuning = session.begin_job("tune", Tuning(parse("one\ntwo\nthree").rows, request(), 5, None), host)
     assert all(job.finished.wait(120) and job.weight > 0 for job in (run, sweep, tuning))
     assert session.weight == len(run.events) + sweep.weight + tuning.weight

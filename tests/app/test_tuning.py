@@ -97,5 +97,8 @@ def test_shares_are_of_all_tokens_costs_per_prompt_and_intervals_those_of_the_bi
     (point,) = curve.points
     assert (point.llm_share, point.bytes, point.flops, point.seconds) == (31 / 100, 20, 40, 60)
     curve = curve_of(*(written(n % 2 == 0, True, True) for n in range(100)))
-    assert curve and (curve.points[0].accuracy_low, curve.points[0].accuracy_high) == (1, 1)
+    assert curve and curve.points[0].accuracy_high == 1
+    assert curve.points[0].accuracy_low == pytest.approx(0.963, abs=1e-3)
     assert (curve.slm.accuracy_low, curve.slm.accuracy_high) == pytest.approx((0.4, 0.6), abs=0.02)  # 0.5 ± 1.96 · 0.05
+    few = curve_of(*[written(False, True, True)] * 4)
+    assert few and few.points[0].accuracy_low == pytest.approx(0.51, abs=0.01), "four of four are not certain"

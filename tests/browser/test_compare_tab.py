@@ -107,7 +107,6 @@ def test_the_three_texts_are_those_that_each_would_be_alone_compared_and_played_
     ids = {key: [event.id for event in trace.events] for key, trace in written.items()}
     found = difference(ids["slm"], ids["llm"])
     assert 0 < len(found.own) < len(ids["slm"]), "the prompt is one where the SLM goes wrong"
-    assert [marked(shown, key, "differs") for key in COLUMNS] == [list(found.own), [], []]
     verdict = shown.inner('[data-column="slm"] .compare-verdict')
     assert f"{len(ids['slm']) - len(found.own)} of its {len(ids['slm'])}" in verdict
     assert "% of the cost" in shown.inner('[data-column="middle"] .compare-count')

@@ -77,7 +77,7 @@ def test_at_the_small_models_end_nothing_is_corrected_and_beyond_it_what_was_set
     written(shown, site, 0.3, 0.4)
     drag(shown.page, DIAL, 0.3, 1.0)
     assert written(shown, site, 1.01, 0.4)
-    expect(shown.page.locator(".outcome")).to_contain_text("100 % of what it would read alone")
+    expect(shown.page.locator(".outcome")).to_contain_text("100 % of the large model’s cost")
 
 
 def test_a_number_typed_digit_by_digit_is_taken_exactly_and_only_once_it_is_entered(shown, site):
@@ -92,8 +92,8 @@ def test_a_number_typed_digit_by_digit_is_taken_exactly_and_only_once_it_is_ente
     expect(page.locator(DIAL), "the thumb follows a number").to_have_value("12")
     page.fill(BOX, "7")
     page.press(BOX, "Enter")
-    expect(page.locator(BOX), "beyond the end it is the end").to_have_value("1.01")
-    written(shown, site, 1.01)
+    expect(page.locator("#threshold .field-note"), "beyond the end it is refused").to_contain_text("7")
+    expect(page.locator(BOX)).to_have_value("0.123456789")
 
 
 def test_a_dial_turned_while_a_text_is_written_holds_for_what_comes_next(shown, site, pair):

@@ -15,6 +15,8 @@ from tests.support.browser import contrast
 from tests.support.fake_pair import FakePair
 from tests.support.shared_text import HOSTILE, no_markup, offline
 
+NAMES = {Role.SLM: "small model", Role.LLM: "large model"}
+
 
 def trace_of(text: str = "one two three four five six", router: str = "r1", **asked) -> Trace:
     request = build_request(f"echo {text}", **{"max_new_tokens": 400, "alternatives": 5, "threshold": 0.7, **asked})
@@ -58,7 +60,7 @@ def test_it_shows_authors_figures_and_every_token_by_pointer_and_keyboard(opened
         page.keyboard.press("Home")
         for place, event in enumerate(trace.events):
             said = page.inner_text(".facts")
-            assert f"token {place + 1}," in said and event.role.upper() in said
+            assert f"token {place + 1}," in said and NAMES[event.role] in said
             page.keyboard.press("ArrowRight")
         page.keyboard.press("Home")
         page.keyboard.press("ArrowDown")

@@ -36,7 +36,7 @@ class Tab:
 
     def start(self, text: str, count: int = 1, tokens: int = TOKENS) -> None:
         self.typed.fill(text)
-        self.page.fill("#tune-count input[type=number]", str(count))
+        self.page.fill("#tune-count input", str(count))
         self.page.fill("#tune-limit input", str(tokens))
         self.page.evaluate("document.querySelector('.tune-state').dataset.state = 'before'")  # the end of another's
         self.page.evaluate("document.querySelector('#tune-run').click()")  # Stop may stand in its place
@@ -102,9 +102,9 @@ def test_the_playgrounds_acceptance_counts_and_without_answers_quality_is_agreem
     tab.window.slide("#acceptance", 0.6)
     tab.window.more()
     tab.page.fill("#max-draft input", "3")
-    tab.open()
-    tab.page.click("#tune-policy input")
+    tab.page.click("#policy input")
     tab.page.click('[role="option"] >> text="chance"')
+    tab.open()
     tab.measure(TWO, 4)
     tab.shows(".tune-said", "agreement")
     for key in ("End", "ArrowLeft"):
@@ -119,7 +119,7 @@ def test_what_a_run_takes_is_said_before_it_begins_and_the_playgrounds_prompts_c
     tab.open().page.click('[data-do="history"]')
     tab.shows(".tune-read", "2 prompts")
     assert [row.prompt for row in parse(tab.typed.input_value()).rows][-2:] == [QUESTIONS[0][0], "two\nlines"]
-    tab.page.fill("#tune-count input[type=number]", "3")
+    tab.page.fill("#tune-count input", "3")
     tab.page.fill("#tune-limit input", "50")
     for part in ("10 texts at 5 settings", "500 tokens", "20 prompts or more"):
         tab.shows(".tune-plan", part)
@@ -180,10 +180,13 @@ def test_hostile_prompts_stay_text_and_what_cannot_be_run_is_refused_and_leaves_
     no_markup(tab.page, ".tune", ".tune-preview")
     tab.measure(QUESTIONS[0][0])
     said = tab.page.inner_text(".tune-said")
-    for bad, tokens, part in (("prompt,answer\n,1", TOKENS, "row 2"), (CSV, 0, "max_new_tokens = 0")):
-        tab.start(bad, tokens=tokens)
-        tab.page.wait_for_selector(f'.refused:has-text("{part}")')
-        tab.page.click('.refused button:has-text("Close")')
+    tab.start("prompt,answer\n,1")
+    tab.page.wait_for_selector('.refused:has-text("row 2")')
+    tab.page.click('.refused button:has-text("Close")')
+    tab.page.fill("#tune-limit input", "0")
+    tab.typed.focus()
+    tab.shows("#tune-limit .field-note", "0")
+    expect(tab.page.locator("#tune-limit input")).to_have_value(str(TOKENS))
     tab.start("Ben has $2.\n" + "Ben has $20. " * 600)
     tab.wait("failed")
     tab.shows(".tune-state", "line 2")

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from app.figures import cost_parts, percent, token_ratios
-from engine import Prices, llm_share
+from engine import llm_share
 from engine.events.progress import Progress
-from tests.support.browser import Window, eventually, expect, newest, serve, window
+from tests.support.browser import Window, drag, eventually, expect, newest, serve, window
 from tests.support.fake_pair import ANSWER, FakePair
 
 
@@ -45,12 +45,14 @@ def test_the_price_of_a_token_moves_the_outcome_and_nothing_is_written_again(sho
     page = shown.page
     shown.write("a palindrome")
     run, asked = newest(site), len(pair.requests)
-    parts = cost_parts(run.events, run.prompt_tokens, pair.slm_cost, pair.llm_cost, Prices())
-    ratios, seen = token_ratios(pair.slm_cost, pair.llm_cost, Prices()), set()
-    for unit, words in enumerate(("read", "compute", "time", "price")):
+    *parts, (slm_read, slm_written, llm_read, llm_written, *alone) = cost_parts(
+        run.events, run.prompt_tokens, pair.slm_cost, pair.llm_cost
+    )
+    whole = alone[0] * 0.25 + alone[1]
+    parts.append([(slm_read * 0.025 + slm_written * 0.1) / whole, (llm_read * 0.25 + llm_written) / whole])
+    ratios, seen = [*token_ratios(pair.slm_cost, pair.llm_cost), 10.0], set()
+    for unit in range(4):
         page.click(f".cost-units label >> nth={unit}")
-        expect(page.locator(".outcome")).to_contain_text(words)
-        seen.add(shown.inner(".outcome"))
         for ratio in (ratios[unit], 100.0):
             if ratio == 100:
                 page.locator("#cost").fill("200")
@@ -58,7 +60,12 @@ def test_the_price_of_a_token_moves_the_outcome_and_nothing_is_written_again(sho
             assert part and own
             cost = " ".join(percent(part[0] * own / (ratio or own) + part[1]).split())
             eventually(lambda cost=cost: f"· {cost} of" in shown.inner(".outcome"))
-    assert len(seen) == 4 and len(pair.requests) == asked
+            seen.add(shown.inner(".outcome"))
+    shown.more()
+    page.fill("#prices input >> nth=2", "0")  # what the large model reads
+    share = (slm_read * 0.025 + slm_written * 0.1 + llm_written) / alone[1]
+    eventually(lambda: f"· {' '.join(percent(share).split())} of" in shown.inner(".outcome"))
+    assert len(seen) > 4 and len(pair.requests) == asked
 
 
 def test_a_tokens_card_opens_at_the_token_and_tells_who_wrote_it_and_why(shown: Window):
@@ -146,7 +153,7 @@ def test_nothing_leaves_the_machine_and_a_theme_is_remembered(browser, site, pai
 def test_a_refused_prompt_is_told_with_its_numbers_and_loses_nothing(shown: Window, pair):
     text, asked, page = shown.write("echo keep me"), len(pair.requests), shown.page
     shown.ask("   ")
-    page.wait_for_selector(".refused:has-text('empty')")
+    page.wait_for_selector("#prompt .field-note:has-text('empty')")
     assert len(pair.requests) == asked
     long = "word " * 3000
     shown.ask(long)
@@ -173,9 +180,10 @@ def test_the_page_is_usable_while_the_models_load_and_stop_ends_the_wait(browser
         expect(shown.page.locator(".stream-state")).to_contain_text("models")
         shown.page.click("#stop")
         shown.wait_state("stopped")
-        shown.slide("#threshold", 0)
+        drag(shown.page, "#balance", 0.5, 0.0)
         shown.ask("echo worth the wait")
         go.set()
         shown.wait_state("done")
-        assert shown.text() == "worth the wait" and shown.tokens(".llm") == []
+        assert shown.text() == "worth the wait"
+        assert shown.tokens(".llm") == [], "a position means one setting, also before its threshold is known"
         assert [request.prompt for request in pair.requests] == ["echo worth the wait"]

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { choice, costOf, ratioAt, stepAt } from '../../assets/page/slider/cost.js';
+import { choice, costOf, PRICE, ratioAt, stepAt } from '../../assets/page/slider/cost.js';
 import { placeOf, stepTo } from '../../assets/page/slider/scale.js';
 import { recommended, settingsText } from './tune.mjs';
 
@@ -26,6 +26,8 @@ test('the price of a token scales the small model’s part; an unknown cost stay
   choice.ratio = 6;
   assert.ok(Math.abs(costOf([[0.2, 0.3]]) - 0.4) < 1e-9);
   assert.equal(costOf([null]), null);
+  Object.assign(choice, { unit: PRICE, ratio: 10, prices: [1, 2, 10, 20] });
+  assert.equal(costOf([null, null, null, [10, 20, 4, 3, 10, 20]]), 50 / 500 + 100 / 500, 'tokens that are read and written have their own prices');
   for (const ratio of [1, 3.1, 100]) assert.ok(Math.abs(ratioAt(stepAt(ratio)) - ratio) / ratio < 0.02);
 });
 

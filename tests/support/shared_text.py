@@ -42,7 +42,7 @@ def says(shown: Window, part: str) -> str:
 
 def menu(shown: Window) -> None:
     """Opens the menu Share."""
-    if shown.page.get_attribute(".share-open", "aria-expanded") == "false":
+    if shown.page.get_attribute("details.share", "open") is None:
         shown.page.click(".share-open")
 
 

@@ -20,7 +20,7 @@ from tools.soak.programs import body
 _BOMB, _TRACE, _WRONG = 20_000_000, 15_000_000, 3_500_000  # bytes
 _WINDOWS = 1_100  # more than the page remembers
 _COLUMNS = 500_000
-_WITH_DATA = {"open_trace": [], "change_text": [60], "go_to": [], "open_text": [0.3, 0.5]}  # and its fields
+_WITH_DATA = {"open_trace": [], "change_text": [60], "go_to": [], "open_text": []}  # and its fields
 _FIELDS: list[dict[str, Any]] = [
     {"messages": []},
     {"messages": "x"},

@@ -22,6 +22,9 @@ export class Column {
     [this.count, this.verdict, this.box] = ['.compare-count', '.compare-verdict', '.compare-text'].map(finder(place));
   }
 
+  // How many of the first tokens are tokens to a person: the end is none.
+  counts(shown = this.tokens.length) { return shown - Number(this.ends && shown === this.tokens.length); }
+
   // Modelled seconds until its last token.
   get end() { return this.tokens.at(-1)?.[SECONDS] ?? 0; }
 
@@ -33,6 +36,7 @@ export class Column {
   }
 
   draw(emptyNote, ended, over) {
+    this.ends = ended && this.tokens.at(-1)?.[TEXT] === '';
     const { box, tokens } = this, spans = this.#spans, added = tokens.slice(spans.length).map(spanOf);
     const atBottom = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
     box.dataset.empty = emptyNote;
@@ -41,10 +45,8 @@ export class Column {
     if (atBottom && !over) box.scrollTop = box.scrollHeight;
   }
 
-  // Once it is over: what the large model's text has not, what it cost, and who is right.
-  conclude(differs = [], costs = null, verdict = '') {
-    const differing = new Set(differs);
-    this.#spans.forEach((span, i) => span.classList.toggle('differs', differing.has(i)));
+  // Once it is over: what it cost, and who is right.
+  conclude(costs = null, verdict = '') {
     this.#cost = costs && costOf(costs);
     say(this.verdict, verdict);
     this.verdict.dataset.right = verdict.startsWith('✓') ? 'yes' : verdict.startsWith('✗') ? 'no' : '';
@@ -59,8 +61,8 @@ export class Column {
       if (bottom > box.scrollTop + box.clientHeight || bottom < box.scrollTop) box.scrollTop = bottom - box.clientHeight;
     }
     const llm = written.filter((token) => token[AUTHOR] === LLM).length, all = shown === tokens.length;
-    const parts = [counted(all ? shown : `${shown} of ${tokens.length}`, 'token'), ...(this.key === 'middle' && shown ? [`${percent(llm / shown)} by the large model`] : []),
-      ...(all && this.#cost !== null && this.key !== 'llm' ? [`${percent(this.#cost)} of the cost`] : []), seconds(Math.min(time, this.end))];
+    const parts = [counted(all ? this.counts() : `${shown} of ${this.counts()}`, 'token'), ...(this.key === 'middle' && shown ? [`${percent(llm / shown)} by the large model`] : []),
+      ...(all && this.#cost !== null ? [`${percent(this.#cost)} of the cost`] : []), seconds(Math.min(time, this.end))];
     say(this.count, tokens.length ? parts.join(' · ') : '');
   }
 }

@@ -25,11 +25,11 @@ export const start = (gradio) => {
   };
 
   const draw = () => {
-    const { state, finish, differs, costs, verdicts } = latest, over = ['done', 'stopped', 'failed'].includes(state);
+    const { state, finish, costs, verdicts } = latest, over = ['done', 'stopped', 'failed'].includes(state);
     drawState(latest);
     for (const column of columns) {
       column.draw(EMPTY[state] ?? '', finish[column.key] === 'eos', over);
-      column.conclude(differs?.[column.key], costs?.[column.key], verdicts?.[column.key]);
+      column.conclude(costs?.[column.key], verdicts?.[column.key]);
     }
     time.draw(over);
     if (!wanted || !over || !columns.some(({ tokens }) => tokens.length)) return;

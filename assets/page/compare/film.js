@@ -30,7 +30,7 @@ const painter = (canvas, texts, end, element) => {
     write(title, left, 88, ink, wide);
     font(14, SANS);
     const took = done ? ` · done in ${seconds(tokens.at(-1)[SECONDS])}` : '';
-    write(`${counted(shown, 'token')} · LLM ${percent(llm / Math.max(1, shown))}${took}`, left, 110, soft, wide);
+    write(`${counted(shown, 'token')} · ${percent(llm / Math.max(1, shown))} by the large model${took}`, left, 110, soft, wide);
     pen.fillStyle = colours.paper;
     pen.fillRect(left, 122, wide, LINE * LINES + 24);
     const last = lines.findLastIndex((line) => line.some(([, index]) => index < shown));

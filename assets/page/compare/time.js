@@ -8,7 +8,7 @@ export const startTime = ({ element }, columns) => {
   let at = Infinity;   // seconds up to which tokens are shown
   let over = false, frame = null;
 
-  const film = startFilm(part('film'), element, () => columns.map(({ title, tokens }) => ({ title, tokens: [...tokens] })));
+  const film = startFilm(part('film'), element, () => columns.map((column) => ({ title: column.title, tokens: column.tokens.slice(0, column.counts()) })));
   const end = () => Math.max(...columns.map((column) => column.end));
 
   const moveTo = (time) => {

@@ -1,5 +1,4 @@
 // Elements: found, made, filled, listened to; and the dials of the page that panels follow.
-
 export const finder = (element) => (selector) => element.querySelector(selector);
 
 export const make = (tag, className, text) => {
@@ -42,12 +41,6 @@ export const dialAt = (dial) => {
   const typed = Number.parseFloat(document.querySelector(`#${dial} input[type="number"]`)?.value);
   return Math.abs(typed - at) < 0.51 * step ? typed : at;
 };
-
-// Kept once both are on the page. No panel starts before: on a busy machine gradio mounts some of them seconds earlier.
-export const dialsThere = new Promise((kept) => {
-  const look = () => (slider('threshold') && slider('acceptance') ? kept() : setTimeout(look, 20));
-  look();
-});
 
 // As a hand moves it, so that everything that follows a hand follows this too. It is committed after a short rest, or at once
 // with `releaseSliders` (`slider/commit.js`).

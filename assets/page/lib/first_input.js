@@ -26,8 +26,8 @@ const letGo = (field) => {
 
 document.addEventListener('input', ({ target }) => {
   if (!target.matches?.('input:not([type="radio"], [type="file"]), textarea') || isOurs(target)) return;
-  if (target.type === 'number' && target.value === '') return;   // `number_fields.js` looks after that
   letGo(target);
+  if (target.type === 'number' && !target.validity.valid) return latest.delete(target);   // `fields.js` looks after that
   if (latest.has(target) || !looked.has(target)) latest.set(target, target[kind(target)]);
   if (looked.has(target)) return;
   looked.add(target);

@@ -46,9 +46,12 @@ const look = async () => {
       line.hidden = true;
       say(words, '');
     } catch (error) {
-      gone ||= error.name !== 'TimeoutError';   // one that is only slow still has everything
-      line.hidden = false;
-      say(words, WORDS);
+      const isSlow = error.name === 'TimeoutError';   // it still has everything, and while it loads its models it may be slow
+      gone ||= !isSlow;
+      if (!isSlow || !document.querySelector('.loads')) {
+        line.hidden = false;
+        say(words, WORDS);
+      }
     }
   }
   setTimeout(look, EVERY);

@@ -5,11 +5,13 @@ const find = (name) => tabs().find((tab) => tab.textContent.trim() === name);
 const keyOf = (name) => Object.keys(NAMES).find((key) => NAMES[key] === name);
 const wanted = () => NAMES[new URLSearchParams(location.search).get('tab')] ?? NAMES.playground;
 
-let carried = '';   // the prompt that was put into Compare last
+const PROMPTS = { [NAMES.playground]: '#prompt textarea', [NAMES.compare]: '#compare-prompt textarea' };
+let carried = '';   // the prompt that both had last
 
-const carry = () => {
-  const from = document.querySelector('#prompt textarea'), to = document.querySelector('#compare-prompt textarea');
-  if (!from || !to || !from.value || (to.value && to.value !== carried)) return;
+// The prompt comes along between Playground and Compare, unless another stands there.
+const carry = (name) => {
+  const to = document.querySelector(PROMPTS[name]), from = document.querySelector(Object.values(PROMPTS).find((box) => box !== PROMPTS[name]));
+  if (!from?.value || !to || to.value === from.value || (to.value && to.value !== carried)) return;
   to.value = carried = from.value;
   to.dispatchEvent(new Event('input', { bubbles: true }));
 };
@@ -37,7 +39,7 @@ document.addEventListener('click', ({ target }) => {
   const tab = target.closest?.('#tabs [role="tab"]'), name = tab?.textContent.trim();
   if (!name) return;
   remember(name);
-  if (name === NAMES.compare) setTimeout(carry, 100);   // gradio draws a tab when it is opened first
+  if (name in PROMPTS) setTimeout(carry, 100, name);   // gradio draws a tab when it is opened first
 });
 addEventListener('popstate', () => openTab(wanted()));
 

@@ -7,7 +7,7 @@ export const [TEXT, AUTHOR, SCORE, THRESHOLD, SLM_FED, LLM_FED, MILLIS, SLM_TOP,
 // A token of which nothing else is known.
 export const bareToken = (text, author, score, threshold) => [text, author, score, threshold, 0, 0, 0, [], [], 0];
 
-export const SLM = 0, LLM = 1, NAMES = ['SLM', 'LLM'];   // authors
+export const SLM = 0, LLM = 1;   // authors
 
 // As `role_at` is the engine's.
 export const authorAt = (score, threshold) => (score < threshold ? LLM : SLM);

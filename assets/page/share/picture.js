@@ -38,7 +38,7 @@ export const drawPicture = ({ title, headline, prompt, about, home, tokens }, el
   write(headline, EDGE, 90);
   font(13, SANS);
   let x = WIDTH - EDGE;
-  for (const [name, kind] of [['LLM', 'llm'], ['SLM', 'slm']]) {   // whose colours these are
+  for (const [name, kind] of [['large model', 'llm'], ['small model', 'slm']]) {   // whose colours these are
     x -= pen.measureText(name).width;
     write(name, x, 50, soft);
     x -= 22;

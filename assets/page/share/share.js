@@ -12,22 +12,9 @@ const TYPES = { json: 'application/json', html: 'text/html' };   // of what is s
 
 export const start = ({ element, props, server, trigger, watch }) => {
   const find = finder(element), said = find('.share-said'), spare = find('.share-copy'), picker = find('input[type="file"]');
-  const opener = find('.share-open'), menu = find('.share-menu'), takers = [...element.querySelectorAll('[data-take]:not([data-take="film"])')];
+  const menu = find('.share'), takers = [...element.querySelectorAll('[data-take]:not([data-take="film"])')];
   let run = null, row = null;   // which text is on the page: a run's, or the one in this row of a sweep
   let about = null;             // which one was taken last
-
-  const toggle = (open) => {
-    menu.hidden = !open;
-    opener.setAttribute('aria-expanded', open);
-  };
-  opener.addEventListener('click', () => toggle(menu.hidden));
-  listen(element, 'pointerdown', ({ target }) => { if (!menu.hidden && !element.contains(target)) toggle(false); });
-  element.addEventListener('keydown', (event) => {
-    if (event.key !== 'Escape' || menu.hidden) return;
-    event.preventDefault();
-    toggle(false);
-    opener.focus();
-  });
 
   const sayLine = (text, bad = false) => {
     said.textContent = text;
@@ -99,7 +86,7 @@ export const start = ({ element, props, server, trigger, watch }) => {
 
   for (const button of takers) button.addEventListener('click', () => take(button.dataset.take));
   find('[data-take="film"]').addEventListener('click', () => {
-    toggle(false);
+    menu.open = false;
     openRace('film', false);
   });
   find('.share-file').addEventListener('click', () => take('json'));
@@ -116,6 +103,6 @@ export const start = ({ element, props, server, trigger, watch }) => {
   follow({ props, watch }, (message) => {
     if (!message) return;
     sayLine(message.said, message.bad);
-    toggle(Boolean(message.bad));
+    menu.open = Boolean(message.bad);
   });
 };

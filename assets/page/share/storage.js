@@ -54,7 +54,6 @@ export const startKept = () => { if (before[1]) document.dispatchEvent(new Custo
 export const keptLink = () => location.hash !== '' && before[1] !== '';
 
 // Has the window keep its fields as they change, and its text as a trace when it has ended, or now and then while it grows.
-
 const REST = 10_000;   // milliseconds between two readings of a text that grows
 const ENDS = ['done', 'stopped', 'failed'];
 
@@ -71,10 +70,10 @@ export const startKeep = ({ element, server }) => {
   };
 
   listen(element, 'citer-fields', ({ detail }) => keepFields(detail));
-  listen(element, 'citer-shown', ({ detail: { run, row, recorded, state, tokens } }) => {
-    const over = ENDS.includes(state), key = `${run}/${row}/${tokens}/${state}`, now = performance.now();
+  listen(element, 'citer-shown', ({ detail: { run, recorded, state, tokens } }) => {
+    const over = ENDS.includes(state), key = `${run}/${tokens}/${state}`, now = performance.now();
     if (!run || recorded || !tokens || key === read || (!over && (state !== 'running' || now < due))) return;
     [read, due] = [key, now + REST];
-    keep({ run, row }, key);
+    keep({ run }, key);
   });
 };

@@ -1,10 +1,10 @@
 // The slider from the small model to the large one, the price of a token, and one line with the outcome. A position means one
 // threshold; the thumb moves only under a hand. It moves the threshold's field, which is gradio's.
 import { follow } from '../lib/channel.js';
-import { dialAt, finder, listen, make, moveSlider, onSlider, perFrame, releaseSliders, say } from '../lib/dom.js';
+import { dialAt, finder, listen, moveSlider, onSlider, perFrame, releaseSliders, say } from '../lib/dom.js';
 import { counted, percent } from '../lib/format.js';
 import { startCommit } from './commit.js';
-import { choice, costOf, ratioAt, stepAt, unitWords } from './cost.js';
+import { choice, costOf, PRICE, ratioAt, stepAt } from './cost.js';
 import { playOnce } from './play.js';
 import { flipsOf, placeOf, stepTo } from './scale.js';
 
@@ -18,7 +18,6 @@ let share = null;   // the slider
 export const placeNow = () => Number(share?.value ?? 50);
 
 export const start = ({ element, props, trigger, watch }) => {
-  startCommit({ element, trigger });
   const find = finder(element), cost = find('#cost'), outcome = find('.outcome'), more = find('.more-open');
   share = find('#balance');
   let scales = {}, policy = null;   // by policy
@@ -27,17 +26,19 @@ export const start = ({ element, props, trigger, watch }) => {
   let shown = null, preview = '', scores = [];   // what is said of the text, of what a hand is changing, and where it flips
 
   const scale = () => scales[policy] ?? Object.values(scales)[0] ?? null;
+  startCommit({ element, trigger }, () => (scale() ? -1 : placeNow()));
 
   const words = () => {
     if (preview) return preview;
-    if (!shown || (shown.tokens < FEW && !shown.over)) return NONE;
+    if (!shown || shown.tokens < FEW) return NONE;
     const part = shown.share === 1 && dialAt('threshold') > 1 ? 1 : costOf(shown.cost);   // there neither the small model nor the router is run
-    return [`${percent(shown.share)} by the large model`, ...(part === null ? [] : [`${percent(part)} ${unitWords()}`])].join(' · ');
+    return [`${percent(shown.share)} by the large model`, ...(part === null ? [] : [`${percent(part)} of the large model’s cost alone`])].join(' · ');
   };
   const draw = perFrame(() => {
     say(outcome, words());
     outcome.classList.toggle('changes', preview !== '');
     share.style.setProperty('--filled', share.value / 100);
+    say(find('.ends .key-slm'), placeNow() === 0 && dialAt('acceptance') > 0 ? 'small model, corrected' : 'small model only');
     share.setAttribute('aria-valuetext', `${share.value} % of the way to the large model. ${words()}`);
     const { ratio, ratios, unit } = choice;
     say(find('.cost-says b'), ratio ? `${Number(ratio.toPrecision(ratio < 10 ? 2 : 3))}` : '–');
@@ -48,15 +49,6 @@ export const start = ({ element, props, trigger, watch }) => {
       if (radio.disabled) radio.parentElement.title = 'Not known: passes were not timed, since the machine was busy';
     });
   });
-
-  const drawTicks = () => {
-    const at = scale(), places = at ? [...new Set(scores.map((score) => Math.round(2 * placeOf(at, score)) / 2))] : [];
-    find('.slider-ticks').replaceChildren(...places.map((place) => {
-      const tick = make('i');
-      tick.style.left = `${place}%`;
-      return tick;
-    }));
-  };
 
   // The setting of the position: at the small model's end nothing is corrected, and beyond it what was set before is.
   const apply = () => {
@@ -94,21 +86,25 @@ export const start = ({ element, props, trigger, watch }) => {
   // A number that was typed, or the dial of a text that was brought back.
   const followDial = (threshold) => {
     const at = scale();
-    if (at && !held && played === null && at[placeNow()] !== threshold) put(Math.round(placeOf(at, threshold)));
+    if (at && !held && played === null && at[placeNow()] !== threshold) {
+      put(Math.round(placeOf(at, threshold)));
+      document.dispatchEvent(new CustomEvent('citer-placed'));
+    }
   };
+  onSlider(element, draw, 'acceptance');
   onSlider(element, (threshold) => { if (document.activeElement?.closest?.('#threshold')) followDial(threshold); });
   listen(element, 'citer-dials', ({ detail }) => {
     const other = policy !== null && detail.policy !== policy;
     policy = detail.policy;
     if (other && touched) { apply(); releaseSliders(); } else if (detail.threshold === dialAt('threshold')) followDial(detail.threshold);   // else the dial has moved on
-    drawTicks();
   });
 
   cost.addEventListener('input', () => { choice.ratio = ratioAt(Number(cost.value)); tellCost(); });
   // The prices of the models that wrote the text; a price that a hand has set stays.
   const takeRatios = () => {
-    const { ratio, unit } = choice, own = ratio === null || ratio === choice.ratios[unit];
-    Object.assign(choice, { ratios, ratio: own ? ratios[unit] ?? ratio : ratio });
+    const { ratio, unit } = choice, own = ratio === null || ratio === choice.ratios[unit], prices = [...document.querySelectorAll('#prices input')].map(({ value }) => Number(value));
+    const all = [...ratios, prices[3] / prices[1] || null];
+    Object.assign(choice, { ratios: all, prices, ratio: own ? all[unit] ?? ratio : ratio });
     if (choice.ratio) cost.value = stepAt(choice.ratio);
   };
   const tellCost = () => { document.dispatchEvent(new CustomEvent('citer-cost')); draw(); };
@@ -117,20 +113,25 @@ export const start = ({ element, props, trigger, watch }) => {
     if (choice.ratio) cost.value = stepAt(choice.ratio);
     tellCost();
   };
-  element.addEventListener('change', ({ target }) => { if (target.name === 'unit') setUnit(Number(target.value)); });
-  element.addEventListener('click', ({ target }) => { if (target.name === 'unit') setUnit(Number(target.value)); });   // back to its own price
+  element.addEventListener('click', ({ target }) => { if (target.name === 'unit') setUnit(Number(target.value)); });   // also back to its own price
+
+  listen(element, 'input', ({ target }) => {
+    if (!target.closest?.('#prices')) return;
+    takeRatios();
+    element.querySelectorAll('.cost-units input')[PRICE].checked = true;
+    setUnit(PRICE);
+  });
 
   listen(element, 'citer-outcome', ({ detail }) => {
     shown = detail;
-    preview = '';
+    if (detail.over || !held) preview = '';
     if (recorded && !detail.recorded) { recorded = false; takeRatios(); }
     recorded = Boolean(detail.recorded);
     scores = detail.over ? flipsOf(detail.texts ?? []) : [];
-    drawTicks();
     draw();
   });
-  listen(element, 'citer-preview', ({ detail: { flipped, unread, first } }) => {
-    preview = unread ? `the large model is to read ${counted(unread, 'token')}`
+  listen(element, 'citer-preview', ({ detail: { flipped, unread, first, over } }) => {
+    preview = !over ? (held ? `what comes next is written so${flipped ? ` · ${counted(flipped, 'token')} before it would change hands` : ''}` : '') : unread ? `the large model is to read ${counted(unread, 'token')}`
       : flipped ? `${counted(flipped, 'token')} ${flipped === 1 ? 'changes' : 'change'} hands, the first is token ${first + 1}` : '';
     draw();
   });
@@ -149,6 +150,7 @@ export const start = ({ element, props, trigger, watch }) => {
     if (!recorded || !choice.ratio) takeRatios();
     if (message.place !== undefined && !touched) {
       share.value = message.place;
+      document.dispatchEvent(new CustomEvent('citer-placed'));
       play(message.place);
     }
     const first = !scale() && message.scales;
@@ -159,7 +161,6 @@ export const start = ({ element, props, trigger, watch }) => {
       if (!touched && !recorded) put(Math.round(placeOf(scale(), dialAt('threshold') === stood ? own : dialAt('threshold'))));
       if (touched || (own !== stood && dialAt('threshold') === stood)) moveSlider(scale()[played ?? placeNow()]);
     }
-    drawTicks();
     draw();
   });
   draw();

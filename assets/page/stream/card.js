@@ -1,27 +1,11 @@
 // A token's card, at the token: who wrote it and why, what both models would have written, and the way on from there.
 import { listen, make, makeButton } from '../lib/dom.js';
-import { apart, rounded, spelled } from '../lib/format.js';
-import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, LLM, LLM_TOP, RATIO, SCORE, SLM, SLM_TOP, TAKEN, TEXT, THRESHOLD } from '../lib/threshold.js';
+import { rounded, spelled } from '../lib/format.js';
+import { AUTHOR, LLM, LLM_TOP, RATIO, SLM, SLM_TOP, TEXT } from '../lib/threshold.js';
+import { decision, verdict, WORDS } from './why.js';
 
-const GAP = 6, WORDS = ['small model', 'large model'];
+const GAP = 6;   // pixels
 const RECORDED = 'What else both models would have written is not recorded. Generate this prompt to see it.';
-const FOREIGN = 'What else both models would have written is known once it is written as a text of its own: “Write this text”, under the map.';
-
-const decision = (token, policy) => {
-  if (token[FORCED]) return 'chosen by you';
-  if (token[SCORE] === null) return policy ? `no score: ${policy === 'slm' || policy === 'llm' ? 'one model alone' : policy}` : '';
-  const author = authorAt(token[SCORE], token[THRESHOLD]), [score, threshold] = apart(token[SCORE], token[THRESHOLD]);
-  return `score ${score} ${author === LLM ? '<' : '≥'} threshold ${threshold} → ${WORDS[author]}`;
-};
-
-// What the large model said about the token that the small one drafted here.
-const verdict = (token) => {
-  if (isDraft(token)) return 'a draft: the large model has not read it yet';
-  if (typeof token[RATIO] !== 'number') return '';
-  const likely = `to the large model ${Number(token[RATIO].toPrecision(2))} × as likely as its own choice`;
-  if (isRefusal(token)) return `taken back: ‘${spelled(token[TAKEN]?.[0] ?? '')}’, ${likely}`;
-  return token[RATIO] === 1 ? 'the large model’s own choice, too' : `kept: ${likely}`;
-};
 
 // Returns what shows the card of the pinned token, or none.
 export const startCard = (text, { element, trigger }) => {
@@ -57,7 +41,7 @@ export const startCard = (text, { element, trigger }) => {
     const chip = make('code', author === LLM ? 'chip llm' : 'chip slm', text.isEnd(index) ? 'end of the text' : spelled(token[TEXT]));
     head.append(chip, make('span', '', `by the ${WORDS[author]}`), close);
     const parts = [head, make('p', 'card-why', [decision(token, message?.policy), verdict(token)].filter(Boolean).join(' · '))];
-    if (text.foreign) return [...parts, make('p', 'card-why', message.recorded ? RECORDED : FOREIGN)];
+    if (text.foreign) return [...parts, make('p', 'card-why', RECORDED)];
     const columns = make('div', 'card-columns');
     columns.append(candidates(SLM, index), candidates(LLM, index));
     const give = makeButton('card-give', `Give this token to the ${WORDS[other]}`);

@@ -27,13 +27,20 @@ export const changes = ({ tokens }, threshold, acceptance, each = () => {}) => {
 // Marks what the dials would change, and tells it, while a hand is on them.
 export const startPreview = (text, { element }) => {
   const draw = () => {
-    if (text.foreign || !text.over) return;
-    const found = changes(text, dialAt('threshold'), dialAt('acceptance'), (i, marks) => {
-      for (const [name, on] of Object.entries(marks)) text.spans[i]?.classList.toggle(name, on);
+    if (text.foreign) return;
+    const found = changes(text, dialAt('threshold'), dialAt('acceptance'), (i, { flip, draft, stale }) => {
+      const span = text.spans[i];
+      span?.classList.toggle('flip', flip);
+      if (!span || !text.over) return;   // what is there while a text is written stays
+      span.classList.toggle('draft', draft);
+      span.classList.toggle('stale', stale);
     });
-    document.dispatchEvent(new CustomEvent('citer-preview', { detail: found }));
+    document.dispatchEvent(new CustomEvent('citer-preview', { detail: { ...found, over: text.over } }));
   };
   const preview = perFrame(draw);
   for (const dial of ['threshold', 'acceptance']) onSlider(element, preview, dial);
-  listen(element, 'citer-commit', draw);   // whether there is something to write is read off the tokens then
+  listen(element, 'citer-commit', () => {
+    draw();   // whether there is something to write is read off the tokens then
+    if (!text.over) for (const span of text.spans) span.classList.remove('flip');
+  });
 };

@@ -8,6 +8,7 @@ import { startRendered } from '../rendered/rendered.js';
 import { startCard } from './card.js';
 import { startPointer } from './pointer.js';
 import { changes, startPreview } from './preview.js';
+import { startRecorded } from './recorded.js';
 import { isDrawnAs, Text } from './text.js';
 import { openRace } from '../lib/tabs.js';
 
@@ -18,7 +19,6 @@ const SHOWN = 60, WHO = ['small alone', 'together', 'large alone'];
 
 const isNarrow = window.matchMedia('(width <= 860px)'), isCalm = window.matchMedia('(prefers-reduced-motion: reduce)');
 
-const sameToken = (a, b) => a?.[TEXT] === b?.[TEXT] && a?.[AUTHOR] === b?.[AUTHOR];
 const promptBox = () => document.querySelector('#prompt textarea');
 
 export const asked = new Set();   // the prompts of this window's texts
@@ -34,21 +34,15 @@ export const start = (gradio) => {
     '.stream-follow', '.rendered-toggle', '.verdicts', '.race'].map(find);
   more.addEventListener('click', () => gradio.trigger('change_text', { kind: 'continue' }));
   race.addEventListener('click', () => openRace('play', Boolean(text.message?.recorded)));
-  const ask = (prompt, words) => {
-    prompt.value = words;
-    prompt.dispatchEvent(new Event('input', { bubbles: true }));
-  };
-  let answered = '';   // the prompt that gave way to the next one
   follow.addEventListener('click', () => {
-    const prompt = promptBox();
-    answered = prompt.value === text.message.asked?.[0] ? prompt.value : '';   // anything else is what comes next, typed already
-    if (answered) ask(prompt, '');
     gradio.trigger('follow_up', { run: text.message.run });
-    prompt.focus();
+    promptBox().focus();
   });
-  listen(element, 'citer-unfollowed', () => {   // refused: what was asked is not lost
+  listen(element, 'citer-followed', () => {   // anything but what was asked is what comes next, typed already
     const prompt = promptBox();
-    if (answered && !prompt.value) ask(prompt, answered);
+    if (prompt.value !== text.message.asked?.[0]) return;
+    prompt.value = '';
+    prompt.dispatchEvent(new Event('input', { bubbles: true }));
   });
 
   let policy = null;   // where another was chosen
@@ -80,7 +74,7 @@ export const start = (gradio) => {
     const { tokens, message, over, foreign } = text;
     if (!message || text.awaited) return;
     const share = foreign ? message.share : tokens.filter((token) => token[AUTHOR] === LLM).length / Math.max(1, tokens.length);
-    const detail = { share: share ?? 0, cost: message.cost, tokens: tokens.length, over: over && tokens.length > 0, foreign, recorded: message.recorded, texts: tokens };
+    const detail = { share: share ?? 0, cost: message.cost, tokens: tokens.length, over: over && tokens.length > 0, recorded: message.recorded, texts: text.isEnd(tokens.length - 1) ? tokens.slice(0, -1) : tokens };
     document.dispatchEvent(new CustomEvent('citer-outcome', { detail }));
   };
 
@@ -118,7 +112,7 @@ export const start = (gradio) => {
   };
   const schedule = perFrame(draw);
 
-  let items = [];   // the server's text, also while a sweep's is on the page
+  let items = [];   // the server's text
   const channel = openChannel(gradio, (message, fresh) => {
     const { cut, threshold, acceptance } = message;
     if (fresh && message.count + cut === 0) {   // the last text stays until there is a new one, but is no more what was asked for
@@ -143,13 +137,11 @@ export const start = (gradio) => {
     schedule();
   });
 
-  // A text of a sweep, or a recorded one, shown without asking the server.
-  listen(element, 'citer-text', ({ detail: { tokens, complete, ...more } }) => {
-    const old = text.tokens, differs = tokens.findIndex((token, i) => !sameToken(token, old[i])), kept = differs < 0 ? tokens.length : differs;
+  startRecorded(gradio, (tokens, message) => {
+    const differs = tokens.findIndex((token, i) => !isDrawnAs(token, text.tokens[i]));
     text.foreign = true;
-    text.awaited = false;
-    text.replace(tokens, kept);
-    text.message = { n: '', state: complete ? 'done' : 'running', finish: complete ? 'eos' : null, fixed: true, policy: '', ...more };
+    text.replace(tokens, differs < 0 ? tokens.length : differs);
+    text.message = { n: '', state: 'done', finish: 'eos', fixed: true, policy: '', ...message };
     schedule();
   });
 
@@ -161,5 +153,4 @@ export const start = (gradio) => {
 
   draw();
   channel.receive();
-  document.dispatchEvent(new CustomEvent('citer-text-wanted'));   // a recorded text may have been there before this
 };

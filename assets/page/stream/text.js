@@ -23,7 +23,7 @@ export const isDrawnAs = (a, b) => b !== undefined && a[TEXT] === b[TEXT] && a[A
 export class Text {
   tokens = [];
   message = null;        // the newest about this text
-  foreign = false;       // whether it is a sweep's
+  foreign = false;       // whether it is a recorded one, which no session has
   awaited = false;       // whether another was asked for, of which there is no token yet
   focused = -1;
   pinned = -1;
@@ -41,7 +41,7 @@ export class Text {
   get branchable() { return this.over && !this.message.fixed; }
 
   isEnd(index) {
-    return !this.foreign && this.message?.finish === 'eos' && index === this.tokens.length - 1 && this.tokens[index][TEXT] === '';
+    return this.message?.finish === 'eos' && index === this.tokens.length - 1 && this.tokens[index]?.[TEXT] === '';
   }
 
   // Other tokens, of which the first `kept` are those that are there.

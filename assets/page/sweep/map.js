@@ -1,7 +1,8 @@
 // The map of a sweep over both dials: a cell per setting, threshold to the right and acceptance up, its colour and number
 // the cost, a line around the cells whose text is the LLM's own, and a point that pointer and arrow keys move.
 import { make, say } from '../lib/dom.js';
-import { distinct } from './texts.js';
+
+const REST = 350;   // milliseconds after a key, less than until the sliders are committed
 
 const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
   Home: [0, -99], End: [0, 99], PageUp: [-99, 0], PageDown: [99, 0] };
@@ -12,10 +13,16 @@ const within = (value, length) => Math.min(Math.max(value, 0), length - 1);
 // The number without what an axis of shares does not need: ".93" of 0.930.
 const short = (text) => (Number(text) === 0 ? '0' : Number(text) === 1 ? '1' : text.replace(/^0/, '').replace(/0+$/, ''));
 
+// As few digits as tell them apart, where scores crowd; at least two.
+export const distinct = (values) => {
+  const written = (digits) => values.map((value) => value.toFixed(digits));
+  return written([2, 3, 4, 5].find((digits) => new Set(written(digits)).size === values.length) ?? 6);
+};
+
 // Where the cells stand: the thresholds from left to right, the acceptances from above.
-const axesOf = (texts) => {
-  const sorted = (dial) => [...new Set(texts.message.points.map((_, row) => texts.place(row)[dial]))].sort((a, b) => a - b);
-  return { thresholds: sorted('threshold'), acceptances: sorted('acceptance').reverse() };
+const axesOf = (points) => {
+  const sorted = (dial) => [...new Set(points.map((point) => point[dial]))].sort((a, b) => a - b);
+  return { thresholds: sorted(0), acceptances: sorted(1).reverse() };
 };
 
 const describe = (node, attributes) => {
@@ -31,23 +38,15 @@ const rowOf = (...nodes) => {
   return row;
 };
 
-// Returns what draws it. `move(place, released)` is told where the point is taken, and whether it stays there.
-export const startMap = (element, texts, move) => {
+// Returns what draws it. `costAt(row)` and `isOwn(row)` say what is in a cell, and `pick(row, place, released)` is told where the
+// point is taken, and whether it stays there.
+export const startMap = (element, { costAt, isOwn, pick }) => {
   const box = element.querySelector('.map-cells');
-  let axes = { thresholds: [], acceptances: [] }, cells = [], point = [0, 0], held = null;
-
-  const placeOf = ([y, x]) => ({ threshold: axes.thresholds[x], acceptance: axes.acceptances[y] });
+  let points = [], axes = { thresholds: [], acceptances: [] }, cells = [], point = [0, 0], held = null, resting = 0;
 
   // LLM-only is one text at any acceptance.
-  const textAt = ([y, x]) => (x === axes.thresholds.length - 1 ? texts.last
-    : texts.message.points.findIndex(([threshold, acceptance]) => threshold === axes.thresholds[x] && acceptance === axes.acceptances[y]));
-
-  // The cell of a row; of LLM-only's the one that is nearest to an acceptance.
-  const cellOf = (row, { acceptance }) => {
-    const own = texts.place(row), wanted = row === texts.last ? acceptance : own.acceptance;
-    const near = axes.acceptances.map((other, y) => [Math.abs(other - wanted), y]).sort(([a], [b]) => a - b);
-    return [near[0][1], axes.thresholds.indexOf(own.threshold)];
-  };
+  const rowAt = ([y, x]) => (x === axes.thresholds.length - 1 ? points.length - 1
+    : points.findIndex(([threshold, acceptance]) => threshold === axes.thresholds[x] && acceptance === axes.acceptances[y]));
 
   const build = () => {
     const { thresholds, acceptances } = axes, written = distinct(thresholds.slice(0, -1)).map(short);
@@ -61,14 +60,14 @@ export const startMap = (element, texts, move) => {
   };
 
   const colour = () => {
-    const costs = cells.map((line, y) => line.map((_, x) => (texts.isComplete(textAt([y, x])) ? 100 * texts.cost(textAt([y, x])) : null)));
+    const costs = cells.map((line, y) => line.map((_, x) => costAt(rowAt([y, x]))));
     const known = costs.flat().filter((cost) => cost !== null), low = Math.min(...known), high = Math.max(...known);
-    const own = cells.map((line, y) => line.map((_, x) => texts.isLlmText(textAt([y, x]))));
+    const own = cells.map((line, y) => line.map((_, x) => isOwn(rowAt([y, x]))));
     cells.forEach((line, y) => line.forEach((cell, x) => {
-      const cost = costs[y][x];
-      say(cell, cost === null ? '·' : `${Math.round(cost)}`);
+      const cost = costs[y][x], whole = Math.round(100 * cost);
+      say(cell, cost === null ? '·' : `${whole}`);
       cell.style.setProperty('--cost', cost !== null && high > low ? (cost - low) / (high - low) : 0);
-      describe(cell, { 'aria-label': cost === null ? 'not written yet' : `${Math.round(cost)} % of the large model’s cost${own[y][x] ? ', the large model’s own text' : ''}` });
+      describe(cell, { 'aria-label': cost === null ? 'not written yet' : `${whole} % of the large model’s cost${own[y][x] ? ', the large model’s own text' : ''}` });
       for (const [edge, [down, right]] of Object.entries(EDGES)) {
         cell.style.setProperty(`--${edge}`, own[y][x] && !own[y + down]?.[x + right] ? 1 : 0);
       }
@@ -85,20 +84,18 @@ export const startMap = (element, texts, move) => {
 
   const go = (at, released) => {
     setPoint(at);
-    move(placeOf(at), released);
+    pick(rowAt(at), [axes.thresholds[at[1]], axes.acceptances[at[0]]], released);
   };
 
+  // The cell under the pointer; beyond the map the last one that was.
   const under = ({ clientX, clientY }) => {
-    const first = cells[0][0].getBoundingClientRect(), end = cells.at(-1).at(-1).getBoundingClientRect();
-    const part = (value, from, to, count) => within(Math.floor((count * (value - from)) / (to - from)), count);
-    return [part(clientY, first.top, end.bottom, cells.length), part(clientX, first.left, end.right, cells[0].length)];
+    const cell = document.elementFromPoint(clientX, clientY), y = cells.findIndex((line) => line.includes(cell));
+    return y < 0 ? held : [y, cells[y].indexOf(cell)];
   };
 
   const release = () => {
-    if (!held) return;
-    const at = held;
+    if (held) go(held, true);
     held = null;
-    go(at, true);
   };
 
   box.addEventListener('pointerdown', (event) => {
@@ -119,21 +116,27 @@ export const startMap = (element, texts, move) => {
     if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
     const at = [within(point[0] + step[0], cells.length), within(point[1] + step[1], cells[0].length)];
-    go(at, true);
+    go(at, false);
     cells[at[0]][at[1]].focus();
+    clearTimeout(resting);
+    resting = setTimeout(() => go(at, true), REST);
   });
 
   return {
-    draw: () => {
-      const now = axesOf(texts);
+    draw: (given) => {
+      const now = axesOf(given);
+      points = given;
       if (JSON.stringify(now) !== JSON.stringify(axes)) {
         axes = now;
         build();
-        setPoint([0, 0]);
       }
       colour();
     },
-    // Puts the point where a row's text is; `place` is where the sliders stand.
-    point: (row, place) => setPoint(cellOf(row, place)),
+    // Puts the point at the cell that is nearest to a setting, and returns its row.
+    point: ([threshold, acceptance]) => {
+      const nearest = (values, wanted) => values.reduce((best, value, i) => (Math.abs(value - wanted) < Math.abs(values[best] - wanted) ? i : best), 0);
+      setPoint([nearest(axes.acceptances, acceptance), nearest(axes.thresholds, threshold)]);
+      return rowAt(point);
+    },
   };
 };

@@ -1,19 +1,11 @@
 // The prompts as they were read, below the box they stand in: pasted text is read as it changes, a file goes into the box.
 // A file is read here, so that none is stored; what is refused changes nothing. Every text is written
 // with textContent.
-import { finder, listen, say } from '../lib/dom.js';
+import { dialAt, finder, listen, say } from '../lib/dom.js';
 import { counted } from '../lib/format.js';
 import { asked as history } from '../stream/stream.js';
 
 const PAUSE = 250, FEW = 20;   // milliseconds without a key before the text is read; prompts
-
-const fillRows = (body, rows) => {
-  body.replaceChildren();
-  for (const texts of rows) {
-    const row = body.insertRow();
-    for (const text of texts) row.insertCell().textContent = text;
-  }
-};
 
 const fieldNumber = (id) => Number(document.querySelector(`#${id} input[type="number"]`)?.value) || 0;
 const duration = (seconds) => (seconds < 50 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
@@ -37,21 +29,18 @@ export const start = ({ element, props, server }) => {
   // What a run will take, said before it begins.
   const sayPlan = () => {
     const { count = 0, seconds = 0 } = preview ?? {}, settings = fieldNumber('tune-count') + 2, texts = count * settings, tokens = texts * fieldNumber('tune-limit');
+    const acceptance = dialAt('acceptance'), corrected = acceptance > 0 ? `, corrected at ${acceptance} as the Playground says` : '';
     const time = seconds ? `, at most ${duration(tokens * seconds)} here` : '', few = count < FEW ? ` ${FEW} prompts or more make the result sure.` : '';
-    sayAt('plan', count ? `${counted(texts, 'text')} at ${settings} settings, at most ${tokens.toLocaleString('en')} tokens${time}.${few}` : '');
+    sayAt('plan', count ? `${counted(texts, 'text')} at ${settings} settings${corrected}, at most ${tokens.toLocaleString('en')} tokens${time}.${few}` : '');
   };
 
   const draw = (answer) => {
-    const { count, answers, kind, rows, unused } = preview = answer;
+    const { count, answers, kind, unused } = preview = answer;
     sayPlan();
     const answered = answers === 0 ? 'none with an answer' : answers === count ? 'each with an answer' : `${answers} with an answer`;
-    const more = count - rows.length;
     refuse('');
     sayAt('read', `${counted(count, 'prompt')}, ${answered} · ${source || (kind === 'lines' ? 'one per line' : kind)}`);
-    sayAt('more', [more > 0 && `and ${more} more.`, unused.length > 0 && `Not used: ${unused.join(', ')}.`].filter(Boolean).join(' '));
-    find('.tune-rows').hidden = false;
-    find('.tune-rows').classList.toggle('bare', answers === 0);
-    fillRows(find('tbody'), rows);
+    sayAt('more', unused.length > 0 ? `Not used: ${unused.join(', ')}.` : '');
   };
 
   // Resolves to what was read, or to why it was not (`error`).
@@ -70,7 +59,6 @@ export const start = ({ element, props, server }) => {
     if (number !== asked) return;
     if (answer.error === undefined) return draw(answer);
     for (const name of ['read', 'more', 'plan']) sayAt(name);
-    find('.tune-rows').hidden = true;
     refuse(answer.error);
   };
 
@@ -104,7 +92,7 @@ export const start = ({ element, props, server }) => {
 
   sayAt('limits', `Or a .csv, .jsonl or .txt file. ${props.limits}`);
   listen(element, 'input', ({ target }) => {
-    if (target.closest?.('#tune-settings-card')) sayPlan();
+    if (target.closest?.('#tune-settings-card, #acceptance')) sayPlan();
     if (!target.closest?.('#tune-prompts')) return;
     source = '';
     clearTimeout(timer);

@@ -81,7 +81,7 @@ class PromptList {
 
 export const start = (gradio) => {
   const { element, props, server } = gradio, find = finder(element), sayAt = (name, text) => say(find(`.tune-${name}`), text);
-  const range = find('.tune-handle input'), kindBox = find('.tune-kind input');
+  const range = find('.tune-handle input');
   let latest = null, shown = null;   // the newest message, and the newest with a curve: while another run has none yet, the one before stays
   let hand = null, now = null, announced = '';   // the point that a hand picked; what is looked at
 
@@ -101,12 +101,11 @@ export const start = (gradio) => {
   };
 
   const look = () => {
-    const hasRight = shown.curves.right !== null, kind = hasRight && !kindBox.checked ? 'right' : 'same', { points, questions } = shown.curves[kind];
-    kindBox.disabled = !hasRight;
+    const kind = shown.curves.right === null ? 'same' : 'right', { points, questions } = shown.curves[kind];
     return { kind, points, questions, at: Math.min(points.length - 1, hand ?? recommended(points)) };
   };
   const cost = (point) => point[BYTES] / (now.points.at(-1)[BYTES] || 1);
-  const nameOf = (i) => (i === 0 ? (shown.about.acceptance ? 'the small model, corrected' : 'the small model alone') : i === now.points.length - 1 ? 'the large model alone' : `threshold ${now.points[i][THRESHOLD]}`);
+  const nameOf = (i) => (i === 0 ? (shown.about.acceptance ? 'the small model, corrected' : 'the small model alone') : i === now.points.length - 1 ? 'the large model alone' : `threshold ${now.points[i][THRESHOLD]}${shown.about.acceptance ? `, acceptance ${shown.about.acceptance}` : ''}`);
   const labelOf = (i) => {
     const { points, kind } = now, point = points[i];
     return `${nameOf(i)}: ${wholePercent(point[QUALITY])} ${AXES[kind]}, ${wholePercent(cost(point))} of the bytes`;
@@ -131,7 +130,7 @@ export const start = (gradio) => {
     for (const name of ['use', 'copy']) find(`.tune-${name}`).disabled = Boolean(why);
     const router = about.router ? ` ${about.router}` : '';
     sayAt('about', `${done} of ${counted(total, 'prompt')}, ${about.pair} on ${about.device}, scored by ${about.scored_by}${router}, acceptance ${about.acceptance}, greedy, `
-      + `at most ${counted(about.max_new_tokens, 'token')}; bars are 95\u202f% bootstrap intervals over prompts. ${kind === 'right' ? props.rule : AGREEMENT}`);
+      + `at most ${counted(about.max_new_tokens, 'token')}; bars are 95\u202f% intervals (Wilson’s) over prompts. ${kind === 'right' ? props.rule : AGREEMENT}`);
     sayAt('list-at', `At ${nameOf(at)}.`);
     if (find('.tune-list').open) prompts.draw(kind, at);
     const dots = points.map((one, i) => ({ cost: cost(one), quality: one[QUALITY], low: one[LOW], high: one[HIGH], label: labelOf(i) }));
@@ -159,7 +158,6 @@ export const start = (gradio) => {
   }).receive();
 
   range.addEventListener('input', () => { hand = Number(range.value); schedule(); });
-  kindBox.addEventListener('change', schedule);
   find('.tune-list').addEventListener('toggle', schedule);
   find('.tune-copy').addEventListener('click', async () => {
     const field = find('.tune-settings'), copied = await copy(field.value);

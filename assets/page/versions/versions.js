@@ -38,20 +38,6 @@ export const start = ({ element, props, trigger, watch }) => {
     if (wishes.length) ask();
   });
 
-  const opener = element.querySelector('.history-open');
-  const toggle = (open) => {
-    list.hidden = !open;
-    opener.setAttribute('aria-expanded', open);
-  };
-  opener.addEventListener('click', () => toggle(list.hidden));
-  listen(element, 'pointerdown', ({ target }) => { if (!element.contains(target)) toggle(false); });
-  element.addEventListener('keydown', (event) => {
-    if (event.key !== 'Escape' || list.hidden) return;
-    event.preventDefault();
-    toggle(false);
-    opener.focus();
-  });
-
   const makeVersion = (number) => {
     const button = makeButton('version');
     button.dataset.number = number;
@@ -69,7 +55,7 @@ export const start = ({ element, props, trigger, watch }) => {
     }));
     for (const button of there.values()) button.remove();
     if (list.contains(focused)) focused.focus({ preventScroll: true });   // a node that is moved loses it
-    opener.hidden = versions.length < 2;
+    element.querySelector('.history').hidden = versions.length < 2;
   };
 
   for (const button of steps) button.addEventListener('click', () => goTo({ step: Number(button.dataset.step) }));

@@ -1,0 +1,29 @@
+// The recorded texts that a visitor finds: the slider's positions are they, until there is a text of the visitor's.
+import { listen, perFrame } from '../lib/dom.js';
+import { ACCEPTANCE, bareToken, RATIO } from '../lib/threshold.js';
+import { placeNow } from '../slider/slider.js';
+
+// Whoever comes by a link to a text or a prompt is to find that.
+const isLinked = location.hash.length > 1 || new URLSearchParams(location.search).has('prompt');   // a refused link leaves the address
+
+// A row's tokens: those it has in common with the row before, and others.
+const unpack = (rows) => rows.reduce((texts, [threshold, acceptance, , , cut, tokens]) => {
+  const more = tokens.map(([text, author, score, ratio]) => Object.assign(bareToken(text, author, score, threshold), ratio === null ? {} : { [ACCEPTANCE]: acceptance, [RATIO]: ratio }));
+  return [...texts, [...(texts.at(-1) ?? []).slice(0, cut), ...more]];
+}, []);
+
+// `show(tokens, message)` puts one on the page.
+export const startRecorded = ({ element, props }, show) => {
+  if (!props.recorded || isLinked) return;
+  let recorded = JSON.parse(props.recorded);
+  const { rows, said, ...about } = recorded, texts = unpack(rows), last = rows.length - 1;
+  const draw = perFrame(() => {
+    if (!recorded) return;
+    const row = Math.round((placeNow() * last) / 100), [threshold, , share, cost] = rows[row];
+    const note = `Recorded: ${row === 0 ? 'small model only' : row === last ? 'large model only' : `threshold ${threshold}`}`;
+    show(texts[row], { ...about, about: said, note, share, cost, row, recorded: true });
+  });
+  for (const type of ['citer-place', 'citer-placed']) listen(element, type, draw);   // by a hand, and at the start
+  listen(element, 'citer-run', () => { recorded = null; });
+  draw();
+};
