@@ -27,7 +27,6 @@ class Knob(gr.Slider):
     is_template = True  # drawn by gradio's slider
 
     def preprocess(self, payload: float) -> float:
-        """The value as it came."""
         return payload
 
 
@@ -37,7 +36,6 @@ class Number(gr.Number):
     is_template = True  # drawn by gradio's
 
     def preprocess(self, payload: float | None) -> float | None:
-        """The value as it came."""
         return payload
 
 

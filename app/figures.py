@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 
 from engine import TokenEvent
 from engine.events import charged
@@ -81,9 +82,7 @@ def pair_name(slm: str, llm: str) -> str:
     return f"{slm} ⇄ {' '.join(second[shared:])}"
 
 
-def cost_parts(
-    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost
-) -> list[list[float] | None]:
+def cost_parts(events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost) -> list[Any]:
     """What a text costs beside the LLM alone writing as many tokens: a pair for each of `MEASURED`, and six counts.
 
     A pair is [the SLM's part, the LLM's part] of the cost, both divided by the LLM-only cost; None where that is 0 or

@@ -48,8 +48,6 @@ def refusals() -> Iterator[None]:
 
 
 class Handlers:
-    """What the events of the Playground do."""
-
     def __init__(
         self,
         host: Host,

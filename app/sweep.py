@@ -75,12 +75,10 @@ class Sweep(Job):
         return sum(map(len, [*self.events])) // 4 + request_weight(self.request)
 
     def at(self, row: int) -> Request:
-        """The request of one of its texts."""
         return build_request(self.request, threshold=self.points[row].threshold, acceptance=self.points[row].acceptance)
 
     @property
     def progress(self) -> str:
-        """How far it is, for people."""
         lengths, ended = [len(events) for events in [*self.events]], [row is not None for row in [*self.figures]]
         known = [length for length, over in zip(lengths, ended, strict=False) if over]
         usual = sum(known) / len(known) if known else self.request.max_new_tokens
@@ -115,7 +113,6 @@ class SweepUpdates(JobUpdates):
     kind = SWEEP
 
     def message(self, job: Sweep, have: int, over: bool) -> tuple[str, int] | None:
-        """See `JobUpdates`."""
         state, points = job.state, job.points  # before the figures: a sweep that is done by now has all of them
         note = waiting_for(job, self.host) or (job.progress if state == "running" and not over else "")
         if not over and f"{state} {note}" == self.last_sent:

@@ -20,7 +20,6 @@ _GREY = gr.themes.Color(
 
 
 def theme() -> gr.themes.Base:
-    """The theme of the page, light and dark."""
     sans = [Font(name) for name in ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")]
     mono = [
         Font(name) for name in ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")

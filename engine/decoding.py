@@ -103,7 +103,6 @@ class Decoding:
 
     @property
     def active(self) -> bool:
-        """Whether any text is unfinished."""
         return any(text.finish_reason is None for text in self.texts)
 
     @torch.inference_mode()
@@ -152,7 +151,6 @@ class Decoding:
                 yield text.events[-1]
 
     def finish(self) -> None:
-        """Steps until every text is finished; the events are in the texts."""
         while self.active:
             self.step()
 

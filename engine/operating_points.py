@@ -120,7 +120,6 @@ class Curve:
 
     @property
     def acceptance(self) -> float:
-        """The acceptance of all points; 0 without any."""
         return self.points[0].acceptance if self.points else 0.0
 
     @property

@@ -77,7 +77,6 @@ class Pair:
         context: int = 2048,
         prices: Prices | None = None,
     ) -> None:
-        """Takes loaded models."""
         self.tokenizer = tokenizer
         here = [slm] if isinstance(llm, ServedModel) else [slm, llm]
         wrap = partial(LanguageModel, vocabulary=len(tokenizer))
@@ -103,12 +102,10 @@ class Pair:
 
     @property
     def slm_cost(self) -> ModelCost:
-        """What a pass of the small model costs."""
         return self.slm.cost
 
     @property
     def llm_cost(self) -> ModelCost:
-        """What a pass of the large model costs."""
         return self.llm.cost
 
     @property
@@ -167,7 +164,6 @@ class Pair:
         self.slm.cost = replace(self.slm.cost, router_bytes=size, router_flops=flops)
 
     def close(self) -> None:
-        """Ends the connection to the LLM's server, if it is on one."""
         if isinstance(self.llm, ServedModel):
             self.llm.connection.close()
 

@@ -190,7 +190,6 @@ def _check_count(name: str, values: tuple[Any, ...], most: int, what: str) -> No
 
 
 def same_prompt(one: Request, other: Request) -> bool:
-    """Whether the models read the same before they write."""
     return (one.prompt, one.system, one.raw, one.turns) == (other.prompt, other.system, other.raw, other.turns)
 
 

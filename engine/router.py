@@ -174,7 +174,6 @@ class Router:
 
     @property
     def name(self) -> str:
-        """That of the card."""
         return self.card.name
 
     @property
@@ -199,7 +198,6 @@ class Router:
         return self._folded(features).sigmoid_()
 
     def to(self, device: torch.device) -> None:
-        """Moves the network to where the features are."""
         self.network.to(device)
         self._folded = None
 
@@ -321,7 +319,6 @@ def _network_of(card: RouterCard, shapes: dict[str, tuple[int, ...]]) -> RouterN
 
 
 def input_size(hidden_size: int, with_logits: bool) -> int:
-    """Width of the router's input."""
     return hidden_size + LOGIT_FEATURES * with_logits
 
 

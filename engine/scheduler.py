@@ -167,7 +167,6 @@ class Scheduler:
         return f"{seconds:.0f} s for a first token: {why}."
 
     def close(self) -> None:
-        """Ends all texts and the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()

@@ -85,5 +85,4 @@ def unknown_policy(policy: Any) -> InvalidRequest:
 
 
 def _plain(number: float) -> str:
-    """The shortest text that is exactly this number."""
     return repr(float(number)).removesuffix(".0")

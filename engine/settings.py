@@ -68,8 +68,6 @@ def default_cache_dir() -> Path:
 
 
 class Server(BaseModel):
-    """Where the page listens."""
-
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     host: str | None = Field(

@@ -108,7 +108,6 @@ class Comparison(Job):
         self.notify()
 
     def compare(self) -> None:
-        """Finds the differences of the texts so far from the LLM's."""
         target = [event.id for event in self.texts["llm"].events]
         self.differences = {
             key: difference([event.id for event in text.events], target)

@@ -70,7 +70,6 @@ class ComparisonUpdates(JobUpdates):
     kind = KIND
 
     def message(self, job: Any, have: int, over: bool) -> tuple[str, int] | None:
-        """See `JobUpdates`."""
         if over:
             return comparison_message(job, have), len(job.log)
         note, count = waiting_for(job, self.host), len(job.log)

@@ -31,7 +31,6 @@ class History:
 
     @property
     def current(self) -> Run | None:
-        """The text that is on the page."""
         return self._steps[self._at] if self._steps else None
 
     @property

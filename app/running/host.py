@@ -70,18 +70,15 @@ class Host:
 
     @property
     def models(self) -> tuple[Any, Any] | None:
-        """The pair and its scheduler; None while there are none."""
         return self._models
 
     @property
     def pair(self) -> Any:
-        """The pair, None while there is none."""
         models = self._models
         return models and models[0]
 
     @property
     def scheduler(self) -> Any:
-        """The pair's scheduler, None while there is none."""
         models = self._models
         return models and models[1]
 
@@ -115,7 +112,6 @@ class Host:
             scheduler.leave(owner)
 
     def close(self) -> None:
-        """Ends all texts and the scheduler's thread."""
         if (scheduler := self.scheduler) is not None:
             scheduler.close()
 

@@ -71,7 +71,6 @@ class Job:
         self.number = max(now, after.number + 1) if after else now
 
     def start(self: SomeJob, host: Host) -> SomeJob:
-        """Starts in a thread of its own; returns itself."""
         threading.Thread(target=self.work, args=(host,), name=f"citer-run-{self.number}", daemon=True).start()
         return self
 
@@ -98,7 +97,6 @@ class Job:
             self.notify()
 
     def unwanted(self) -> bool:
-        """Whether it is cancelled, or nobody waits for it any more."""
         self.look()
         return self.cancel.is_set()
 
@@ -119,12 +117,10 @@ class Job:
 
     @property
     def active(self) -> bool:
-        """Whether it has not ended yet."""
         return not self.finished.is_set()
 
     @property
     def _end(self) -> State:
-        """How it ended, where nothing failed."""
         return "stopped" if self.cancel.is_set() else "done"
 
     @property
@@ -164,7 +160,6 @@ class Job:
         return self.host.scheduler
 
     def _submit(self, requests: Sequence[Request], interactive: bool = False) -> list[Text]:
-        """Asks for several texts."""
         return self.scheduler.submit_all(requests, self.owner, interactive=interactive, stopped=self.unwanted)
 
     def _follow(self, texts: Sequence[Text]) -> Iterator[TokenEvent]:

@@ -93,7 +93,6 @@ class Run(Job):
 
     @property
     def weight(self) -> int:
-        """See `Job.weight`."""
         return max(len(self.events) + self._asked_weight, self.size // FILE_BYTES)
 
     @property

@@ -178,7 +178,7 @@ class Session:
         dials = {"threshold": request.setting.threshold, "acceptance": request.setting.acceptance}
         run = self.run
         if run is not None and not run.fixed and run.events and build_request(run.request, **dials) == request:
-            return self.set_dials(**dials, host=host)
+            return self.set_dials(*dials.values(), host=host)
         with self._lock:
             self._take_dials(request)
         return self.begin(request, host)
@@ -200,12 +200,10 @@ class Session:
 
     @property
     def working(self) -> list[Job]:
-        """What is being written."""
         return [job for job in (self.run, *self.jobs.values()) if job is not None and job.active]
 
     @property
     def active(self) -> bool:
-        """Whether anything that is shown is being written."""
         return bool(self.working)
 
     @property
@@ -220,7 +218,6 @@ class Session:
 
     @property
     def is_over(self) -> bool:
-        """Whether its window is gone, and has not come back in time."""
         return self.left and self.listeners.unheard_seconds > KEPT_SECONDS
 
     def leave(self) -> None:
@@ -245,17 +242,14 @@ class Session:
         return sum(job.weight for job in [*self.jobs.values()])
 
     def stop(self) -> None:
-        """Stops the newest run within one step."""
         if self.run is not None:
             self.run.cancel.set()
 
     def stop_job(self, kind: str) -> None:
-        """Stops the job of a kind within one step."""
         if kind in self.jobs:
             self.jobs[kind].cancel.set()
 
     def close(self) -> None:
-        """Stops all jobs of this session."""
         self.stop()
         for job in [*self.jobs.values()]:
             job.cancel.set()

@@ -177,14 +177,12 @@ class Sessions:
             job.finished.set()
 
     def drop(self, key: str | None) -> None:
-        """Forgets a session and stops its run."""
         with self._lock:
             session = self._sessions.pop(key or "", None)
         if session is not None:
             self._close(session)
 
     def find_key(self, key: str) -> Session | None:
-        """The session whose feed has this key."""
         return next((session for session in self._all() if session.key == key), None)
 
     def find(self, job_id: str) -> Job | None:

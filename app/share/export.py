@@ -67,7 +67,6 @@ def html_page(trace: Trace, home: str = "") -> str:
 
 
 def summary(trace: Trace) -> str:
-    """Tokens, LLM share and how it ended, as one line. The end is no token to a person."""
     ended = trace.finish_reason == "eos" and not trace.events[-1].text
     tokens = counted(len(trace.events) - ended, "token")
     return f"{tokens}, {percent(trace.llm_share)} by the large model; {ENDS[trace.finish_reason]}"
@@ -85,7 +84,6 @@ def cost_rows(trace: Trace) -> list[list[str]]:
 
 
 def facts(trace: Trace) -> list[tuple[str, str]]:
-    """What the text was written with, as names and values."""
     threshold, acceptance = (_dial(trace, name) for name in ("threshold", "acceptance"))
     back = taken_back(trace.events)
     always = [

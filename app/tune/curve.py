@@ -33,7 +33,6 @@ class TextResult:
     cut: bool = False  # whether it was cut off at its limit
 
     def quality(self, kind: Quality) -> float:
-        """Right as 1 or 0, or the agreement."""
         return float(bool(self.right)) if kind == "right" else self.agreement
 
 

@@ -96,7 +96,6 @@ def _kind_of(text: str) -> Kind:
 
 
 def _numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, each with its number."""
     return ((number, line) for number, line in enumerate(_NEWLINE.split(text), 1) if line.strip())
 
 
@@ -167,7 +166,6 @@ def _columns(where: str, names: Sequence[str]) -> dict[str, int]:
 
 
 def _spelled(answer: Any) -> Any:
-    """A JSON number as text, and null as none."""
     is_number = isinstance(answer, int | float) and not isinstance(answer, bool) and math.isfinite(answer)
     return str(answer) if is_number else "" if answer is None else answer
 

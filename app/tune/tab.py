@@ -129,7 +129,6 @@ class TuningUpdates(JobUpdates):
     kind = KIND
 
     def message(self, job: Tuning, have: int, over: bool) -> tuple[str, int] | None:
-        """See `JobUpdates`."""
         if not over and time.monotonic() < self.next_due:
             return None
         self.next_due = time.monotonic() + _FLUSH_SECONDS

@@ -75,7 +75,6 @@ class Tuning(Job):
 
     @property
     def weight(self) -> int:
-        """See `Job.weight`."""
         return self._bytes // TOKEN_BYTES
 
     def curves(self) -> dict[Quality, Curve | None]:

@@ -23,7 +23,6 @@ class Line:
         self._count = 0
 
     def serve(self, text: Text) -> None:
-        """Takes a text that gets a row out of the line."""
         self.waiting.remove(text)
         self._count += 1
         self._served.pop(text.owner, None)
@@ -32,7 +31,6 @@ class Line:
             del self._served[next(iter(self._served))]
 
     def first(self, running: Sequence[Text]) -> Text | None:
-        """The next to get a row."""
         held = _held(running)
         return min(self.waiting, key=lambda text: self._rank(text, held), default=None)
 

@@ -141,7 +141,6 @@ class Prefixes:
             self.truncate(slot, 0)
 
     def sharing(self, slot: int) -> list[Text]:
-        """The texts that are in a slot."""
         return [text for text in self.texts if text.slot == slot]
 
     def split(self, texts: Iterable[Text]) -> None:
@@ -196,7 +195,6 @@ class Prefixes:
     # What was read
 
     def lengths(self, slot: int) -> dict[Role, int]:
-        """How many tokens each model has read of a slot's text."""
         return {role: cache.lengths[slot] for role, cache in self.caches.items()}
 
     def truncate(self, slot: int, length: int | Mapping[Role, int]) -> None:

@@ -30,8 +30,6 @@ _BEHIND = 8  # tokens of a text that the LLM may not have read before it reads a
 
 
 class Reader:
-    """Both models, and what they have read."""
-
     def __init__(self, models: Mapping[Role, AnyModel], prefixes: Prefixes, tokenizer: Tokenizer) -> None:
         self._models, self._prefixes, self._tokenizer = models, prefixes, tokenizer
         self._left: dict[Role, int] | None = None

@@ -45,7 +45,6 @@ class Slot:
 
     @property
     def wants_alternatives(self) -> bool:
-        """Whether any of its texts asks for both models' candidates."""
         return any(step.text.request.alternatives for step in self.steps)
 
     @property
@@ -112,7 +111,6 @@ class Step:
         return self.drafted and self.forced is None and self.setting.acceptance > 0
 
     def undo(self) -> None:
-        """Makes the text what it was before the step."""
         text = self.text
         written = text.tokens is not self._before["tokens"] or len(text.tokens) > self._length
         vars(text).update(self._before)
@@ -127,12 +125,10 @@ _CHANGED = ("tokens", "events", "choices", "read", "settled", "called", "finish_
 
 
 def going(steps: Iterable[Step]) -> list[Step]:
-    """Those that are not put off."""
     return [step for step in steps if not step.slot.put_off]
 
 
 def slots_of(steps: Iterable[Step]) -> list[Slot]:
-    """The slots of some steps, each once."""
     return list(dict.fromkeys(step.slot for step in steps))
 
 

@@ -117,7 +117,6 @@ class Text:
 
     @property
     def position(self) -> int:
-        """Index of the next token in the generated text."""
         return len(self.events)
 
     @property
@@ -136,15 +135,12 @@ class Text:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more comes."""
         return self._ended.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits for the end; returns whether it has come."""
         return self._ended.wait(timeout)
 
     def cancel(self) -> None:
-        """Ends it within one step."""
         self._cancelled = True
 
     def go_on(self, request: Request, events: Sequence[TokenEvent]) -> None:

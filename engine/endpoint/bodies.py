@@ -118,8 +118,6 @@ class _Body(BaseModel):
 
 
 class ChatBody(_Body):
-    """A body of `/v1/chat/completions`."""
-
     chat: ClassVar = True
 
     messages: list[_Message] = Field(min_length=1, max_length=MAX_TURNS)
@@ -127,7 +125,6 @@ class ChatBody(_Body):
     top_logprobs: int = Field(0, ge=0, le=MAX_CANDIDATES)
 
     def prompts(self) -> Prompts:
-        """One prompt, the conversation. Raises InvalidRequest where the last message is not the user's."""
         *turns, last = [message.turn() for message in self.messages]
         if last.role != "user":
             raise InvalidRequest("messages must end with one whose role is user: that is what is answered.")
@@ -136,14 +133,11 @@ class ChatBody(_Body):
 
 
 class CompletionBody(_Body):
-    """A body of `/v1/completions`."""
-
     chat: ClassVar = False
 
     prompt: Annotated[list[_Prompt], BeforeValidator(_prompt_list), Field(min_length=1, max_length=MAX_TEXTS)]
 
     def prompts(self) -> Prompts:
-        """One text for each prompt."""
         texts = [(each, None) if isinstance(each, str) else (_BY_IDS, each) for each in self.prompt]
         return [({"prompt": text, "raw": True}, ids) for text, ids in texts]
 

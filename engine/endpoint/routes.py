@@ -55,7 +55,6 @@ class Endpoint:
 
     @property
     def mount(self) -> Mount:
-        """All routes, for an application."""
         routes = [
             Route("/chat/completions", partial(self._write, chat=True), methods=["POST"]),
             Route("/completions", partial(self._write, chat=False), methods=["POST"]),

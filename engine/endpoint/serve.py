@@ -34,7 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def application(pair: Pair, scheduler: Scheduler, settings: Settings, host: str = HOST) -> Guard:
-    """The endpoint alone, as an ASGI application."""
     server = settings.server
     endpoint = Endpoint(lambda: (pair, scheduler), settings, Places(server.queue_size))
 

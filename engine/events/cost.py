@@ -151,7 +151,6 @@ class Costs:
         ]
 
     def by_unit(self) -> dict[str, dict[str, float]]:
-        """Per unit the run and both extremes, by name."""
         beside = asdict(self)
         return {unit: {which: cost[unit] for which, cost in beside.items()} for unit in UNITS}
 

@@ -168,7 +168,6 @@ def charged(events: Iterable[TokenEvent]) -> Iterator[TokenEvent]:
 
 
 def llm_passes(events: Iterable[TokenEvent]) -> int:
-    """How often the LLM read, for a text and for what was taken back."""
     return sum(event.llm_fed > 0 for event in charged(events))
 
 
@@ -187,7 +186,6 @@ def charged_reads(events: Iterable[TokenEvent], prompt_tokens: int) -> dict[Role
 
 
 def taken_back(events: Iterable[TokenEvent]) -> int:
-    """How many drafted tokens the LLM took back."""
     return sum(len(event.taken_back) for event in events)
 
 

@@ -67,7 +67,6 @@ class Trace:
 
     @property
     def llm_share(self) -> float:
-        """LLM-written tokens / generated tokens, in [0, 1]."""
         return llm_share(self.events)
 
     @property
@@ -115,7 +114,6 @@ class Trace:
             )
 
     def save(self, path: str | Path) -> None:
-        """Writes `to_json` to a file in UTF-8."""
         Path(path).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod

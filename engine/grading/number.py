@@ -17,7 +17,7 @@ _GOES_ON = re.compile(
 )
 _FRACTION = re.compile(r"(-?)\\[dt]?frac\s?\{?(-?[0-9]++)\}?\s?\{?([0-9]++)\}?")
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+|.)", re.DOTALL)
-_COMMANDS = dict.fromkeys((r"\$", r"\!", r"\,"), "") | dict.fromkeys((r"\frac", r"\sqrt", r"\pi"), "^")
+_COMMANDS = {r"\$": "", r"\!": "", r"\,": "", r"\frac": "^", r"\sqrt": "^", r"\pi": "^"}
 
 
 def parse(text: str) -> Fraction | None:

@@ -52,7 +52,6 @@ class Cached:
         return 0.1 if key in self._answers else 1.0
 
     def get(self, key: Key | None) -> Response | None:
-        """The answer, if it is kept."""
         if key is None or key not in self._answers:
             return None
         self._answers.move_to_end(key)

@@ -81,7 +81,6 @@ class Guard:
         self._headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": f"{policy}; {frames}"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request, or lets the application do so."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

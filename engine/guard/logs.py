@@ -20,7 +20,6 @@ class Once(logging.Filter):
         self._seen: OrderedDict[tuple[Any, ...], tuple[float, int]] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """See `logging.Filter`."""
         line, now = (record.name, record.levelno, str(record.msg), str(record.args)[:200]), self._clock()
         then, count = self._seen.get(line, (-math.inf, 0))
         if now - then < self._seconds:

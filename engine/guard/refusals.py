@@ -57,7 +57,6 @@ class Refusal(EngineError):
             self.headers["WWW-Authenticate"] = "Bearer"
 
     def response(self) -> Response:
-        """The response for whoever asked."""
         return JSONResponse(self.body, self.status, self.headers)
 
 

@@ -78,7 +78,6 @@ class Connection(HttpToolsProtocol):
     _in_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See `asyncio.Protocol`."""
         super().connection_made(transport)
         if len(self.connections) > self.most:
             if not self.idle:
@@ -92,20 +91,17 @@ class Connection(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
         self._busy()
         self._end_stall()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
         super().data_received(data)
         self._head = self._head + len(data) if self._in_head else 0
         if self._head > MOST_HEAD and not self.transport.is_closing():
             self.send_400_response(f"The head of a request may have {MOST_HEAD} bytes.")
 
     def on_message_begin(self) -> None:
-        """See `HttpToolsProtocol`."""
         self._in_head = True
         super().on_message_begin()
 
@@ -122,7 +118,6 @@ class Connection(HttpToolsProtocol):
             raise ValueError("too many chunks")
 
     def on_response_complete(self) -> None:
-        """See `HttpToolsProtocol`."""
         super().on_response_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
             self.idle[self] = None

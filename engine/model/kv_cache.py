@@ -20,7 +20,6 @@ PLACES = 32
 
 
 def head_dim(config: Any) -> int:
-    """Width of an attention head, which not every configuration names."""
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 

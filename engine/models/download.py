@@ -104,7 +104,6 @@ def _completed(
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, 0 where there is none."""
     return path.stat().st_size if path.exists() else 0
 
 

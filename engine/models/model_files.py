@@ -98,7 +98,6 @@ class ModelFiles:
 
     @property
     def config(self) -> Any:
-        """The configuration, as transformers has it; fetches a GGUF file."""
         return self.given_config or self._weights.config
 
     @property
@@ -110,7 +109,6 @@ class ModelFiles:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The tokenizer; fetches a GGUF file."""
         return read_tokenizer(self.title, self.folder) if self.folder else self._weights.tokenizer()
 
     def open(self) -> tuple[PreTrainedModel, Callable[..., Tensor]]:
