@@ -89,9 +89,9 @@ def slider(shown: Window, stops: Sequence[float]) -> None:
 def sweep(shown: Window) -> None:
     shown.page.click(".map-open")
     shown.page.wait_for_selector('#sweep [data-state="done"], #sweep[data-state="done"]', timeout=600_000)
-    for number in (15, 23):  # cells of the map: what the second has that the first has not is marked
-        shown.page.locator(".map-cell").nth(number).click()
-        shown.page.wait_for_timeout(400)
+    shown.page.locator(".map-cell").nth(23).click()
+    shown.page.wait_for_timeout(1000)  # until it is begun
+    shown.wait_state("done")
     take(shown, "sweep")
 
 

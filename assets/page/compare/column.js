@@ -1,6 +1,6 @@
 // One of the three texts. How much of it is shown depends on the time.
 import { finder, make, say } from '../lib/dom.js';
-import { counted, percent, seconds, visible } from '../lib/format.js';
+import { counted, isBreak, percent, seconds, visible } from '../lib/format.js';
 import { LLM } from '../lib/threshold.js';
 import { costOf } from '../slider/cost.js';
 
@@ -8,7 +8,7 @@ export const [KEY, TEXT, AUTHOR, SECONDS] = Array(4).keys();   // of a token; th
 
 const spanOf = (token) => {
   const span = make('span', token[AUTHOR] === LLM ? 'w llm' : 'w slm', visible(token[TEXT]));
-  span.classList.toggle('newline', token[TEXT].includes('\n'));
+  span.classList.toggle('newline', isBreak(token[TEXT]));
   return span;
 };
 

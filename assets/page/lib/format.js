@@ -28,5 +28,8 @@ export const counted = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's
 const symbol = (code) => (code < 0x20 ? String.fromCodePoint(0x2400 + code) : code === 0x7f ? '␡' : '\ufffd');
 export const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, (c) => symbol(c.charCodeAt(0)));
 
+// Whether a token is nothing but a break of the line: it has no letter that could have a colour.
+export const isBreak = (text) => text.includes('\n') && !text.trim();
+
 // White space too: a token as a name of itself.
 export const spelled = (text) => visible(text).replace(/ /g, '·').replace(/\n/g, '⏎').replace(/\t/g, '⇥') || '(nothing yet)';

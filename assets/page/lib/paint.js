@@ -1,5 +1,5 @@
 // Coloured text painted on a canvas, for what cannot be HTML: a picture, a film. Model text is painted, never made markup.
-import { visible } from './format.js';
+import { isBreak, visible } from './format.js';
 import { LLM } from './threshold.js';
 
 export const SIZE = 16, LINE = 29;   // pixels: of the letters, and from line to line
@@ -34,7 +34,7 @@ export const linesOf = (pen, tokens, most, wide) => {
     if (lines.length > most) break;
     for (const letter of letters(visible(text).replaceAll('\r', '').replaceAll('\t', '    '))) {
       if (letter === '\n') {
-        if (author === LLM) lines.at(-1).push(['↵', index]);   // as the page marks a line break of the LLM's
+        if (author === LLM && isBreak(text)) lines.at(-1).push(['↵', index]);   // as the page marks a line break of the LLM's
         start([]);
         continue;
       }

@@ -1,6 +1,6 @@
 // The text on the page: its tokens, a span for each of them, and which of them are pointed at.
 import { make } from '../lib/dom.js';
-import { visible } from '../lib/format.js';
+import { isBreak, visible } from '../lib/format.js';
 import { AUTHOR, FORCED, isDraft, LLM, TAKEN, TEXT } from '../lib/threshold.js';
 
 // What was taken back in a token's place, to stand before it.
@@ -10,7 +10,7 @@ const spanOf = (token, index) => {
   const llm = token[AUTHOR] === LLM, span = make('span', llm ? 't llm' : 't slm', visible(token[TEXT]));
   span.dataset.i = index;
   span.classList.toggle('forced', Boolean(token[FORCED]));
-  span.classList.toggle('newline', llm && token[TEXT].includes('\n'));
+  span.classList.toggle('newline', llm && isBreak(token[TEXT]));
   span.classList.toggle('empty', token[TEXT] === '');
   span.prepend(...struckOf(token));
   return span;
