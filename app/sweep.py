@@ -46,7 +46,7 @@ class Sweep(Job):
 
     def __init__(self, request: Request, after: Job | None = None) -> None:
         super().__init__(after)
-        self.request = replace(request, alternatives=0)  # an opened text gets its candidates in one pass
+        self.request = replace(request, alternatives=0)  # a text that is opened is written anew, with them
         self.points: list[SweptPoint] = []
         self.events: list[list[TokenEvent]] = []
         self.figures: list[list[Any] | None] = []

@@ -140,8 +140,8 @@ class Run(Job):
         for name, start in self.starts.items():
             if getattr(self.setting, name) == getattr(self.request.setting, name):
                 # Asked for while the models loaded: the page's dial is about to move there, a short text is faster.
-                self.request = build_request(self.request, **{name: start(self.pair)})
-                self.setting = replace(self.setting, **{name: start(self.pair)})
+                dial = {name: start(self.pair)}
+                self.request, self.setting = build_request(self.request, **dial), replace(self.setting, **dial)
         kept: Sequence[TokenEvent] = ()
         if self.origin is not None:
             self.origin.finished.wait()  # a step away
