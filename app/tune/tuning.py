@@ -57,9 +57,9 @@ class Tuning(Job):
     """
 
     def __init__(self, rows: Sequence[PromptRow], request: Request, count: int, after: Job | None) -> None:
-        super().__init__(after)
+        super().__init__(request, after)
         check_whole("thresholds", count, 1, MAX_THRESHOLDS, "between SLM-only and LLM-only, which are always there")
-        self.rows, self.request, self.policy, self._count = tuple(rows), request, request.setting.policy, count
+        self.rows, self._count = tuple(rows), count
         self.thresholds: tuple[float, ...] = ()
         self.results: list[PromptResult] = []
         self.began: float | None = None
@@ -76,9 +76,9 @@ class Tuning(Job):
     def _end(self) -> State:
         return "done" if len(self.results) == len(self.rows) else super()._end
 
-    def _take_default_policy(self, pair: Any) -> None:
-        self.policy = pair.default_policy(self.policy)
-        self.request = build_request(self.request, policy=self.policy)
+    @property
+    def policy(self) -> str:
+        return self.request.setting.policy
 
     def _write(self) -> None:
         for row in self.rows:
