@@ -54,9 +54,11 @@ class Job:
         look: Called before each step; cancels it where nobody waits for it any more.
         settle: What a setting of the page becomes with the pair, which may not have been there when this was asked for.
         entrance: By which it was asked for.
+        message_seconds: Between two messages about it, at least.
     """
 
     entrance: Entrance = "page"
+    message_seconds = 0.0
 
     def __init__(self, request: Request, after: Job | None = None) -> None:
         self.request = request
@@ -80,6 +82,7 @@ class Job:
         self.number = max(now, after.number + 1) if after else now
 
     def start(self: SomeJob, host: Host) -> SomeJob:
+        self.host = host
         threading.Thread(target=self.work, args=(host,), name=f"citer-run-{self.number}", daemon=True).start()
         return self
 
@@ -144,6 +147,10 @@ class Job:
         """
         note = self.error or note
         return {"run": self.id, "n": self.number, "cut": cut, "count": count, "state": state, "note": note}
+
+    def message(self, have: int, over: bool) -> tuple[str, int]:
+        """What a browser with `have` of its results lacks, as JSON, and how many it has then; `over`: it has ended."""
+        raise NotImplementedError
 
     def told_state(self, over: bool) -> State:
         """The state to send with a message, to be read before its content; `over` if it brings the last of it.
