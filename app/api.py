@@ -127,10 +127,9 @@ def add_api(host: Host, places: Places, callers: Callers, settings: Settings) ->
 def ready(host: Host) -> tuple[Any, Any]:
     """The pair and the scheduler for other programs' requests; raises Refusal while there are none."""
     host.start()
-    models = host.models
-    if models is None:
+    if host.pair is None:
         raise Refusal(503, host.status.error or "The models are being loaded.", after=LOADING_SECONDS)
-    return models
+    return host.pair, host.scheduler
 
 
 async def _trace(run: Run, prices: Prices, heard: Callable[[], bool]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -34,7 +35,7 @@ LARGEST_SEED = 2**53 - 1  # a browser's numbers are exact up to here
 _SHOWN = 160  # characters of a refusal
 _MAX_STOP_TEXT = MAX_STOPS * (2 * MAX_STOP_CHARACTERS + 1)  # each character may be written as two
 _MAX_TURNS_TEXT = 2 * MAX_PROMPT_CHARACTERS  # as JSON, and with who wrote what
-_ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\t": "\t"}  # the backslash first: it is written first
+_ESCAPES = {"\\": "\\", "n": "\n", "t": "\t"}
 
 
 def page_request(
@@ -99,24 +100,14 @@ def whole(value: Any) -> Any:
 def stop_strings(text: str | None) -> tuple[str, ...]:
     r"""One stop string per line; ``\n`` and ``\t`` stand for a newline and a tab, ``\\`` for a backslash."""
     check_text("stop", text or "", _MAX_STOP_TEXT)
-    strings: list[str] = []
-    for line in (text or "").splitlines():
-        parts, at = [], 0
-        while at < len(line):
-            pair = line[at : at + 2]
-            parts.append(_ESCAPES.get(pair, line[at]))
-            at += 2 if pair in _ESCAPES else 1
-        if parts:
-            strings.append("".join(parts))
-    return tuple(strings)
+    meant = [re.sub(r"\\([nt\\])", lambda sign: _ESCAPES[sign[1]], line) for line in (text or "").splitlines()]
+    return tuple(filter(None, meant))
 
 
 def stop_text(stop: Iterable[str]) -> str:
     """Stop strings as the page's field has them; the inverse of `stop_strings`."""
-    lines = list(stop)
-    for written, meant in _ESCAPES.items():
-        lines = [line.replace(meant, written) for line in lines]
-    return "\n".join(lines)
+    letters = {meant: letter for letter, meant in _ESCAPES.items()}
+    return "\n".join(re.sub(r"[\n\t\\]", lambda sign: f"\\{letters[sign[0]]}", line) for line in stop)
 
 
 def read_turns(text: Any) -> tuple[Turn, ...]:

@@ -190,10 +190,8 @@ class Session:
     def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
         """Starts a job and returns it; an active one of its kind is stopped, unless it is refused."""
         with self._lock:
-            ending = [each for each in [self.jobs.get(kind)] if each is not None]
-            self._admit(self, job, ending)
-            for each in ending:
-                each.cancel.set()
+            self._admit(self, job, [self.jobs.get(kind)])
+            self.stop_job(kind)
             self.jobs[kind] = job
         return self._start(job, host)
 
@@ -250,8 +248,8 @@ class Session:
 
     def close(self) -> None:
         self.stop()
-        for job in [*self.jobs.values()]:
-            job.cancel.set()
+        for kind in [*self.jobs]:
+            self.stop_job(kind)
 
     def _go_on(self, request: Request, origin: Run, plan: Plan, host: Host) -> Run:
         def go_on() -> tuple[Request, Sequence[TokenEvent]]:

@@ -16,7 +16,7 @@ from html import escape
 
 from app.components import ASSETS
 from app.controls import POLICY_LABELS
-from app.figures import UNITS, amount, counted, dial, percent
+from app.figures import LEAST_COST, UNITS, counted, dial, percent
 from app.share.home import PAPER, TITLE
 from app.stream.token_stream import token_row
 from engine import Sampling, Trace, costs
@@ -28,7 +28,6 @@ ENDS = {
     "length": "the token limit was reached",
     "cancelled": "it was stopped",
 }
-COST_NOTE = "Seconds are modelled from measured passes."
 
 _DATA, _LIB, _HOME, _PAPER = "@@DATA@@", "@@LIB@@", "@@HOME@@", "@@PAPER@@"
 
@@ -53,8 +52,6 @@ def html_page(trace: Trace, home: str = "") -> str:
         "system": trace.system,
         "summary": summary(trace),
         "facts": facts(trace),
-        "costs": cost_rows(trace),
-        "note": COST_NOTE,
         "ended": trace.finish_reason == "eos",
         "policy": trace.policy,
         "tokens": [token_row(event) for event in trace.events],
@@ -72,17 +69,6 @@ def summary(trace: Trace) -> str:
     return f"{tokens}, {percent(trace.llm_share)} by the large model; {ENDS[trace.finish_reason]}"
 
 
-def cost_rows(trace: Trace) -> list[list[str]]:
-    """Per unit: its name, the cost of the text, of both extremes, and as a share of LLM-only."""
-    beside = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost, trace.prices)
-    rows = []
-    for unit, label in UNITS.items():
-        run, slm, llm = (getattr(cost, unit) for cost in (beside.run, beside.slm_only, beside.llm_only))
-        amounts = [amount(cost, unit) for cost in (run, slm, llm)]
-        rows.append([label, *amounts, percent(run / llm) if llm > 0 else "–"])
-    return rows
-
-
 def facts(trace: Trace) -> list[tuple[str, str]]:
     threshold, acceptance = (_dial(trace, name) for name in ("threshold", "acceptance"))
     back = taken_back(trace.events)
@@ -97,6 +83,7 @@ def facts(trace: Trace) -> list[tuple[str, str]]:
         ("Seed", str(trace.seed)),
         ("New tokens", f"at most {trace.max_new_tokens:,}"),
         ("Prompt tokens", f"{trace.prompt_tokens:,}"),
+        ("Cost", _cost(trace)),
         ("Prices", f"small model {trace.prices.slm:g}, large model {trace.prices.llm:g} per million tokens"),
     ]
     by_hand = sum(event.forced for event in trace.events)
@@ -109,6 +96,13 @@ def facts(trace: Trace) -> list[tuple[str, str]]:
         ("Draft at most", str(trace.max_draft), trace.max_draft != "auto"),
     ]
     return [*always, *((name, value) for name, value, there in optional if there)]
+
+
+def _cost(trace: Trace) -> str:
+    beside = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost, trace.prices)
+    units = [(label, getattr(beside.run, unit), getattr(beside.llm_only, unit)) for unit, label in UNITS.items()]
+    shares = [f"{percent(run / llm)} of the {label}" for label, run, llm in units if llm > LEAST_COST]
+    return f"{', '.join(shares)} of the large model alone; seconds are modelled from measured passes"
 
 
 def _dial(trace: Trace, name: str) -> str:

@@ -18,7 +18,7 @@ from app.fields import DIALS, fitting, greedy_request, whole
 from app.handlers import refusals, wire_stop
 from app.running.host import Host
 from app.running.sessions import Sessions
-from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, PromptTable, parse, shorten
+from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, parse, shorten
 from app.tune.tuning import MAX_THRESHOLDS, Tuning
 from engine import InvalidRequest, Settings
 from engine.grading import RULE
@@ -135,12 +135,9 @@ def read(data: Any) -> dict[str, Any]:
     """
     try:
         given = said_fields(data)
-        return _preview(parse(said_text(given, "text"), said_text(given, "name")))
+        table = parse(said_text(given, "text"), said_text(given, "name"))
     except InvalidRequest as error:
         return {"error": str(error)}
-
-
-def _preview(table: PromptTable) -> dict[str, Any]:
     return {
         "count": len(table.rows),
         "answers": sum(row.expected is not None for row in table.rows),
