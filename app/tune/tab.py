@@ -65,7 +65,7 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
         """Takes a point over into the Playground's fields; nothing runs by itself."""
         with refusals():
             given = said_fields(event._data)
-        values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, policies=host.policies)
+        values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, host.policies)
         sessions.get(request.session_hash).chosen.update(values.keys() & DIALS)
         return fill(fields, values)
 

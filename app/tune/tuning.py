@@ -159,7 +159,7 @@ class Tuning(Job):
 
         Returns:
             `Job.heading` with `done`, `total`; `cut_off`: the number of texts that were cut off at their limit, and of
-            all; `about` (what was asked of what); `curves` by quality, each with `points` (see `_curve`), or None; and
+            all; `about` (what was asked of what); `curve`, or None while nothing is done; and
             `prompts`: [number, place, prompt, expected answer, right per point, agreement per point].
         """
         state = self.state  # before the results: a tuning that is done by now has all of them
@@ -180,10 +180,18 @@ class Tuning(Job):
                 "max_new_tokens": asked.max_new_tokens,
             },
             "cut_off": _cut_off(results),
-            "curves": {kind: _curve(self, results, kind) for kind in ("right", "same")},
+            "curve": self._curve(results),
             "prompts": [_prompt(self, result) for result in results[have:]],
         }
         return to_json(message), len(results)
+
+    def _curve(self, results: Sequence[PromptResult]) -> dict[str, Any] | None:
+        """Of which quality it is, over how many prompts, and its points as `CurvePoint` has them."""
+        answered = any(result.points[0].right is not None for result in results)
+        kind: Quality = "right" if answered else "same"
+        questions, points = curve(results, [0.0, *self.thresholds, LLM_ONLY], kind)
+        rounded = [[significant(value, 9) for value in point] for point in points]
+        return {"kind": kind, "questions": questions, "points": rounded} if points else None
 
     def text_message(self, row: int, point: int) -> str | None:
         """What a prompt became at a point, with the whole prompt and answer, as JSON; None where it is not there."""
@@ -215,13 +223,6 @@ class Tuning(Job):
 def _cut_off(results: Sequence[PromptResult]) -> list[int]:
     texts = [point for result in results for point in result.points]
     return [sum(text.cut for text in texts), len(texts)]
-
-
-def _curve(tuning: Tuning, results: Sequence[PromptResult], kind: Quality) -> dict[str, Any] | None:
-    """How many questions, and the points as `CurvePoint` has them; None while there are none."""
-    questions, points = curve(results, [0.0, *tuning.thresholds, LLM_ONLY], kind)
-    rounded = [[significant(value, 9) for value in point] for point in points]
-    return {"questions": questions, "points": rounded} if points else None
 
 
 def _prompt(tuning: Tuning, result: PromptResult) -> list[Any]:

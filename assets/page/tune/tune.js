@@ -101,7 +101,7 @@ export const start = (gradio) => {
   };
 
   const look = () => {
-    const kind = shown.curves.right === null ? 'same' : 'right', { points, questions } = shown.curves[kind];
+    const { kind, points, questions } = shown.curve;
     return { kind, points, questions, at: Math.min(points.length - 1, hand ?? recommended(points)) };
   };
   const cost = (point) => point[BYTES] / (now.points.at(-1)[BYTES] || 1);
@@ -147,7 +147,7 @@ export const start = (gradio) => {
   const drawChart = startPoints(find('.tune-plot'), props.plotly, (i) => { hand = i; schedule(); });
 
   openChannel(gradio, (message) => {
-    if (message.curves.same !== null) {
+    if (message.curve) {
       if (shown !== null && shown.n !== message.n) hand = null;
       if (message.cut === 0) prompts.clear();
       shown = message;
