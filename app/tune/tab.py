@@ -18,9 +18,10 @@ from app.fields import DIALS, fitting, greedy_request, whole
 from app.handlers import refusals, wire_stop
 from app.running.host import Host
 from app.running.sessions import Sessions
-from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, parse, shorten
+from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, parse
 from app.tune.tuning import MAX_THRESHOLDS, Tuning
 from engine import InvalidRequest, Settings
+from engine.errors import shown
 from engine.grading import RULE
 
 KIND = "tune"
@@ -142,5 +143,5 @@ def read(data: Any) -> dict[str, Any]:
         "count": len(table.rows),
         "answers": sum(row.expected is not None for row in table.rows),
         "kind": table.kind,
-        "unused": [shorten(name) for name in table.unused[:8]],
+        "unused": [shown(name, limit=40) for name in table.unused[:8]],
     }

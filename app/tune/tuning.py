@@ -21,9 +21,9 @@ from app.running.job import TOKEN_BYTES, Job, State, text_bytes
 from app.scale import STEPS, scale_of
 from app.stream.updates import waiting_for
 from app.tune.curve import PromptResult, Quality, TextResult, curve
-from app.tune.prompts import PromptRow, shorten
+from app.tune.prompts import PromptRow
 from engine import InvalidRequest, Request, TokenEvent, build_request
-from engine.errors import check_whole
+from engine.errors import check_whole, shown
 from engine.events import llm_tokens
 from engine.events.cost import costs
 from engine.grading import agreement, is_right
@@ -228,5 +228,5 @@ def _cut_off(results: Sequence[PromptResult]) -> list[int]:
 def _prompt(tuning: Tuning, result: PromptResult) -> list[Any]:
     row = tuning.rows[result.row]
     right = [one.right for one in result.points] if row.expected is not None else None
-    prompt, expected = (None if text is None else shorten(text, _SHOWN) for text in (row.prompt, row.expected))
+    prompt, expected = (None if text is None else shown(text, limit=_SHOWN) for text in (row.prompt, row.expected))
     return [result.row, row.place, prompt, expected, right, [round(one.agreement, 3) for one in result.points]]
