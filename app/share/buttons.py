@@ -25,8 +25,7 @@ from app.running.host import Host
 from app.running.run import Run
 from app.running.session import SWEEP, Session
 from app.running.sessions import Sessions
-from app.share.export import html_page, trace_json
-from app.share.link import link_json
+from app.share.export import html_page, link_json, trace_json
 from app.share.open_trace import MAX_BYTES, opened_run
 from engine import EngineError, Role, Trace
 from engine.errors import shown

@@ -1,7 +1,8 @@
-"""A trace as a page of its own, which shows the coloured text without a server, and as JSON.
+"""A trace as JSON, short enough for a link, and as a page of its own that shows the coloured text without a server.
 
-Pure functions. The page links to the project's home, where it is known, and to the paper. It is safe to open: texts of
-models and visitors are data in it, never markup. Its template is `assets/page/share/export.html`.
+Pure functions. What stands behind a link's `#` goes to no server but that of whoever opens it. The page links to the
+project's home, where it is known, and to the paper. It is safe to open: texts of models and visitors are data in it,
+never markup. Its template is `assets/page/share/export.html`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from dataclasses import asdict
 from functools import cache
 from html import escape
 
-from app.components import ASSETS
+from app.components import ASSETS, to_json
 from app.controls import POLICY_LABELS
-from app.figures import LEAST_COST, UNITS, counted, dial, percent
+from app.figures import LEAST_COST, UNITS, counted, dial, percent, significant
 from app.share.home import PAPER, TITLE
 from app.stream.token_stream import token_row
 from engine import Sampling, Trace, costs
 from engine.events import taken_back
+from engine.events.trace import trace_adapter
 
 ENDS = {
     "eos": "the text ended itself",
@@ -28,6 +30,14 @@ ENDS = {
     "length": "the token limit was reached",
     "cancelled": "it was stopped",
 }
+
+MAX_LINK_TOKENS = 5_000
+"""A longer text is not even tried: deflated, a token takes some eight bytes, and a link has room for 24,000."""
+
+_DIGITS = 7  # of scores and ratios, as many as the browser is sent
+_LOOKED_AT = {"probability", "seconds", "slm_alternatives", "llm_alternatives", "slm_entropy", "llm_entropy"}
+_LEFT_OUT = {"__all__": {**dict.fromkeys(_LOOKED_AT, True), "taken_back": {"__all__": _LOOKED_AT}}}
+"""Of tokens: what is only looked at, and takes four fifths of the room. A file has it."""
 
 _DATA, _LIB, _HOME, _PAPER = "@@DATA@@", "@@LIB@@", "@@HOME@@", "@@PAPER@@"
 
@@ -39,6 +49,17 @@ def trace_json(trace: Trace, home: str = "") -> str:
     """
     more = {"made_by": f"{TITLE}, {home}" if home else TITLE}
     return f"{json.dumps(more, ensure_ascii=False)[:-1]}, {trace.to_json()[1:]}"
+
+
+def link_json(trace: Trace) -> str:
+    """The trace as JSON that `Trace.from_json` reads, without defaults and candidates, and with few digits.
+
+    Empty where it is far too long.
+    """
+    if len(trace.events) > MAX_LINK_TOKENS:
+        return ""
+    short = trace_adapter().dump_json(trace, exclude={"events": _LEFT_OUT}, exclude_defaults=True)
+    return to_json(json.loads(short, parse_float=lambda digits: significant(float(digits), _DIGITS)))
 
 
 def html_page(trace: Trace, home: str = "") -> str:

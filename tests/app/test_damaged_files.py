@@ -13,8 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.fields import FIELDS, fitting, page_request, read_query
-from app.share.export import html_page
-from app.share.link import link_json
+from app.share.export import html_page, link_json
 from app.share.open_trace import opened_run
 from engine import POLICIES, InvalidRequest, Role, Trace, build_request
 from engine.events import extend
