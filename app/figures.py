@@ -73,7 +73,7 @@ class CostParts(NamedTuple):
 
     Attributes:
         bytes, flops, seconds: (the SLM's part, the LLM's part), both divided by the LLM-only cost; None where that is 0
-            or not known. They are told apart because a visitor chooses what a token of the LLM costs in tokens of the
+            or not known. They are separate because a visitor chooses what a token of the LLM costs in tokens of the
             SLM. Seconds are modelled from measured passes.
         tokens: Read and written by the SLM, by the LLM, and by the LLM alone: the browser has their prices. A pass
             writes one token and reads the others.

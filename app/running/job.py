@@ -52,7 +52,7 @@ class Job:
         pair: The models, once they are loaded.
         notify: Called whenever there is something new to show.
         look: Called before each step; cancels it where nobody waits for it any more.
-        settle: What a setting of the page becomes with the pair, which may not have been there when this was asked for.
+        settle: Gives the setting to write at once the pair is there; a policy that the pair lacks is replaced.
         entrance: By which it was asked for.
         message_seconds: Between two messages about it, at least.
     """
@@ -135,7 +135,7 @@ class Job:
 
     @property
     def weight(self) -> int:
-        """The memory that it keeps, in tokens with both models' candidates, of which one takes about 2 kB."""
+        """The memory that it holds, counted in tokens: one with both models' candidates takes `TOKEN_BYTES`."""
         return 0
 
     def heading(self, cut: int, count: int, state: State, note: str = "") -> dict[str, Any]:

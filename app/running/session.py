@@ -43,7 +43,7 @@ class Session:
     Attributes:
         key: Unguessable; opens the window's feed.
         listeners: The window's feeds; notified whenever there may be something to send.
-        chosen: Dials that a visitor, a link or a text has put where they are, so that the router's own are no news.
+        chosen: Dials that a visitor, a link or a text has set. The router's own values do not replace them.
         place: The slider's position, moved before the models were there, so that it has no threshold yet; else -1.
         run: The newest run. Before it has tokens, the text on the page is `history.current`.
         history: The texts that it has had.

@@ -43,7 +43,7 @@ def token_message(
         note: What the run waits for, for people.
         first: Whether these are the run's first tokens for the browser.
         text: All of it.
-        costs: Whether what it costs is told.
+        costs: Whether to add what the text costs.
 
     Returns:
         `Job.heading` with `finish`, `policy`, `threshold`, `acceptance`, `fixed`; `more`: whether Continue is offered;
