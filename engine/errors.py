@@ -50,10 +50,26 @@ class SettingsError(EngineError):
 
 
 def first_fault(error: ValidationError, whole: str = "the file") -> str:
-    """The first fault that pydantic found, as "where: what"; `whole` is "where" for a fault of the whole file."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or whole
-    return f"{where}: {first['msg']}" if where else first["msg"]
+    """The first fault that pydantic found, in words. `whole` is the place of a fault of all that was read."""
+    return fault_words(first := error.errors(include_url=False)[0], fault_place(first) or whole)
+
+
+def fault_place(fault: Any) -> str:
+    """Where one of pydantic's faults is, as "events.3.role"; empty for all that was read."""
+    return ".".join(str(part) for part in fault["loc"])
+
+
+def fault_words(fault: Any, place: str, hidden: bool = False) -> str:
+    """One of pydantic's faults as "place = value: what is wrong", without the value where it is `hidden`."""
+    place, value, kind = shown(place), fault["input"], fault["type"]
+    if kind == "missing":
+        return f"{place} is missing"
+    if kind == "extra_forbidden":
+        return f"{place} is no field here: leave it out"
+    said = fault["msg"].removeprefix("Value error, ").replace("Input should", "must").replace("String should", "must")
+    if place and kind != "value_error" and not isinstance(value, dict | list | tuple):
+        place += " = " + ("…" if hidden else shown(value, True))
+    return f"{place}: {shown(said, limit=300)}".removeprefix(": ")
 
 
 def shown(value: Any, quoted: bool = False, limit: int = 80) -> str:

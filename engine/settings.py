@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
-from engine.errors import InvalidRequest, SettingsError, exit_status, shown
+from engine.errors import InvalidRequest, SettingsError, exit_status, fault_words, shown
 from engine.policy import POLICIES
 from engine.served.settings import SECRET, ServedSettings
 from engine.setting import Setting, stated, unknown_policy
@@ -286,9 +286,7 @@ def _fault(fault: Any) -> str:
     variable = PREFIX + DELIMITER.join(str(part) for part in fault["loc"]).upper()
     if fault["type"] == "extra_forbidden":
         return _not_a_setting(variable, [name for name, _, _ in variables()])
-    reason = str(fault["msg"]).replace("Input should be", "must be").replace("String should", "must")
-    value = "…" if fault["loc"][:1] and fault["loc"][0] in SECRET else shown(fault["input"])
-    return f"{shown(variable)} = {value}: {shown(reason, limit=300)}"
+    return fault_words(fault, variable, hidden=any(part in SECRET for part in fault["loc"]))
 
 
 if __name__ == "__main__":

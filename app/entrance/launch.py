@@ -24,7 +24,7 @@ from app.share.open_trace import MAX_BYTES
 from app.theme import theme
 from app.tune.prompts import MAX_BYTES as MAX_PROMPTS
 from engine import EngineError, Settings
-from engine.errors import shown
+from engine.errors import fault_place, fault_words, shown
 from engine.guard.addresses import on_space
 from engine.guard.guard import MOST_BYTES, Guard
 from engine.guard.names import Names
@@ -138,7 +138,6 @@ async def _refused(request: Request, error: Any) -> Response:
 
 
 async def _not_understood(request: Request, error: Any) -> Response:
-    """Answers a body of the wrong form, without repeating its values."""
+    """Answers a body of the wrong form."""
     first = error.errors()[0]
-    where = ".".join(str(part)[:40] for part in first["loc"][:5])
-    return Refusal(422, f"The request was not understood: {where}: {first['type']}").response()
+    return Refusal(422, f"The request was not understood: {fault_words(first, fault_place(first))}").response()

@@ -6,6 +6,7 @@ The engine itself checks what it limits for every caller: sampling, stop strings
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
@@ -14,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from pydantic_core import PydanticCustomError
 
 from engine.endpoint.model_names import named_setting
-from engine.errors import InvalidRequest, shown
-from engine.guard.refusals import Refusal, blamed, refusal_of
+from engine.errors import InvalidRequest, fault_place, fault_words, shown
+from engine.guard.refusals import Refusal, blamed
 from engine.request import MAX_TURNS, Request, Sampling, Turn
 from engine.setting import Setting
 from engine.settings import Settings
@@ -174,7 +175,9 @@ def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Checked
     try:
         body = (ChatBody if chat else CompletionBody).model_validate(said)
     except ValidationError as error:
-        raise refusal_of(error) from None
+        fault = error.errors(include_url=False)[0]
+        param = re.sub(r"\.(\d+)", r"[\1]", shown(fault_place(fault)))
+        raise Refusal(400, fault_words(fault, param), param) from None
     if isinstance(body, ChatBody) and body.top_logprobs and not body.logprobs:
         raise Refusal(400, f"top_logprobs = {body.top_logprobs} needs logprobs = true.", "top_logprobs")
     if body.stream_options and not body.stream:

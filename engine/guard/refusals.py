@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 
-from engine.errors import EngineError, InvalidRequest, PromptTooLong, shown
+from engine.errors import EngineError, InvalidRequest, PromptTooLong
 
 PREFIX = "/v1/"
 """The endpoint's paths begin with it."""
@@ -68,15 +67,3 @@ def blamed(param: str) -> Iterator[None]:
     except InvalidRequest as error:
         code = "context_length_exceeded" if isinstance(error, PromptTooLong) else None  # clients look for this code
         raise Refusal(400, str(error), param, code) from None
-
-
-def refusal_of(error: ValidationError) -> Refusal:
-    """A refusal for the first fault that pydantic found in a body, with the field's name and value."""
-    fault = error.errors(include_url=False)[0]
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).removeprefix(".")
-    name, said = shown(where), fault["msg"].replace("Input should be", "must be").replace("should have", "must have")
-    if fault["type"] == "missing":
-        return Refusal(400, f"{name} is missing.", name)
-    if fault["type"] == "extra_forbidden":
-        return Refusal(400, f"{name} is no field here: leave it out.", name)
-    return Refusal(400, f"{name} = {shown(fault['input'], True)}: {said}", name)

@@ -56,7 +56,7 @@ def test_a_bad_value_is_refused_with_variable_value_and_the_way_out(monkeypatch,
 
 
 def test_every_fault_is_told_at_once_and_a_misspelt_name_with_the_likely_one(monkeypatch, tmp_path):
-    with pytest.raises(SettingsError, match=r"CITER_SETTING = < 3(.|\n)*CITER_ROWS = -1"):
+    with pytest.raises(SettingsError, match=r"CITER_SETTING = '< 3'(.|\n)*CITER_ROWS = -1"):
         load_settings(setting="< 3", rows=-1)
     with pytest.raises(SettingsError, match=r"seting .*setting\?"):
         load_settings(seting=1)
