@@ -163,13 +163,7 @@ class Settings(ServedSettings):
         ge=1,
         le=1024,
         description="Texts that are written at once, of all visitors together, while others wait in line; fewer where "
-        "`CITER_MEMORY` allows no more.",
-    )
-    memory: float | None = Field(
-        None,
-        gt=0,
-        le=1e6,
-        description="Gigabytes that a server may take; unset is the container's limit, or all that the machine has.",
+        "memory holds no more.",
     )
     cache_dir: _HomePath = Field(
         default_factory=default_cache_dir,

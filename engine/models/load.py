@@ -24,7 +24,7 @@ from engine.errors import WeightsError
 from engine.events.progress import ProgressCallback, say
 from engine.model.adapter import Adapter
 from engine.model.config import CONFIG, check_widths
-from engine.model.memory import allowed_bytes
+from engine.model.memory import memory_bytes
 from engine.models import store
 from engine.models.files import read_json, remove, storing, write_json
 from engine.models.model_files import ModelFiles, files_of, read_tokenizer
@@ -79,7 +79,7 @@ def load_models(
         small, large = files[0], files[-1]
         if small.folder and large.folder and small.folder != large.folder:  # can be compared before more is fetched
             check_same_tokenizer(small.title, small.tokenizer, large.title, large.tokenizer)
-        _check_memory(missing, settings, layout)
+        _check_memory(missing, layout)
     with ThreadPoolExecutor(1) as aside:
         if not missing:  # the import takes a second; a conversion would import transformers in a second thread, too
             aside.submit(import_module, "transformers.models.auto.tokenization_auto")
@@ -128,13 +128,13 @@ def _device(preset: Preset) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def _check_memory(missing: Sequence[ModelFiles], settings: Settings, layout: str) -> None:
+def _check_memory(missing: Sequence[ModelFiles], layout: str) -> None:
     """Refuses models that memory does not hold, by a WeightsError, before their weights are fetched or converted."""
     stored = sum(store.stored_bytes(each.weights, layout) for each in missing)
-    if (memory := allowed_bytes(settings.memory)) and stored > memory:
+    if (memory := memory_bytes()) and stored > memory:
         raise WeightsError(
             f"not enough memory: {' and '.join(each.title for each in missing)} take {stored / 1e9:,.2f} GB, and "
-            f"{memory / 1e9:,.2f} GB may be taken. Choose smaller models (CITER_SLM, CITER_LLM, or CITER_PRESET=tiny)."
+            f"there are {memory / 1e9:,.2f} GB. Choose smaller models (CITER_SLM, CITER_LLM, or CITER_PRESET=tiny)."
         )
 
 

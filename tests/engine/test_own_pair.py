@@ -126,7 +126,7 @@ def test_without_a_router_confidence_decides_and_one_of_the_pairs_name_is_taken_
     [
         ({"model_type": "gpt2"}, ("'gpt2'", "llama, mistral, qwen2, qwen3")),
         ({"hidden_size": 10**12}, ("hidden_size is 1000000000000", "1")),
-        ({"num_key_value_heads": 3}, ("num_key_value_heads is 3", "4")),
+        ({"num_key_value_heads": 3}, ("k_proj.weight is", "by its configuration")),
         ({"quantization_config": {"quant_method": "awq"}}, ("quantised", "awq")),
         ({"sliding_window": 64, "model_type": "mistral"}, ("sliding_attention",)),
         ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, ("dynamic",)),
@@ -186,9 +186,9 @@ def test_a_repo_is_fetched_at_one_commit_and_needed_once(saved, fake_hub, repo):
 
 
 def test_of_what_memory_does_not_hold_nothing_large_is_fetched_or_written(saved, fake_hub, repo, cache, monkeypatch):
-    monkeypatch.setattr("engine.model.memory.memory_bytes", lambda: 100_000)
+    monkeypatch.setattr("engine.models.load.memory_bytes", lambda: 100_000)
     said = refused((saved[0], "someone/large@v1"))
-    assert "memory" in said and "large" in said and "0.00 GB may be taken" in said
+    assert "memory" in said and "large" in said and "there are 0.00 GB" in said
     assert not (cache / "nf4").exists() and not (cache / "int8").exists()
     assert not [path for _, path in fake_hub.asked("/resolve/") if path.endswith(".safetensors")]
 
