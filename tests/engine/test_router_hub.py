@@ -96,7 +96,7 @@ def test_a_revision_names_a_branch_or_a_commit(fake_hub, repo, cache):
 def test_what_is_not_there_or_private_is_named_and_a_broken_token_is_not_quoted(fake_hub, repo, cache, monkeypatch):
     with pytest.raises(RouterError, match=r"someone/else.*HF_TOKEN"):
         fetched(cache, "someone/else")
-    with pytest.raises(RouterError, match="someone/tiny@v9: .*branch"):
+    with pytest.raises(RouterError, match=r"someone/tiny@v9: .*branch"):
         fetched(cache, "someone/tiny@v9")
     repo.private = True
     with pytest.raises(RouterError, match="HF_TOKEN"):
