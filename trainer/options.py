@@ -26,9 +26,9 @@ Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Part = TypeVar("_Part", bound="Options")
 
 
-def option(default: Any, meaning: str, metavar: str | None = None, positional: bool = False) -> Any:
+def option(default: Any, meaning: str, metavar: str | None = None) -> Any:
     """A dataclass field that has a command-line option; `MISSING` as default makes it a required one."""
-    made_of: dict[str, Any] = {"metadata": {"help": meaning, "metavar": metavar, "positional": positional}}
+    made_of: dict[str, Any] = {"metadata": {"help": meaning, "metavar": metavar}}
     return field(default=default, **made_of)
 
 
@@ -53,9 +53,6 @@ class Options:
         """Adds an option for each field that `option` made, with its default in the help."""
         for each in (each for each in fields(cls) if "help" in each.metadata):
             (kind, several), about = _plain(_kinds(cls)[each.name]), each.metadata["help"]
-            if each.metadata["positional"]:
-                parser.add_argument(each.name, type=kind, help=about)
-                continue
             if each.default not in (MISSING, None, "", (), False):
                 about += f" (default: {' '.join(map(str, each.default)) if several else each.default})"
             how: dict[str, Any] = {"help": about, "required": each.default is MISSING}

@@ -6,32 +6,38 @@ on where it stopped, and several processes that run the same command share the w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from engine import Role, load
 from engine.pair import Pair
+from engine.router import Router
 from engine.settings import Settings
 from trainer import Report, TrainerError
 from trainer.align.stage import align
 from trainer.align.texts import AnsweredTask, read_general_prompts
 from trainer.evaluation.evaluate import evaluate, gather
 from trainer.evaluation.methods import SHARES, SPECULATIVE, Method, method
-from trainer.evaluation.rows import load_results
+from trainer.evaluation.rows import MethodSetting, load_results
+from trainer.evaluation.statistics import Array, draws, mean
 from trainer.fit.baselines import co_llm, query
 from trainer.fit.fit_router import fit, preferences
 from trainer.fit.labelled_tokens import check_splits, held_out_tokens
 from trainer.labels.answers import answer, are_right, load_answers
 from trainer.labels.labels import label
+from trainer.labels.rollouts import roll_out
 from trainer.questions.question import Question, check_apart, texts_of
 from trainer.questions.sources import load_questions
 from trainer.report.summary import summarise
 from trainer.report.tables import main_table
-from trainer.rounds import make_rounds
-from trainer.settings import AlignSettings, FitSettings, Recipe
-from trainer.ship import ship
+from trainer.settings import AlignSettings, FitSettings, Recipe, RolloutSettings
+from trainer.ship import operating_point, ship
 from trainer.workers import alone_at
+
+TRIED = (0.05, 0.1, 0.2, 0.3, 0.5)
+"""LLM shares at which a round is tried on the validation questions."""
 
 
 class Questions(NamedTuple):
@@ -103,7 +109,7 @@ def run(
     label(pair, asked.labelled, labels, load_answers(by_llm, Role.LLM), report=report)
     slm_right = are_right(load_answers(by_slm, Role.SLM), asked.labelled)
     fitted = _fit_rivals(recipe, labels, slm_right, folder / "routers", fitting, report)
-    fitted["router"] = make_rounds(pair, recipe, asked.labelled, asked.validation, labels, folder, fitting, report)
+    fitted["router"] = _make_rounds(pair, recipe, asked.labelled, asked.validation, labels, folder, fitting, report)
     methods = _methods(recipe, fitted, labels)
     evaluate(pair, asked.dev, methods, folder / "evaluation", recipe.task, limit, report)
     with alone_at(folder / "shipping"):
@@ -128,6 +134,61 @@ def _fit_rivals(
     except TrainerError as error:  # a rival that cannot be fitted does not stop what it is compared with
         report(f"without the query router, which learns from the questions that one model alone answers: {error}")
     return found
+
+
+def _make_rounds(
+    pair: Pair,
+    recipe: Recipe,
+    questions: Sequence[Question],
+    validation: Sequence[Question],
+    labels: Path,
+    folder: Path,
+    fitting: FitSettings,
+    report: Report = print,
+) -> Path:
+    """Makes `rollouts-k`, `routers/citer-rk` and `validation-k` for each round k in `folder`.
+
+    Each round rolls out with the router of the round before, the first with the SLM alone, and fits the next one: the
+    preference at a token depends on who writes the tokens after it (CITER, section 3.3).
+
+    Args:
+        questions: Those of the labels.
+        validation: Others, on which the rounds are compared.
+
+    Returns:
+        The router of the round to go on with, see `later_is_as_good`.
+    """
+    # A cost weight compares what both models' tokens come to.
+    rollouts = RolloutSettings(budget=recipe.budget, both=fitting.cost_weight > 0, max_new_tokens=recipe.max_new_tokens)
+    router: Router | None = None
+    chosen: tuple[Path, Array] | None = None
+    for number in range(1, recipe.rounds + 1):
+        name, tried = f"citer-r{number}", folder / f"validation-{number}"
+        rolled_out, out = folder / f"rollouts-{number}", folder / "routers" / name
+        roll_out(pair, questions, labels, rolled_out, rollouts, router, report)
+        router = fit(preferences(labels, fitting, rolled_out, number), out, recipe.description, report)
+        own = method(name, {"folder": str(out), "shares": TRIED}, held_out_tokens(labels))
+        methods = [method("slm", {}), method("llm", {}), own]
+        evaluate(pair, validation, methods, tried, "validation", rollouts.max_new_tokens, report)
+        results = load_results(gather(tried, tried))
+        start = operating_point([results], name)
+        right = results.right[results.settings.index(MethodSetting(name, str(start)))]
+        slm, llm = (results.right[results.of(each)[0]].mean() for each in ("slm", "llm"))
+        report(f"round {number}: {right.mean():.1%} right at {start}, SLM alone {slm:.1%}, LLM alone {llm:.1%}")
+        if chosen is None or later_is_as_good(right, chosen[1]):
+            chosen = out, right
+        rollouts = replace(rollouts, threshold=start.threshold)
+    assert chosen is not None
+    return chosen[0]
+
+
+def later_is_as_good(later: Array, before: Array) -> bool:
+    """Whether a later round is not significantly less often right than an earlier one, on the same questions.
+
+    Some dozens of questions hardly ever tell two rounds apart, and a later one was trained on what follows from its
+    own decisions, as the method means it.
+    """
+    return not mean(later - before, draws(len(later))).below
 
 
 def _methods(recipe: Recipe, routers: Mapping[str, Path], labels: Path) -> list[Method]:

@@ -27,8 +27,7 @@ from tests.support.fake_labels import quiet
 from tests.support.paths import ROOT
 from trainer import TrainerError
 from trainer.evaluation.rows import Results, load_results
-from trainer.pipeline import questions_of
-from trainer.rounds import later_is_as_good
+from trainer.pipeline import later_is_as_good, questions_of
 from trainer.settings import RECIPES
 
 pytestmark = pytest.mark.timeout(7200)  # three whole runs: over a minute on an idle core

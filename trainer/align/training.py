@@ -29,8 +29,8 @@ from engine.errors import first_fault
 from engine.models.files import replacing
 from trainer import Report, TrainerError
 from trainer.align.texts import LlmText
-from trainer.json_files import AGAIN
 from trainer.settings import AlignSettings
+from trainer.stored import AGAIN
 
 CHECKPOINT = "checkpoint.safetensors"
 PASS = 1024  # tokens, padding included, that the model reads at once; a longer text alone

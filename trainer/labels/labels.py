@@ -30,12 +30,11 @@ from engine.pair import Pair
 from engine.served.model import ServedModel
 from engine.tokenizer import render
 from trainer import Report, TrainerError
-from trainer.json_files import AGAIN
 from trainer.labels.answers import Answer
-from trainer.parquet import read_metadata, read_table, schema, write_table
 from trainer.preference import CASE_NAMES, Case, shortcut
 from trainer.questions.question import Question, prompt, texts_of
 from trainer.shards import MadeOf, Shards, identity_of
+from trainer.stored import AGAIN, read_metadata, read_table, schema, write_table
 
 SHARD = 20  # questions; small enough that an interruption costs a minute or two on two cores
 BATCH = 5  # questions per forward pass

@@ -19,8 +19,8 @@ from engine.errors import first_fault
 from engine.grading import Family
 from engine.grading.number import parse
 from trainer import Report, TrainerError
-from trainer.json_files import read_json
 from trainer.questions.question import Question
+from trainer.stored import read_json
 
 FIELDS = "id, question, [choices], reference, answer, [family]"
 MAX_CHARACTERS = 20_000  # of a text; a longer one is a broken file, not a question
