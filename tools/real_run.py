@@ -20,7 +20,7 @@ from engine.router import Router
 from tests.support.paths import ROOT, TINY
 from tools.real_servers import Server, install
 
-RUN = "run --preset tiny --train-questions 300 --validation-questions 4 --dev-questions 6 --rounds 1 --budget 2"
+RUN = "run --preset tiny --train-questions 300 --dev-questions 6 --rounds 1 --budget 2"
 RUN += " --max-new-tokens 90 --epochs 2"
 STAGES = {
     "answers": "answers-llm/answers.json",

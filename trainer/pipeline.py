@@ -7,21 +7,17 @@ on where it stopped, and several processes that run the same command share the w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from engine import Role, load
 from engine.pair import Pair
-from engine.router import Router
 from engine.settings import Settings
 from trainer import Report, TrainerError
 from trainer.align.stage import align
 from trainer.align.texts import AnsweredTask, read_general_prompts
 from trainer.evaluation.evaluate import evaluate, gather
 from trainer.evaluation.methods import SHARES, SPECULATIVE, Method, method
-from trainer.evaluation.rows import MethodSetting, load_results
-from trainer.evaluation.statistics import Array, draws, mean
+from trainer.evaluation.rows import load_results
 from trainer.fit.baselines import co_llm, query
 from trainer.fit.fit_router import fit, preferences
 from trainer.fit.labelled_tokens import check_splits, held_out_tokens
@@ -33,40 +29,25 @@ from trainer.questions.sources import load_questions
 from trainer.report.summary import summarise
 from trainer.report.tables import main_table
 from trainer.settings import AlignSettings, FitSettings, Recipe, RolloutSettings
-from trainer.ship import operating_point, ship
+from trainer.ship import ship
 from trainer.workers import alone_at
 
-TRIED = (0.05, 0.1, 0.2, 0.3, 0.5)
-"""LLM shares at which a round is tried on the validation questions."""
 
+def questions_of(recipe: Recipe, report: Report = print) -> tuple[list[Question], list[Question]]:
+    """The questions of a recipe to train on, and those to evaluate on.
 
-class Questions(NamedTuple):
-    """A recipe's questions: to label, to compare rounds on, and to evaluate on."""
-
-    labelled: list[Question]
-    validation: list[Question]
-    dev: list[Question]
-
-
-def questions_of(recipe: Recipe, report: Report = print) -> Questions:
-    """The questions of a recipe; a TrainerError, before the hours that the stages take, if they are too few or alike.
+    A TrainerError, before the hours that the stages take, if they are too few or alike.
 
     Where the dev questions come from the same files as those to train on, they are the ones after these.
     """
-    count = recipe.train_questions + recipe.validation_questions
+    count = recipe.train_questions
     train = load_questions(recipe.train or [f"data/{recipe.task}/train.jsonl"], count, report)
-    labelled, validation = train[: recipe.train_questions], train[recipe.train_questions :]
-    if not validation:
-        raise TrainerError(
-            f"no questions are left after the {recipe.train_questions} to train on, and rounds are compared on others: "
-            "give more, or ask for fewer (--train-questions)"
-        )
     offset = count if recipe.dev and list(recipe.dev) == list(recipe.train) else 0
     dev = load_questions(recipe.dev or [f"data/{recipe.task}/dev.jsonl"], recipe.dev_questions, report, offset=offset)
     check_apart(texts_of(train), dev, "give others with --dev")
-    names = [question.id for question in labelled]
+    names = [question.id for question in train]
     check_splits(names, "give more of them, or more to train on (--train-questions)")
-    return Questions(labelled, validation, dev)
+    return train, dev
 
 
 def align_first(recipe: Recipe, settings: Settings, folder: Path, how: AlignSettings) -> Path:
@@ -74,7 +55,7 @@ def align_first(recipe: Recipe, settings: Settings, folder: Path, how: AlignSett
 
     Returns the adapter's path.
     """
-    labelled = questions_of(recipe).labelled
+    labelled, _ = questions_of(recipe)
     answer(load(None, settings), Role.LLM, labelled, folder / "answers-llm", recipe.max_new_tokens)
     task = AnsweredTask(recipe.task, labelled, folder / "answers-llm")
     return align(settings, [task], read_general_prompts(), folder / "align", how)
@@ -101,17 +82,17 @@ def run(
     Returns:
         The path of the rows.
     """
-    asked, limit = questions_of(recipe, report), recipe.max_new_tokens
+    (labelled, dev), limit = questions_of(recipe, report), recipe.max_new_tokens
     by_llm, by_slm, labels = (folder / name for name in ("answers-llm", "answers-slm", "labels-llm"))
-    answer(pair, Role.LLM, asked.labelled, by_llm, limit, report)
-    answer(pair, Role.SLM, asked.labelled, by_slm, limit, report)  # which a query router learns from
+    answer(pair, Role.LLM, labelled, by_llm, limit, report)
+    answer(pair, Role.SLM, labelled, by_slm, limit, report)  # which a query router learns from
     # With the LLM's log-probabilities, which a Co-LLM router learns from.
-    label(pair, asked.labelled, labels, load_answers(by_llm, Role.LLM), report=report)
-    slm_right = are_right(load_answers(by_slm, Role.SLM), asked.labelled)
+    label(pair, labelled, labels, load_answers(by_llm, Role.LLM), report=report)
+    slm_right = are_right(load_answers(by_slm, Role.SLM), labelled)
     fitted = _fit_rivals(recipe, labels, slm_right, folder / "routers", fitting, report)
-    fitted["router"] = _make_rounds(pair, recipe, asked.labelled, asked.validation, labels, folder, fitting, report)
+    fitted["router"] = _make_rounds(pair, recipe, labelled, labels, folder, fitting, report)
     methods = _methods(recipe, fitted, labels)
-    evaluate(pair, asked.dev, methods, folder / "evaluation", recipe.task, limit, report)
+    evaluate(pair, dev, methods, folder / "evaluation", recipe.task, limit, report)
     with alone_at(folder / "shipping"):
         rows = gather(folder / "evaluation", results)
         measured = load_results(rows)
@@ -140,55 +121,24 @@ def _make_rounds(
     pair: Pair,
     recipe: Recipe,
     questions: Sequence[Question],
-    validation: Sequence[Question],
     labels: Path,
     folder: Path,
     fitting: FitSettings,
-    report: Report = print,
+    report: Report,
 ) -> Path:
-    """Makes `rollouts-k`, `routers/citer-rk` and `validation-k` for each round k in `folder`.
+    """Makes `rollouts-k` and `routers/citer-rk` for each round k; returns the last router's folder.
 
     Each round rolls out with the router of the round before, the first with the SLM alone, and fits the next one: the
     preference at a token depends on who writes the tokens after it (CITER, section 3.3).
-
-    Args:
-        questions: Those of the labels.
-        validation: Others, on which the rounds are compared.
-
-    Returns:
-        The router of the round to go on with, see `later_is_as_good`.
     """
     # A cost weight compares what both models' tokens come to.
     rollouts = RolloutSettings(budget=recipe.budget, both=fitting.cost_weight > 0, max_new_tokens=recipe.max_new_tokens)
-    router: Router | None = None
-    chosen: tuple[Path, Array] | None = None
+    router, out = None, folder
     for number in range(1, recipe.rounds + 1):
-        name, tried = f"citer-r{number}", folder / f"validation-{number}"
-        rolled_out, out = folder / f"rollouts-{number}", folder / "routers" / name
+        rolled_out, out = folder / f"rollouts-{number}", folder / "routers" / f"citer-r{number}"
         roll_out(pair, questions, labels, rolled_out, rollouts, router, report)
         router = fit(preferences(labels, fitting, rolled_out, number), out, recipe.description, report)
-        own = method(name, {"folder": str(out), "shares": TRIED}, held_out_tokens(labels))
-        methods = [method("slm", {}), method("llm", {}), own]
-        evaluate(pair, validation, methods, tried, "validation", rollouts.max_new_tokens, report)
-        results = load_results(gather(tried, tried))
-        start = operating_point([results], name)
-        right = results.right[results.settings.index(MethodSetting(name, str(start)))]
-        slm, llm = (results.right[results.of(each)[0]].mean() for each in ("slm", "llm"))
-        report(f"round {number}: {right.mean():.1%} right at {start}, SLM alone {slm:.1%}, LLM alone {llm:.1%}")
-        if chosen is None or later_is_as_good(right, chosen[1]):
-            chosen = out, right
-        rollouts = replace(rollouts, threshold=start.threshold)
-    assert chosen is not None
-    return chosen[0]
-
-
-def later_is_as_good(later: Array, before: Array) -> bool:
-    """Whether a later round is not significantly less often right than an earlier one, on the same questions.
-
-    Some dozens of questions hardly ever tell two rounds apart, and a later one was trained on what follows from its
-    own decisions, as the method means it.
-    """
-    return not mean(later - before, draws(len(later))).below
+    return out
 
 
 def _methods(recipe: Recipe, routers: Mapping[str, Path], labels: Path) -> list[Method]:

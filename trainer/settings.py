@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from engine.events import MAX_THRESHOLD
 from trainer import TrainerError
 from trainer.options import Count, Number, Options, Rate, Words, option
 
@@ -25,9 +24,6 @@ class RolloutSettings(Options):
     budget: Count = option(8, "tokens rolled out per question at most, drawn by chance", "N")
     both: bool = option(False, "try the LLM's token as well, which a cost weight above 0 needs")
     max_new_tokens: Count = option(256, "of a whole answer", "N")
-    threshold: Annotated[float, Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)] | None = option(
-        None, "of the router that finishes the text (default: its own)", "T"
-    )
     seed: Number = option(0, "of the draw of tokens", "N")
 
 
@@ -79,7 +75,6 @@ class Recipe(Options):
     train: Words = ()  # files; if empty data/<task>/train.jsonl
     dev: Words = ()  # the same for questions that are only evaluated on
     train_questions: Count  # answered by both models and labelled
-    validation_questions: Count  # beyond those, to compare rounds on
     dev_questions: Count
     rounds: Count
     budget: Count  # rollouts per question and round
@@ -98,7 +93,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
 """By preset and task."""
 
 _FEWEST = 30
-_COUNTS = {"train_questions": 256, "validation_questions": 32, "dev_questions": 100}
+_COUNTS = {"train_questions": 256, "dev_questions": 100}
 
 
 def recipe_for(pair: str, task: str | None, data: Sequence[str] = (), **changes: Any) -> tuple[Recipe, bool]:
@@ -132,11 +127,10 @@ def recipe_for(pair: str, task: str | None, data: Sequence[str] = (), **changes:
 
 
 def _counts_for(questions: int) -> dict[str, int]:
-    """How many of so many questions are trained on, compared on and evaluated on."""
+    """How many of so many questions are trained on, and evaluated on."""
     if questions >= sum(_COUNTS.values()):
         return _COUNTS
     if questions < _FEWEST:
         raise TrainerError(f"--data holds {questions} questions, which are too few: give a hundred or more")
-    dev, validation = max(3, 3 * questions // 10), max(2, questions // 10)
-    train = questions - dev - validation
-    return {"train_questions": train, "validation_questions": validation, "dev_questions": dev}
+    dev = 3 * questions // 10
+    return {"train_questions": questions - dev, "dev_questions": dev}

@@ -88,15 +88,15 @@ class Rollout(RolloutSettings, OnData):
     """Finish answers from tokens that labels leave undecided, and grade them."""
 
     labels: Path = option(MISSING, "folder that `label` wrote for the same questions")
-    router: Path | None = option(None, "finishes the texts; without it the SLM does, alone (round 1)")
+    router: Path | None = option(
+        None, "finishes the texts, at its own threshold; without it the SLM does (round 1)"
+    )
 
     def run(self) -> None:
         from engine.router import Router
         from trainer.labels.labels import labels_about
         from trainer.labels.rollouts import roll_out
 
-        if self.threshold is not None and not self.router:
-            raise TrainerError("--threshold is the router's: name one with --router, or leave it out")
         router = Router.load(self.router) if self.router else None
         questions = self.named(labels_about(self.labels)["questions"])
         roll_out(self.pair(), questions, self.labels, self.out, self.part(RolloutSettings), router)

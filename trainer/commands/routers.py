@@ -71,9 +71,8 @@ class Run(FitSettings, OnPair):
     train: Words | None = option(None, "questions to train on (default: data/<task>/train.jsonl)", "FILE")
     dev: Words | None = option(None, "questions to evaluate on (default: data/<task>/dev.jsonl)", "FILE")
     train_questions: Count | None = option(None, "how many the LLM answers and are labelled", "N")
-    validation_questions: Count | None = option(None, "how many others to compare rounds on", "N")
     dev_questions: Count | None = option(None, "how many to evaluate on", "N")
-    rounds: Count | None = option(None, "of rollouts, at most (default: the recipe's)", "N")
+    rounds: Count | None = option(None, "of rollouts (default: the recipe's)", "N")
     budget: Count | None = option(None, "rollouts per question and round", "N")
     max_new_tokens: Count | None = option(None, "of an answer", "N")
     acceptances: Sequence[Rate] | None = option(None, "evaluate methods at these acceptances beside 0", "ALPHA")
@@ -94,7 +93,7 @@ class Run(FitSettings, OnPair):
         settings = self.settings()
         preset = choose_preset(settings)
         pair, aligned = preset.name, "-aligned" if self.align or slm_adapter(preset, settings) else ""
-        names = "train dev train_questions validation_questions dev_questions rounds budget max_new_tokens acceptances"
+        names = "train dev train_questions dev_questions rounds budget max_new_tokens acceptances"
         changes = {name: value for name in names.split() if (value := getattr(self, name)) is not None}
         recipe, own = recipe_for(pair, self.task, self.data, **changes)
         check_task(recipe.task)  # a file's name may be none: --task gives another
