@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def write(text: str, page: Path) -> None:
     """Puts the table into its section."""
-    page.write_text(filled(page.read_text("utf-8"), "serving", text, page), encoding="utf-8")
+    page.write_text(filled(page, {"serving": text}), encoding="utf-8")
 
 
 def measure(asked: argparse.Namespace) -> str:

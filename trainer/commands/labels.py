@@ -88,9 +88,7 @@ class Rollout(RolloutSettings, OnData):
     """Finish answers from tokens that labels leave undecided, and grade them."""
 
     labels: Path = option(MISSING, "folder that `label` wrote for the same questions")
-    router: Path | None = option(
-        None, "finishes the texts, at its own threshold; without it the SLM does (round 1)"
-    )
+    router: Path | None = option(None, "finishes the texts, at its own threshold; without it the SLM does (round 1)")
 
     def run(self) -> None:
         from engine.router import Router

@@ -104,7 +104,7 @@ def fit(lesson: Lesson, out: Path, description: str = "", report: Report = print
         router.save(out)
         write_card(card, out)
     auc, top = card.metrics["auc"], card.metrics["auc_top_probability"]
-    report(f"{out}: AUC {auc:.3f}, top probability {top:.3f}, calibration error {card.metrics['ece']:.3f}")
+    report(f"{out}: AUC {auc:.3f}, top probability {top:.3f}")
     return router
 
 
@@ -155,14 +155,12 @@ def _card(
 
 
 def _metrics(network: RouterNetwork, decided: LabelledTokens, with_logits: bool) -> dict[str, Any]:
-    """Weighted metrics on decided tokens: AUCs against the preference, and calibration."""
+    """Weighted metrics on decided tokens: AUCs against the preference."""
     wanted, weights = decided.preference, decided.weight
-    logits = logits_of(network, decided, with_logits)
     found = {
-        "auc": metrics.auc(logits, wanted, weights),
+        "auc": metrics.auc(logits_of(network, decided, with_logits), wanted, weights),
         "auc_top_probability": metrics.auc(decided.logit_features[:, 0], wanted, weights),
         "preferred_slm": float(np.average(wanted, weights=weights)),
-        "ece": metrics.calibration_error(_sigmoid(logits), wanted, weights),
     }
     return {name: round(value, 4) for name, value in found.items()}
 

@@ -1,4 +1,4 @@
-"""What scores are worth against preferences: how well they rank, and whether 0.9 means nine in ten.
+"""What scores are worth against preferences.
 
 Everywhere logits and scores are float [n], preferences 0 or 1 [n], and weights float [n].
 """
@@ -6,21 +6,6 @@ Everywhere logits and scores are float [n], preferences 0 or 1 [n], and weights 
 from __future__ import annotations
 
 import numpy as np
-
-BINS = 10
-
-
-def calibration_error(scores: np.ndarray, preferences: np.ndarray, weights: np.ndarray) -> float:
-    """ECE: the mean distance of score and observed share over bins of equal weight (Guo et al., 2017).
-
-    Most tokens score above 0.9, and bins of equal width would put those into one bin. Tokens of the same score share
-    the bin that the middle of their weight falls into.
-    """
-    _, inverse = np.unique(scores, return_inverse=True)
-    mass = np.bincount(inverse, weights)
-    bins = np.minimum(((np.cumsum(mass) - mass / 2) / mass.sum() * BINS).astype(int), BINS - 1)[inverse]
-    gaps = np.bincount(bins, weights * (np.asarray(scores, dtype=np.float64) - preferences))
-    return float(np.abs(gaps).sum() / np.sum(weights))
 
 
 def auc(scores: np.ndarray, wanted: np.ndarray, weights: np.ndarray) -> float:
