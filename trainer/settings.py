@@ -101,28 +101,29 @@ def recipe_for(pair: str, task: str | None, data: Sequence[str] = (), **changes:
 
     Args:
         pair: A preset, or the name of a pair of the user's own.
-        task: None for the preset's first task, or the first file's name.
-        data: The user's own questions.
+        task: None for the preset's first task, or where `data` is given for the one that its first file names.
+        data: Questions to train on, and to evaluate on unless `changes` have others for that.
         changes: Fields of the recipe that go before its usual values.
 
     Raises:
         TrainerError: There is no such task, there are no questions, or too few.
     """
     known = [name for preset, name in RECIPES if preset == pair]
-    if known and not data:
-        if (task := task or known[0]) not in known:
-            raise TrainerError(
-                f"--task {task}: the {pair} preset has {', '.join(known)}; for other questions give --data"
-            )
+    if data:
+        changes = {"dev": data, **changes, "train": data}
+    elif known:
+        task = task or known[0]
+    if task in known:
         return replace(RECIPES[pair, task], **changes), False
-    if not (data or (changes.get("train") and changes.get("dev"))):
-        raise TrainerError(f"{pair} has no recipe of its own: give questions with --data, or with --train and --dev")
+    if not data:
+        there = f"the {pair} preset has {', '.join(known)}" if known else f"{pair} has no recipe of its own"
+        raise TrainerError(f"--task {task}: {there}; for other questions give --data")
     from trainer.questions.sources import read_questions, task_named_by
 
-    task = task or task_named_by([*data, *changes.get("train", ())][0])
+    task = task or task_named_by(data[0])
     there = sum(len(read_questions(Path(source), lambda line: None)) for source in data)
-    counts = _counts_for(there) if data else _COUNTS
-    values = {"rounds": 2, "budget": 4, "max_new_tokens": 256, "train": data, "dev": data, **counts, **changes}
+    counts = _counts_for(there) if changes["dev"] == data else _COUNTS
+    values = {"rounds": 2, "budget": 4, "max_new_tokens": 256, **counts, **changes}
     return Recipe(preset=pair, task=task, router=f"{pair}-{task}" if known else pair, description=task, **values), True
 
 

@@ -63,13 +63,12 @@ class Run(FitSettings, OnPair):
     """Do all of it: answers, labels, rollouts, routers, evaluation, shipping."""
 
     task: str | None = option(
-        None, "a task of `trainer/recipes.toml`, or a name for the questions of --data (default: the preset's first)"
+        None, "a task of `trainer/recipes.toml` (default: the preset's first), or a name for the questions of --data"
     )
-    data: Words = option(
-        (), "questions for any pair: files of which the first are trained on, the last evaluated on", "FILE"
+    data: Words = option((), "questions to train on (default: data/<task>/train.jsonl)", "FILE")
+    dev: Words | None = option(
+        None, "questions to evaluate on (default: those of --data after these, or data/<task>/dev.jsonl)", "FILE"
     )
-    train: Words | None = option(None, "questions to train on (default: data/<task>/train.jsonl)", "FILE")
-    dev: Words | None = option(None, "questions to evaluate on (default: data/<task>/dev.jsonl)", "FILE")
     train_questions: Count | None = option(None, "how many the LLM answers and are labelled", "N")
     dev_questions: Count | None = option(None, "how many to evaluate on", "N")
     rounds: Count | None = option(None, "of rollouts (default: the recipe's)", "N")
@@ -93,7 +92,7 @@ class Run(FitSettings, OnPair):
         settings = self.settings()
         preset = choose_preset(settings)
         pair, aligned = preset.name, "-aligned" if self.align or slm_adapter(preset, settings) else ""
-        names = "train dev train_questions dev_questions rounds budget max_new_tokens acceptances"
+        names = "dev train_questions dev_questions rounds budget max_new_tokens acceptances"
         changes = {name: value for name in names.split() if (value := getattr(self, name)) is not None}
         recipe, own = recipe_for(pair, self.task, self.data, **changes)
         check_task(recipe.task)  # a file's name may be none: --task gives another
