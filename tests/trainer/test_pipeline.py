@@ -37,11 +37,12 @@ RUN += " --max-new-tokens 90 --epochs 2"
 RECIPE = RECIPES["tiny", "arithmetic"]
 
 
-def begun(folder: Path, *more: str) -> subprocess.Popen[bytes]:
+def begun(folder: Path, run: str = RUN, **more: str) -> subprocess.Popen[bytes]:
+    """A run as a process, whose lines go to `log`; `more` are variables of its environment."""
     where = ["--out", str(folder / "run"), "--results", str(folder / "results"), "--routers", str(folder / "routers")]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **more}
     log = (folder / "log").open("ab")
-    command = [sys.executable, "-m", "trainer", *RUN.split(), *where, *more]
+    command = [sys.executable, "-m", "trainer", *run.split(), *where]
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
 
 
@@ -66,9 +67,9 @@ STAGES: dict[str, tuple[str, str]] = {
 """Of each stage, in the order of a run, a file that shows that it has begun, and one that comes at its end."""
 
 
-def killed_between(folder: Path, first: Path, last: Path, *more: str) -> None:
+def killed_between(folder: Path, first: Path, last: Path) -> None:
     """Runs until a file is there, and kills the process before another one is."""
-    process = begun(folder, *more)
+    process = begun(folder)
     deadline = time.monotonic() + LIMIT
     while not first.exists():
         assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
