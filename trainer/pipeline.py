@@ -1,7 +1,6 @@
 """`python -m trainer run`: align → answer → label → roll out and fit in rounds → evaluate → ship.
 
-Here is the order of the stages and where each keeps its files; what a stage does is in its own module. Every stage goes
-on where it stopped, and several processes that run the same command share the work.
+Every stage goes on where it stopped, and several processes that run the same command share the work.
 """
 
 from __future__ import annotations
@@ -51,10 +50,7 @@ def questions_of(recipe: Recipe, report: Report = print) -> tuple[list[Question]
 
 
 def align_first(recipe: Recipe, settings: Settings, folder: Path, how: AlignSettings) -> Path:
-    """`align`: the settings' SLM learns what the LLM answers to a recipe's questions and to general prompts.
-
-    Returns the adapter's path.
-    """
+    """The settings' SLM learns what the LLM answers to a recipe's questions and to general prompts, into an adapter."""
     labelled, _ = questions_of(recipe)
     answer(load(None, settings), Role.LLM, labelled, folder / "answers-llm", recipe.max_new_tokens)
     task = AnsweredTask(recipe.task, labelled, folder / "answers-llm")

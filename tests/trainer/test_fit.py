@@ -20,10 +20,9 @@ from tests.support.fake_labels import WIDTH, biased, planted, quiet, rollout, wr
 from trainer import TrainerError
 from trainer.evaluation.methods import scores_of, thresholds_for
 from trainer.fit.baselines import co_llm, marginal_losses, query
-from trainer.fit.fit_router import fit, learn_preferences, preferences
+from trainer.fit.fit_router import auc, best_threshold, fit, learn_preferences, preferences
 from trainer.fit.gradient_loop import logits_of
 from trainer.fit.labelled_tokens import check_splits, held_out_tokens, load_tokens, split_of
-from trainer.fit.metrics import auc, best_threshold
 from trainer.labels.labels import labels_about
 from trainer.preference import Case
 from trainer.settings import FitSettings

@@ -108,10 +108,6 @@ def test_sources_are_mixed_evenly_without_a_gap_from_an_offset_on(tmp_path):
     sources = [numbered(tmp_path / "a.jsonl", "a", 2), numbered(tmp_path / "b.jsonl", "b", 4)]
     assert [question.id for question in load_questions(sources, 10)] == ["a0", "b0", "a1", "b1", "b2", "b3"]
     assert load_questions(sources, 4) + load_questions(sources, 10, offset=4) == load_questions(sources, 6)
-    rows(tmp_path / "c.jsonl", *(GOOD | {"id": f"c{n}", "reference": "So." if n > 1 else ""} for n in range(4)))
-    mixed = [str(tmp_path / "c.jsonl"), sources[0]]
-    assert [question.id for question in load_questions(mixed, 3, need_reference=True)] == ["c2", "a0", "c3"]
-    assert [question.id for question in load_questions(mixed, 3)] == ["c0", "a0", "c1"]
 
 
 def test_questions_are_found_by_their_ids_in_the_order_of_these(tmp_path):
@@ -122,9 +118,7 @@ def test_questions_are_found_by_their_ids_in_the_order_of_these(tmp_path):
 
 
 def test_what_leaves_no_question_or_two_of_one_id_is_refused_with_the_way_out(tmp_path):
-    source = numbered(tmp_path / "q.jsonl", "q", 3, reference="")
-    with pytest.raises(TrainerError, match=r"q\.jsonl.*label --answers"):
-        load_questions([source], 3, need_reference=True)
+    source = numbered(tmp_path / "q.jsonl", "q", 3)
     for count, offset in ((1, 3), (0, 0)):
         with pytest.raises(TrainerError, match=rf"first {offset}"):
             load_questions([source], count, offset=offset)

@@ -79,7 +79,7 @@ class Label(OnQuestions):
             raise TrainerError("--skip-llm needs --answers: what the LLM writes along the data's references is unknown")
         pair = self.pair()
         answers = load_answers(self.answers, Role.LLM, pair) if self.answers else None
-        questions = self.asked(need_reference=True) if answers is None else self.named(answers.keys())
+        questions = self.asked() if answers is None else self.named(answers.keys())
         label(pair, questions, self.out, answers, run_llm=not self.skip_llm, keep_states=self.keep_states)
 
 

@@ -80,7 +80,7 @@ class OnQuestions(OnData):
     questions: Count = option(600, "how many", "N")
     offset: Number = option(0, "skip the first N", "N")
 
-    def asked(self, need_reference: bool = False) -> list[Question]:
+    def asked(self) -> list[Question]:
         from trainer.questions.sources import load_questions
 
-        return load_questions(self.data, self.questions, need_reference=need_reference, offset=self.offset)
+        return load_questions(self.data, self.questions, offset=self.offset)

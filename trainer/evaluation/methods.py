@@ -37,8 +37,7 @@ from trainer.fit.labelled_tokens import LabelledTokens
 from trainer.labels.rollouts import fingerprint
 
 SPECULATIVE = "speculative"
-"""Speculative decoding (Leviathan et al., ICML 2023): SLM confidence with acceptance 1 and drafts of one length. It is
-lossless, and a router is worth having only where it beats that. It is charged `as_published`."""
+"""Speculative decoding (Leviathan et al., ICML 2023): SLM confidence with acceptance 1 and drafts of one length."""
 
 CERTAINTY = {name: entry.build() for name, entry in REGISTRY.items() if name in ("confidence", "entropy", "margin")}
 """Policies that need nothing but the SLM's logit features."""
@@ -148,9 +147,8 @@ def check_fits(methods: Sequence[Method], pair: Pair) -> None:
 def as_published(events: Sequence[TokenEvent], max_draft: int) -> list[TokenEvent]:
     """A text's events, charged as the published algorithm is: after a full draft the LLM adds a token by itself.
 
-    The engine lets the SLM draft that token, too, since below acceptance 1 it may be kept. Text and passes of the LLM
-    are the same. Here the SLM's last pass over each full draft is left out, and what it would have read is read in the
-    next one. Otherwise the rival would be charged for more than it needs.
+    The engine lets the SLM draft that token, too, since below acceptance 1 it may stay. The SLM's last pass over each
+    full draft is left out here, and the next one reads what it would have read.
     """
     charged: list[TokenEvent] = []
     owed = 0  # tokens that the SLM has not read, as its pass over them was left out

@@ -23,7 +23,6 @@ from engine.errors import RouterError
 from engine.provenance import command
 from engine.router import Router, RouterCard, RouterNetwork
 from trainer import Report, TrainerError
-from trainer.fit import metrics
 from trainer.fit.card import write_card
 from trainer.fit.gradient_loop import Examples, logits_of, train
 from trainer.fit.labelled_tokens import SPLITS, LabelledTokens, evened, join, load_tokens, split_of
@@ -103,8 +102,7 @@ def fit(lesson: Lesson, out: Path, description: str = "", report: Report = print
         router = Router(network, card)
         router.save(out)
         write_card(card, out)
-    auc, top = card.metrics["auc"], card.metrics["auc_top_probability"]
-    report(f"{out}: AUC {auc:.3f}, top probability {top:.3f}")
+    report(f"{out}: AUC {card.metrics['auc']:.3f}, top probability {card.metrics['auc_top_probability']:.3f}")
     return router
 
 
@@ -148,7 +146,7 @@ def _card(
             "rollouts": list(tokens.rollouts),
             **stated,
         },
-        threshold=metrics.best_threshold(scores, sets["stop"].preference, sets["stop"].weight),
+        threshold=best_threshold(scores, sets["stop"].preference, sets["stop"].weight),
         metrics=_metrics(network, sets["test"], settings.logit_features),
         description=description,
     )
@@ -158,8 +156,8 @@ def _metrics(network: RouterNetwork, decided: LabelledTokens, with_logits: bool)
     """Weighted metrics on decided tokens: AUCs against the preference."""
     wanted, weights = decided.preference, decided.weight
     found = {
-        "auc": metrics.auc(logits_of(network, decided, with_logits), wanted, weights),
-        "auc_top_probability": metrics.auc(decided.logit_features[:, 0], wanted, weights),
+        "auc": auc(logits_of(network, decided, with_logits), wanted, weights),
+        "auc_top_probability": auc(decided.logit_features[:, 0], wanted, weights),
         "preferred_slm": float(np.average(wanted, weights=weights)),
     }
     return {name: round(value, 4) for name, value in found.items()}
@@ -177,6 +175,25 @@ def decided_splits(tokens: LabelledTokens) -> dict[str, LabelledTokens]:
                 "label more questions"
             )
     return sets
+
+
+def auc(scores: np.ndarray, wanted: np.ndarray, weights: np.ndarray) -> float:
+    """Area under the ROC curve: the chance that a token with preference 1 scores above one with 0; ties count half."""
+    _, inverse = np.unique(scores, return_inverse=True)
+    slm, llm = (np.bincount(inverse, weights * (wanted == value), inverse.max() + 1) for value in (1, 0))
+    return float((slm * (np.cumsum(llm) - llm / 2)).sum() / (slm.sum() * llm.sum()))
+
+
+def best_threshold(scores: np.ndarray, wanted: np.ndarray, weights: np.ndarray) -> float:
+    """The threshold, in hundredths, that sends most LLM-preferred tokens to the LLM for the fewest SLM-preferred ones.
+
+    Youden's J, the difference of the two shares, is largest there. A person may start turning the dial there; answers
+    have to be measured before it is an operating point.
+    """
+    slm, grid = wanted == 1, np.arange(1, 100) / 100
+    below = [scores < threshold for threshold in grid]
+    gains = [np.average(b[~slm], weights=weights[~slm]) - np.average(b[slm], weights=weights[slm]) for b in below]
+    return float(grid[int(np.argmax(gains))])
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -97,9 +97,9 @@ def label(
     Raises:
         TrainerError: The folder holds labels of other questions, references or models; or an answer is missing.
     """
-    missing = [q.id for q in questions if answers is not None and q.id not in answers]
-    if missing:
-        raise TrainerError(f"{len(missing)} of {len(questions)} questions have no answer, e.g. {missing[0]}")
+    if missing := [q.id for q in questions if (not q.reference if answers is None else q.id not in answers)]:
+        what = "answer" if answers is not None else "reference (let the LLM write it: `answer`, then `label --answers`)"
+        raise TrainerError(f"{len(missing)} of {len(questions)} questions, e.g. {missing[0]}, have no {what}")
     settings = {
         "preset": pair.preset,
         "slm": pair.slm_name,
