@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainer import TrainerError
 from trainer.options import Count, Number, Options, Rate, Words, option
@@ -17,7 +16,6 @@ Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=0.99, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, kw_only=True)
 class RolloutSettings(Options):
     """How tokens are rolled out; stored with the rollouts. An answer that `max_new_tokens` cuts is graded as it is."""
 
@@ -27,7 +25,6 @@ class RolloutSettings(Options):
     seed: Number = option(0, "of the draw of tokens", "N")
 
 
-@dataclass(frozen=True, kw_only=True)
 class FitSettings(Options):
     """How a router is fitted; stored in its card."""
 
@@ -47,13 +44,13 @@ class FitSettings(Options):
     patience: Number = 4  # epochs without a better loss on the stopping questions before it ends
     seed: Number = option(0, "of weights, order and dropout", "N")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode="after")
+    def _check_skip(self) -> Self:
         if self.skip and not self.logit_features:
             raise TrainerError("a skip connection is for the logit features, which this router does not see")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
 class AlignSettings(Options):
     """How an SLM learns its LLM's texts; stored with the adapter."""
 
@@ -68,7 +65,6 @@ class AlignSettings(Options):
     seed: Number = option(0, "of weights and order", "N")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Recipe(Options):
     preset: str  # pair of models
     task: str  # name of the questions, in results and file names
@@ -114,7 +110,7 @@ def recipe_for(pair: str, task: str | None, data: Sequence[str] = (), **changes:
     elif known:
         task = task or known[0]
     if task in known:
-        return replace(RECIPES[pair, task], **changes), False
+        return RECIPES[pair, task].but(**changes), False
     if not data:
         there = f"the {pair} preset has {', '.join(known)}" if known else f"{pair} has no recipe of its own"
         raise TrainerError(f"--task {task}: {there}; for other questions give --data")

@@ -243,7 +243,7 @@ def test_a_token_is_rolled_out_only_where_it_ends_the_text_or_leaves_room_to_fin
         columns = table.to_pydict() | {"slm_token": [tiny_pair.end_id] * len(table)}
         write_labels(ended / path.name, columns, read_states(path, labels_about(own)["hidden_size"]))
     for both in (False, True):  # the LLM's own token does not end it there
-        roll_out(tiny_pair, QUESTIONS, ended, tmp_path / str(both), replace(short, both=both), report=quiet)
+        roll_out(tiny_pair, QUESTIONS, ended, tmp_path / str(both), short.but(both=both), report=quiet)
         late = [each for each in load_rollouts(tmp_path / str(both))[0] if each.position >= last]
         assert bool(late) != both and all(each.tokens == 1 for each in late)
 
@@ -288,7 +288,7 @@ def test_with_the_llm_on_vllm_answers_labels_and_rollouts_are_those_of_an_llm_he
             theirs, ours = (columns_of(tmp_path / each) for each in (name, f"{name} here"))
             assert theirs.pop("llm_logprob") == pytest.approx(ours.pop("llm_logprob"), abs=1e-4)
             assert theirs == ours
-        settings = replace(SETTINGS, budget=1, both=False)
+        settings = SETTINGS.but(budget=1, both=False)
         roll_out(pair, some[:2], relabelled(tmp_path, pair, some[:2], found), tmp_path / "r", settings, report=quiet)
     ours = relabelled(tmp_path / "ours", tiny_pair, some[:2], found)
     roll_out(tiny_pair, some[:2], ours, tmp_path / "r here", settings, report=quiet)

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +176,6 @@ def test_questions_that_are_too_few_or_trained_on_are_refused(tmp_path, train, d
         rows = [{"id": f"q{n}", "question": f"{n} + 1?", "answer": str(n + 1)} for n in numbers]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     files = {name: (str(tmp_path / f"{name if dev else 'train'}.jsonl"),) for name in ("train", "dev")}
-    recipe = replace(RECIPE, **files, train_questions=40)
+    recipe = RECIPE.but(**files, train_questions=40)
     with pytest.raises(TrainerError, match=named):
         questions_of(recipe, quiet)

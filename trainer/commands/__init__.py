@@ -1,4 +1,4 @@
-"""The trainer's commands: each is a dataclass of its options, whose docstring is its help and whose `run` does it."""
+"""The trainer's commands: each is a model of its options, whose docstring is its help and whose `run` does it."""
 
 from trainer.commands import labels, results, routers
 from trainer.commands.on_pair import Command

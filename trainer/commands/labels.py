@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +13,6 @@ from trainer.options import Count, Paths, Words, option
 from trainer.settings import AlignSettings, RolloutSettings
 
 
-@dataclass(frozen=True, kw_only=True)
 class Answer(OnQuestions):
     """Let one model answer questions alone."""
 
@@ -28,7 +26,6 @@ class Answer(OnQuestions):
         answer(self.pair(), Role(self.role), self.asked(), self.out, self.max_new_tokens)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Align(AlignSettings, OnPair):
     """Let the SLM learn the LLM's own texts: an adapter, which is merged into its weights."""
 
@@ -37,7 +34,7 @@ class Align(AlignSettings, OnPair):
     prompts: Path | None = option(
         None, "general prompts, a JSON object of lists (default: assets/align_prompts.json)", "FILE"
     )
-    out: Path = option(MISSING, "folder; the same command goes on where it stopped")
+    out: Path = option(..., "folder; the same command goes on where it stopped")
 
     def run(self) -> None:
         from engine import Role
@@ -56,7 +53,6 @@ class Align(AlignSettings, OnPair):
         print(align(self.settings(), tasks, prompts, self.out, self.part(AlignSettings)))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Label(OnQuestions):
     """Say for each token of reference answers, the LLM's own or the data's, which model is preferred."""
 
@@ -83,11 +79,10 @@ class Label(OnQuestions):
         label(pair, questions, self.out, answers, run_llm=not self.skip_llm, keep_states=self.keep_states)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Rollout(RolloutSettings, OnData):
     """Finish answers from tokens that labels leave undecided, and grade them."""
 
-    labels: Path = option(MISSING, "folder that `label` wrote for the same questions")
+    labels: Path = option(..., "folder that `label` wrote for the same questions")
     router: Path | None = option(None, "finishes the texts, at its own threshold; without it the SLM does (round 1)")
 
     def run(self) -> None:

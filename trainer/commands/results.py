@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from trainer.questions.question import Question
 
 
-@dataclass(frozen=True, kw_only=True)
 class Evaluate(OnQuestions):
     """Answer questions by every method at every setting, and write all answers of the folder into the results."""
 
@@ -71,15 +69,14 @@ def _folder(pair: Pair) -> str:
     return pair.preset if pair.slm_name == base_title(pair.slm_name) else f"{pair.preset}-aligned"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Ship(Command):
     """Give a router the curves that were measured, and its starting threshold."""
 
-    router: Path = option(MISSING, "the measured router's folder")
+    router: Path = option(..., "the measured router's folder")
     results: Path = option(RESULTS / "cpu", "folder with the rows of a pair's tasks, which together say where to start")
     method: str = option("router", "what it is called in the rows")
     adapter: Path | None = option(None, "the aligned SLM's file, which goes beside the router", "FILE")
-    out: Path = option(MISSING, "the new folder, e.g. assets/routers/mine")
+    out: Path = option(..., "the new folder, e.g. assets/routers/mine")
 
     def run(self) -> None:
         from trainer.evaluation.rows import load_all
@@ -89,7 +86,6 @@ class Ship(Command):
         print(f"{self.out}: starts at threshold {card.threshold}, acceptance {card.acceptance:g}")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Report(Command):
     """Write what the rows say: a JSON file, two charts, and the tables of docs/results.md and the README."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +12,14 @@ from trainer.options import Count, Paths, Rate, Words, option
 from trainer.settings import AlignSettings, FitSettings, recipe_for
 
 
-@dataclass(frozen=True, kw_only=True)
 class Fit(FitSettings, Command):
     """Train a router on labels and rollouts, and measure it on questions it never saw."""
 
-    labels: Paths = option(MISSING, "folders that `label` wrote; several are learned from together", "FOLDER")
+    labels: Paths = option(..., "folders that `label` wrote; several are learned from together", "FOLDER")
     rollouts: Paths = option(
         (), "folders of `rollout`, one for each of --labels, in its order; without any the shortcut decides", "FOLDER"
     )
-    out: Path = option(MISSING, "the router's folder, e.g. assets/routers/mine")
+    out: Path = option(..., "the router's folder, e.g. assets/routers/mine")
     method: Literal["citer", "co-llm", "query"] = option(
         "citer",
         "CITER, or a rival that learns from one folder of labels: Co-LLM style, or a query router",
@@ -58,7 +56,6 @@ class Fit(FitSettings, Command):
         return are_right(answers, named_questions(self.data, answers.keys()))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Run(FitSettings, OnPair):
     """Do all of it: answers, labels, rollouts, routers, evaluation, shipping."""
 

@@ -39,7 +39,7 @@ def co_llm(labels: Path, settings: FitSettings) -> Lesson:
         labels: With log-probabilities under both models, else learning raises a TrainerError.
         settings: Logit features, λ and skip connection are left out, as in the paper.
     """
-    settings = replace(settings, logit_features=False, skip=False, cost_weight=0.0)
+    settings = settings.but(logit_features=False, skip=False, cost_weight=0.0)
 
     def learn(report: Report) -> Learned:
         tokens = load_tokens(labels)
@@ -76,7 +76,7 @@ def query(labels: Path, slm_right: Mapping[str, bool], seed: int = 0) -> Lesson:
         TrainerError: References are not the LLM's, or no question has both answers.
     """
     tokens = load_tokens(labels)
-    settings = replace(QUERY, seed=seed, width=min(QUERY.width or tokens.hidden_size, tokens.hidden_size))
+    settings = QUERY.but(seed=seed, width=min(QUERY.width or tokens.hidden_size, tokens.hidden_size))
     if tokens.about["reference"] != "llm":
         raise TrainerError(
             f"{labels} has references from the data, which do not say whether the LLM answers right: label the LLM's "

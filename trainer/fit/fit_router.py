@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,7 +86,7 @@ def fit(lesson: Lesson, out: Path, description: str = "", report: Report = print
     Raises:
         TrainerError: A split has only one preference, or as the lesson says.
     """
-    whole = json.dumps([asdict(lesson.settings), *lesson.sources], sort_keys=True)
+    whole = json.dumps([dict(lesson.settings), *lesson.sources], sort_keys=True)
     made_of = hashlib.sha256(whole.encode()).hexdigest()
     out.parent.mkdir(parents=True, exist_ok=True)
     with alone_at(out):
@@ -139,7 +138,7 @@ def _card(
         logit_features=settings.logit_features,
         dropout=settings.dropout,
         training={
-            **asdict(settings),
+            **dict(settings),
             **{name: about[name] for name in ("reference", "quantisation", "data")},
             "questions": {name: splits[name] for name in SPLITS},
             "tokens": {name: len(each) for name, each in sets.items()},

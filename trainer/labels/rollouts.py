@@ -110,7 +110,7 @@ def roll_out(
         "policy": router.name if router else "slm",
         "router": fingerprint(router.network) if router else None,
         "labels": {name: value for name, value in labelled.items() if name not in unimportant},
-        **asdict(settings),
+        **dict(settings),
         "threshold": threshold,
         "answers": labelled.get("answers"),
         "llm_bytes": _llm_bytes(pair, questions, labels),
