@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 
+import datasets
 import pytest
 
+from engine.grading import grade
 from tests.support.paths import ROOT
+from tools import benchmarks
 from tools.arithmetic import questions
 from trainer import TrainerError
 from trainer.questions.question import Question, check_apart, prompt, texts_of
@@ -146,3 +149,44 @@ def test_questions_to_evaluate_on_are_others_than_those_to_train_on_by_text_and_
             check_apart(trained, questions_, "way out")
     with pytest.raises(TrainerError, match="'q1'"):
         check_apart({"q1": ""}, [asked("q1", "Where?")], "way out")  # whose text nobody knows
+
+
+ROWS = {
+    "csqa": {
+        "id": "075e",
+        "question": "Where does a person keep milk cold?",
+        "choices": {"label": list("ABCDE"), "text": ["oven", "fridge", "lake", "desk", "bag"]},
+        "answerKey": "B",
+    },
+    "arc-challenge": {
+        "id": "NYSEDREGENTS_2013_8_4",
+        "question": "Which of these is hottest?",
+        "choices": {"text": ["ice", "water", "steam"], "label": ["1", "2", "3"]},
+        "answerKey": "3",
+    },
+    "mmlu-psychology": {"question": "Who studies behaviour?", "choices": ["a baker", "a doctor"], "answer": 1},
+    "gsm8k": {
+        "question": "Ann sold 48 clips in April and half as many in May. How many clips did she sell?",
+        "answer": "Ann sold 48/2 = <<48/2=24>>24 clips in May.\nShe sold 48+24 = <<48+24=72>>72 clips.\n#### 72",
+    },
+    "math": {"problem": "What is half of $1 + x$ where $x = 2$?", "solution": "So \\boxed{}, $\\boxed{\\frac{3}{2}}$."},
+}
+
+
+def test_the_hubs_benchmarks_become_files_of_questions_that_can_be_graded(tmp_path, monkeypatch, capsys):
+    by_repo = {each.repo: name for name, each in benchmarks.BENCHMARKS.items()}
+    broken = {"answer": "no number", "solution": "5"}
+    monkeypatch.setattr(datasets, "load_dataset", lambda repo, *_, **__: [ROWS[by_repo[repo]], broken])
+    monkeypatch.setattr("sys.argv", ["x", "gsm8k", "math", "--out", str(tmp_path)])
+    benchmarks.main()
+    assert "gsm8k train: row 1 is left out: the answer has no ####" in capsys.readouterr().out
+    monkeypatch.setattr(datasets, "load_dataset", lambda repo, *_, **__: [ROWS[by_repo[repo]]])
+    monkeypatch.setattr("sys.argv", ["x", "csqa", "arc-challenge", "mmlu-psychology", "--out", str(tmp_path)])
+    benchmarks.main()
+    found = {name: read_questions(tmp_path / name / "dev.jsonl", pytest.fail)[0] for name in ROWS}
+    assert [each.answer for each in found.values()] == ["B", "C", "B", "72", "\\frac{3}{2}"]
+    assert [each.family for each in found.values()] == [*["choice"] * 3, "number", "latex"]
+    assert found["csqa"].id == "csqa-dev-075e" and found["gsm8k"].id == "gsm8k-dev-0"
+    assert found["arc-challenge"].choices == (("A", "ice"), ("B", "water"), ("C", "steam")), "numbers become letters"
+    assert found["gsm8k"].reference.endswith("She sold 48+24 = 72 clips.\nThe answer is \\boxed{72}.")
+    assert grade(found["gsm8k"], found["gsm8k"].reference) and grade(found["math"], "\\boxed{\\dfrac32}")
