@@ -5,22 +5,21 @@ Every stage goes on where it stopped, and several processes that run the same co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine import Role, load
 from engine.pair import Pair
 from engine.settings import Settings
-from trainer import Report, TrainerError
+from trainer import Report
 from trainer.align.stage import align
 from trainer.align.texts import AnsweredTask, read_general_prompts
 from trainer.evaluation.evaluate import evaluate, gather
 from trainer.evaluation.methods import SHARES, SPECULATIVE, Method, method
 from trainer.evaluation.rows import load_results
-from trainer.fit.baselines import co_llm, query
 from trainer.fit.fit_router import fit, preferences
 from trainer.fit.labelled_tokens import check_splits, held_out_tokens
-from trainer.labels.answers import answer, are_right, load_answers
+from trainer.labels.answers import answer, load_answers
 from trainer.labels.labels import label
 from trainer.labels.rollouts import roll_out
 from trainer.questions.question import Question, check_apart, texts_of
@@ -33,11 +32,9 @@ from trainer.workers import alone_at
 
 
 def questions_of(recipe: Recipe, report: Report = print) -> tuple[list[Question], list[Question]]:
-    """The questions of a recipe to train on, and those to evaluate on.
+    """The questions of a recipe to train on, and those to evaluate on, which come after these if the files are the same.
 
     A TrainerError, before the hours that the stages take, if they are too few or alike.
-
-    Where the dev questions come from the same files as those to train on, they are the ones after these.
     """
     count = recipe.train_questions
     train = load_questions(recipe.train or [f"data/{recipe.task}/train.jsonl"], count, report)
@@ -72,45 +69,25 @@ def run(
     Args:
         pair: The models.
         results: Gets the rows of the evaluation, `<task>.parquet`.
-        routers: Gets the best router, and the adapter beside it.
+        routers: Gets the last round's router, and the adapter beside it.
         adapter: The file that the pair's SLM was aligned with.
 
     Returns:
         The path of the rows.
     """
     (labelled, dev), limit = questions_of(recipe, report), recipe.max_new_tokens
-    by_llm, by_slm, labels = (folder / name for name in ("answers-llm", "answers-slm", "labels-llm"))
-    answer(pair, Role.LLM, labelled, by_llm, limit, report)
-    answer(pair, Role.SLM, labelled, by_slm, limit, report)  # which a query router learns from
-    # With the LLM's log-probabilities, which a Co-LLM router learns from.
-    label(pair, labelled, labels, load_answers(by_llm, Role.LLM), report=report)
-    slm_right = are_right(load_answers(by_slm, Role.SLM), labelled)
-    fitted = _fit_rivals(recipe, labels, slm_right, folder / "routers", fitting, report)
-    fitted["router"] = _make_rounds(pair, recipe, labelled, labels, folder, fitting, report)
-    methods = _methods(recipe, fitted, labels)
-    evaluate(pair, dev, methods, folder / "evaluation", recipe.task, limit, report)
+    answers, labels = folder / "answers-llm", folder / "labels-llm"
+    answer(pair, Role.LLM, labelled, answers, limit, report)
+    label(pair, labelled, labels, load_answers(answers, Role.LLM), run_llm=False, report=report)
+    router = _make_rounds(pair, recipe, labelled, labels, folder, fitting, report)
+    evaluate(pair, dev, _methods(recipe, router, labels), folder / "evaluation", recipe.task, limit, report)
     with alone_at(folder / "shipping"):
         rows = gather(folder / "evaluation", results)
         measured = load_results(rows)
         report(main_table(summarise({recipe.task: measured})))
-        ship(fitted["router"], [measured], routers / recipe.router, adapter=adapter)
-        report(f"{fitted['router']} is now {routers / recipe.router}")
+        ship(router, [measured], routers / recipe.router, adapter=adapter)
+        report(f"{router} is now {routers / recipe.router}")
     return rows
-
-
-def _fit_rivals(
-    recipe: Recipe, labels: Path, slm_right: Mapping[str, bool], routers: Path, fitting: FitSettings, report: Report
-) -> dict[str, Path]:
-    """Fits the routers that the evaluation compares CITER's with; returns their folders by the method."""
-    found = {"shortcut": routers / "citer-shortcut", "co-llm": routers / "co-llm"}
-    fit(preferences(labels, fitting), found["shortcut"], recipe.description, report)
-    fit(co_llm(labels, fitting), found["co-llm"], report=report)
-    try:
-        fit(query(labels, slm_right, fitting.seed), routers / "query", report=report)
-        found["query"] = routers / "query"
-    except TrainerError as error:  # a rival that cannot be fitted does not stop what it is compared with
-        report(f"without the query router, which learns from the questions that one model alone answers: {error}")
-    return found
 
 
 def _make_rounds(
@@ -137,10 +114,10 @@ def _make_rounds(
     return out
 
 
-def _methods(recipe: Recipe, routers: Mapping[str, Path], labels: Path) -> list[Method]:
+def _methods(recipe: Recipe, router: Path, labels: Path) -> list[Method]:
     tokens, acceptances = held_out_tokens(labels), [0.0, *recipe.acceptances]
     # Where there are several acceptances, fewer shares are tried at each.
     some = {"shares": (recipe.shares or SHARES)[:: len(acceptances)], "acceptances": acceptances}
     listed = {"slm": {}, "llm": {}, "random": some, "confidence": some, SPECULATIVE: {}}
-    listed |= {name: {"folder": str(folder), **some} for name, folder in routers.items()}
+    listed |= {"router": {"folder": str(router), **some}}
     return [method(name, each, tokens) for name, each in listed.items()]

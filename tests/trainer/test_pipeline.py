@@ -136,7 +136,7 @@ def without_measured(value: Any) -> Any:
 
 def test_a_run_answers_labels_rolls_out_fits_evaluates_and_ships(whole):
     results, right = measured(whole), rights(whole)
-    counts = {name: len(results.of(name)) for name in ("random", "confidence", "shortcut", "co-llm", "router")}
+    counts = {name: len(results.of(name)) for name in ("random", "confidence", "speculative", "router")}
     assert min(counts.values()) > 3
     assert right["llm", "llm < 0"] - right["slm", "slm < 0"] > 0.4
     lossless = {right[each] for each in results.settings if each.method == "speculative"}

@@ -76,7 +76,7 @@ class Run(FitSettings, OnPair):
     results: Path | None = option(
         None, f"gets what was measured (default: {RESULTS}/<pair> for a preset's own task, else a folder in --out)"
     )
-    routers: Path = option(Path("assets/routers"), "gets the best router")
+    routers: Path = option(Path("assets/routers"), "gets the router")
     align: bool = option(False, "first let the SLM learn the LLM's own texts, as `align` does by default")
 
     def run(self) -> None:

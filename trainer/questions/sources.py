@@ -97,7 +97,7 @@ def named_questions(sources: Sequence[str], ids: Collection[str]) -> list[Questi
 
 def task_named_by(source: str) -> str:
     """The task of a file's questions, by its name, or by its folder's for files named train and dev."""
-    path = Path(source)
+    path = Path(source).resolve()
     return path.parent.name if path.stem in ("train", "dev") else path.stem
 
 
