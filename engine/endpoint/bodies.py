@@ -183,8 +183,6 @@ def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Checked
     if body.stream_options and not body.stream:
         raise Refusal(400, "stream_options is for stream = true.", "stream_options")
     setting = named_setting(body.model, pair, settings)
-    with blamed("model"):
-        pair.check_acceptance(setting.acceptance)
     return Checked(body, _texts(body, setting, pair, settings))
 
 

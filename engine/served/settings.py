@@ -42,8 +42,8 @@ class ServedSettings(BaseSettings):
     llm_url: Annotated[str, AfterValidator(_server_url)] = Field(
         "",
         max_length=2048,
-        description="Address of a server that has the LLM (vLLM or llama.cpp's), as `http://host:8000`; "
-        "the LLM is then not loaded here. See docs/deploy.md.",
+        description="Address of the vLLM server that has the LLM, as `http://host:8000`; the LLM is then not loaded "
+        "here. See docs/deploy.md.",
     )
     llm_name: str = Field(
         "", max_length=300, description="What the server calls the model; may be left out where it has one only."

@@ -32,9 +32,10 @@ from engine.models.model_files import SafetensorsFiles
 from engine.operating_points import FILE
 from engine.request import Turn, build_request
 from engine.router import CARD, WEIGHTS, Router
-from engine.served.dialects import DIALECTS, Inquiry, WrongAnswer
+from engine.served import vllm
+from engine.served.connection import MALFORMED
 from engine.settings import variables
-from tests.support.fake_llm_server import SHAPES
+from tests.support.fake_llm_server import completion
 from tests.support.mutations import damaged_bytes, damaged_json
 from tests.support.random_gguf import random_qwen
 from tests.support.routers import make_router
@@ -232,20 +233,18 @@ def made_up(tokens: list[int], looks: int, top: int) -> list[list[tuple[int, flo
 
 
 @given(data=st.data(), looks=st.integers(1, 3))
-@pytest.mark.parametrize("kind, dialect", DIALECTS.items())
-def test_an_answer_of_the_llms_server(kind, dialect, data, looks):
-    question = Inquiry([1, 2, 3, 4], looks if dialect.judges else 1, 3, "model", 259)
-    reply = SHAPES[kind](SimpleNamespace(likeliest=made_up), dialect.body(question), False)
-    expected = [
-        ([each for each, _ in place], [value for _, value in place]) for place in made_up([], question.looks, 3)
-    ]
-    assert [tuple(each) for each in dialect.answer(question, reply)] == expected
+def test_an_answer_of_the_llms_server(data, looks):
+    body = {"prompt": [1, 2, 3, 4], **vllm.look_fields(looks)}
+    reply = completion(SimpleNamespace(likeliest=made_up), body)
+    expected = [[each for each, _ in place] + [value for _, value in place] for place in made_up([], looks, vllm.TOP)]
+    assert vllm.states(reply["choices"][0], looks, 259) == expected
     try:
-        damaged = json.loads(data.draw(damaged_json(reply)))
-    except (ValueError, RecursionError):
-        return  # which the connection finds
-    for ids, logprobs in read(lambda: dialect.answer(question, damaged), WrongAnswer) or ():
-        assert 0 < len(ids) == len(logprobs) <= 3 and all(0 <= each < 259 for each in ids)
+        states = vllm.states(json.loads(data.draw(damaged_json(reply)))["choices"][0], looks, 259)
+    except MALFORMED:
+        return
+    for state in states:
+        ids, logprobs = state[: vllm.TOP], state[vllm.TOP :]
+        assert len(ids) == len(logprobs) == vllm.TOP and all(0 <= each < 259 for each in ids)
         assert all(math.isfinite(each) and each <= 0.01 for each in logprobs)
 
 
