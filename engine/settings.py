@@ -86,8 +86,8 @@ class Server(BaseModel):
         32,
         ge=1,
         le=10_000,
-        description="Texts and other jobs of the page that may wait or be worked on, and as many of `/generate` and "
-        "`/v1/…`; a quarter of either for one client address. A further one is told to come back later.",
+        description="Texts and other jobs of the page that may wait or be worked on, and as many of `/v1/…`; a quarter "
+        "of either for one client address. A further one is told to come back later.",
     )
     proxies: int | None = Field(
         None,
@@ -189,8 +189,7 @@ class Settings(ServedSettings):
         None,
         min_length=1,
         max_length=1024,
-        description="Key that other programs must send to `/v1/…` and `/generate`; unset asks for none. The page needs "
-        "none.",
+        description="Key that other programs must send to `/v1/…`; unset asks for none. The page needs none.",
     )
     server: Server = Field(Server.model_validate({}), description="Where the page listens.")
 

@@ -16,9 +16,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
 from app.components import ASSETS, PRELOAD
-from app.entrance.callers import Callers
-from app.entrance.calls import check_request
-from app.entrance.gradio_parts import bound
+from app.entrance.callers import OpenWindows
+from app.entrance.gradio_parts import bound, check_request
 from app.share.home import FAVICON, use_own_preview
 from app.share.open_trace import MAX_BYTES
 from app.theme import theme
@@ -36,15 +35,14 @@ MAX_TRACE, MAX_CALL = 8 * MAX_BYTES // 5, 8 * MAX_PROMPTS // 5
 
 MAX_OTHER = 65_536
 
-# The page reads files in the browser, so it takes no uploads.
-_CLOSED = ("upload", "deep_link", "dev/", "process_recording", "proxy=", "run-history/", "stream/", "vibe-")
-CLOSED = (*(f"/gradio_api/{path}" for path in _CLOSED), "/monitoring", "/proxy=")
-"""Gradio's paths that begin like these are refused: the page does not need them."""
+_GRADIO = "/gradio_api/"
+_OPEN = ("app_id", "citer/", "component_server", "file=", "heartbeat/", "info", "login_check", "run/", "startup-events")
+_OPEN += ("theme.css", "user")
+# What the page needs of gradio's paths. Events are answered at once, so it needs no queue; it takes no uploads, since
+# it reads files in the browser.
+_CLOSED = ("/monitoring", "/proxy=")
 
-_TRACES = ("/gradio_api/run/", "/gradio_api/api/")
-_CALLS = ("/gradio_api/queue/join", "/gradio_api/call/", "/gradio_api/component_server")
 _PORTS = range(7860, 7960)
-_OTHER_EVENTS = 40  # of gradio's queue at a time, beside calls and windows without a feed, which wait for texts
 # Gradio compiles templates and handlers in the browser. A Space shows the page in a frame that this script sizes.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: https://cdnjs.cloudflare.com; "
@@ -59,11 +57,10 @@ STYLES = sorted((ASSETS / "css").glob("*.css"), key=lambda path: (path.name != "
 """Rules of other files go on from those of `page.css`."""
 
 
-def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequence[BaseRoute]) -> Guard:
+def page_app(demo: gr.Blocks, settings: Settings, windows: OpenWindows, routes: Sequence[BaseRoute]) -> Guard:
     """The page, with `routes` of its own beside gradio's, behind the guard."""
     use_own_preview()
     server = settings.server
-    demo.max_threads = demo._queue.max_thread_count = _OTHER_EVENTS + 2 * server.queue_size
     outer = gr.mount_gradio_app(
         FastAPI(openapi_url=None),
         demo,
@@ -87,9 +84,9 @@ def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequ
     )
     app: Any = next(route.app for route in outer.routes if isinstance(route, Mount))
     demo.app = app
-    bound(demo, app, callers)
+    bound(demo, app)
     names = Names(server.hosts, server.host)
-    return Guard(callers.around(outer), names, server.proxies, most_bytes, CLOSED, _POLICY)
+    return Guard(windows.around(outer), names, server.proxies, most_bytes, _POLICY)
 
 
 def run(app: Guard, settings: Settings) -> None:
@@ -125,11 +122,14 @@ def listen(settings: Settings) -> socket.socket:
     )
 
 
-def most_bytes(path: str) -> int:
-    """How many bytes a request to a path may bring."""
+def most_bytes(path: str) -> int | None:
+    """How many bytes a request to a path may bring; None where there is nothing."""
     if path.startswith(PREFIX):
         return MOST_BYTES
-    return MAX_TRACE if path.startswith(_TRACES) else MAX_CALL if path.startswith(_CALLS) else MAX_OTHER
+    called = path.removeprefix(_GRADIO)
+    if path.startswith(_CLOSED) or (called != path and not called.startswith(_OPEN)):
+        return None
+    return {"run": MAX_TRACE, "component_server": MAX_CALL}.get(called.partition("/")[0], MAX_OTHER)
 
 
 async def _refused(request: Request, error: Any) -> Response:

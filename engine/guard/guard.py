@@ -59,8 +59,7 @@ class Guard:
         app: What answers.
         names: The names under which it may be asked.
         proxies: See `Addresses`.
-        most_bytes: Returns the most bytes of a body for a path.
-        closed: Paths that begin like these are not served.
+        most_bytes: Returns the most bytes of a body for a path; None for a path that is not served.
         policy: The `Content-Security-Policy`, but for who may show a page in a frame.
     """
 
@@ -69,13 +68,11 @@ class Guard:
         app: ASGIApp,
         names: Names,
         proxies: int | None,
-        most_bytes: Callable[[str], int] = lambda path: MOST_BYTES,
-        closed: tuple[str, ...] = (),
+        most_bytes: Callable[[str], int | None] = lambda path: MOST_BYTES,
         policy: str = "default-src 'none'",
     ) -> None:
         self.app, self.names, self.rate, self.addresses = app, names, Rate(), Addresses(proxies)
-        self._most_bytes, self._closed = most_bytes, closed
-        self._cached = Cached()
+        self._most_bytes, self._cached = most_bytes, Cached()
         self._held: dict[int, tuple[str | None, int]] = {}  # address and bytes of each body, by its scope's id
         frames = f"frame-ancestors 'self'{' ' + _FRAMES if on_space() else ''}"
         self._headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": f"{policy}; {frames}"}
@@ -140,14 +137,14 @@ class Guard:
         if wait := self.rate.take(address, cost):
             whose = "all clients without a known address" if address is None else "your network address"
             raise Refusal(429, f"Too many requests of {whose}: ask again in {math.ceil(wait)} s.", after=wait)
-        if scope["path"].startswith(self._closed):
+        if self._most_bytes(scope["path"]) is None:
             raise Refusal(404, "There is nothing here: this page takes no uploads and has no such route.")
         if len(scope["query_string"]) > MAX_QUERY:
             raise Refusal(414, f"The address is too long: at most {MAX_QUERY:,} bytes may follow its question mark.")
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         """Reads a body. Raises Refusal for one that is too large, after its rest was read and discarded."""
-        address, most = scope[ADDRESS], self._most_bytes(scope["path"])
+        address, most = scope[ADDRESS], self._most_bytes(scope["path"]) or 0
         body, size, more, refusal = bytearray(), 0, True, None
         while more and size <= MOST_DISCARDED:
             message = await receive()

@@ -35,7 +35,7 @@ async def counting(asked: Request) -> PlainTextResponse:
 
 def guarded(hosts: str = "", take: Any = counting, proxies: int | None = 0) -> Guard:
     app = Starlette(routes=[Route("/{path:path}", take, methods=["GET", "POST"])])
-    return Guard(app, Names(hosts, None), proxies, launch.most_bytes, launch.CLOSED)
+    return Guard(app, Names(hosts, None), proxies, launch.most_bytes)
 
 
 def client(hosts: str = "", take: Any = counting) -> TestClient:
@@ -119,7 +119,7 @@ def test_forwarded_headers_are_believed_of_proxies_alone():
     assert asking.get("/x", headers={"x-forwarded-host": "localhost"}).text == "x-forwarded-host"
 
 
-@pytest.mark.parametrize("path", ["upload", "upload_progress?upload_id=1", "deep_link?session_hash=x", "dev/reload"])
+@pytest.mark.parametrize("path", ["upload", "upload_progress?upload_id=1", "deep_link?session_hash=x", "queue/join"])
 def test_routes_of_gradio_that_the_page_does_not_need_are_closed(path: str):
     asked = client()
     assert asked.get(f"/gradio_api/{path}").status_code == asked.post(f"/gradio_api/{path}").status_code == 404
@@ -136,9 +136,7 @@ def test_an_address_has_a_limit_that_leaves_room_for_links():
 
 ROUTES = {
     "gradio_api/run/predict": "MAX_TRACE",
-    "gradio_api/queue/join": "MAX_CALL",
     "gradio_api/component_server": "MAX_CALL",
-    "gradio_api/cancel": "MAX_OTHER",
     "login": "MAX_OTHER",
 }
 
@@ -164,7 +162,7 @@ def test_all_bodies_together_are_bounded_and_a_small_one_is_always_taken(monkeyp
     client = TestClient(asking, base_url="http://localhost")
 
     def post(content: bytes, **headers: str) -> int:
-        return client.post("/gradio_api/queue/join", content=content, headers=headers).status_code
+        return client.post("/gradio_api/component_server", content=content, headers=headers).status_code
 
     assert post(body, **{"x-forwarded-for": "198.51.100.9"}) == 503, "an address has half"
     asking._held[0] = None, 200_000  # of another request that is being answered
