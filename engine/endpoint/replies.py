@@ -54,13 +54,11 @@ class Reply:
     def submit(self, scheduler: Scheduler, owner: Hashable) -> None:
         """Asks the scheduler for the texts, which encodes the prompts. Raises Refusal where they cannot be served."""
         self._scheduler = scheduler
-        requests, prompts = zip(*self._asked.texts, strict=True)
-        interactive = len(requests) == 1
+        requests = self._asked.requests
         try:
             with blamed("messages" if self._asked.body.chat else "prompt"):
-                texts = scheduler.submit_all(
-                    requests, owner, prompts=prompts, interactive=interactive, listener=self._wake
-                )
+                interactive = len(requests) == 1
+                texts = scheduler.submit_all(requests, owner, interactive=interactive, listener=self._wake)
         except Refusal:
             raise
         except EngineError as error:
@@ -154,7 +152,7 @@ class Reply:
 
     def _about(self) -> dict[str, Any]:
         """The setting, and share, passes and cost of all texts of the reply."""
-        pair, (first, _) = self._pair, self._asked.texts[0]
+        pair, first = self._pair, self._asked.requests[0]
         events = [event for choice in self._choices for event in choice.settled.events]
         total = Costs()
         for choice in self._choices:
