@@ -15,8 +15,7 @@ from app import controls
 from app.compare.tab import ComparisonUpdates, compare_tab
 from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, SCRIPTS, STARTED, Panel, drawn, tells
 from app.conversation import conversation_panel
-from app.entrance.callers import OpenWindows, calling_address
-from app.entrance.gradio_parts import PageBlocks
+from app.entrance.gradio_parts import OpenWindows, PageBlocks, calling_address
 from app.entrance.launch import page_app
 from app.fields import DIALS, FIELDS
 from app.handlers import Handlers, wire_stop
@@ -48,10 +47,9 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
 
     `recorded` is what is on it before a visitor has a text.
     """
-    server = settings.server
-    windows, places = OpenWindows(), Places(server.queue_size)
+    windows = OpenWindows()
     sessions = Sessions(
-        places=places,
+        places=Places(settings.server.queue_size),
         address=calling_address,
         leave=host.leave,
         open_now=windows.__contains__,
@@ -74,7 +72,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
         feeds = Feeds(sessions, host, UPDATES)
         restore(wire_feed(demo, feeds, panels))
-        endpoint = Endpoint(lambda: _models(host), settings, places)
+        endpoint = Endpoint(lambda: _models(host), settings)
 
         def forget(request: gr.Request) -> None:
             sessions.leave(request.session_hash)

@@ -11,22 +11,29 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
 import gradio as gr
 from gradio.blocks import Blocks
+from gradio.context import LocalContext
 from gradio.state_holder import SessionState, StateHolder
 from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.components import refusal
 from app.running.sessions import LONGEST_HASH
 from engine import EngineError, InvalidRequest
 from engine.errors import log_fault, shown
+from engine.guard.callers import address_of
 from engine.guard.guard import REFUSED
 from engine.guard.refusals import Refusal
 
 _FORMS = ("multipart/", "application/x-www-form-urlencoded")
+_HEARTBEAT = "/gradio_api/heartbeat/"
 _LOOKS_EVERY = 1.0  # seconds
 _LONGEST = 300  # characters of a fault in gradio's words
 
@@ -56,7 +63,46 @@ async def check_request(request: Request) -> None:
     name, known = ("fn_index", answered) if called else ("component_id", page.blocks)
     number = said.get(name)
     if not isinstance(number, int) or number not in known:
-        raise Refusal(404, f"There is nothing here of that name: {name} = {shown(number, True)}.")
+        raise Refusal(404, f"There is nothing here that has this {name}.")
+
+
+def calling_address() -> str | None:
+    """The client's address of the request that gradio is answering now; None outside of one."""
+    return address_of(LocalContext.request.get(None))
+
+
+class OpenWindows:
+    """Counts the open heartbeats by session hash: a browser keeps one for as long as its window is there."""
+
+    def __init__(self) -> None:
+        self._beats: Counter[str] = Counter()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._beats
+
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """Wraps an application, so that its heartbeats are counted."""
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            path = scope["path"] if scope["type"] == "http" else ""
+            if not path.startswith(_HEARTBEAT):
+                await app(scope, receive, send)
+                return
+            with self.beating(path.removeprefix(_HEARTBEAT)):
+                await app(scope, receive, send)
+
+        return counted
+
+    @contextmanager
+    def beating(self, name: str) -> Iterator[None]:
+        """The window of this name is open until the end of the block."""
+        self._beats[name] += 1
+        try:
+            yield
+        finally:
+            self._beats[name] -= 1
+            if not self._beats[name]:
+                del self._beats[name]
 
 
 class PageBlocks(gr.Blocks):

@@ -16,17 +16,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
 from app.components import ASSETS, PRELOAD
-from app.entrance.callers import OpenWindows
-from app.entrance.gradio_parts import bound, check_request
+from app.entrance.gradio_parts import OpenWindows, bound, check_request
 from app.share.home import FAVICON, use_own_preview
 from app.share.open_trace import MAX_BYTES
 from app.theme import theme
 from app.tune.prompts import MAX_BYTES as MAX_PROMPTS
 from engine import EngineError, Settings
 from engine.errors import fault_place, fault_words, shown
-from engine.guard.addresses import on_space
+from engine.guard.callers import Callers, on_space
 from engine.guard.guard import MOST_BYTES, Guard
-from engine.guard.names import Names
 from engine.guard.refusals import PREFIX, Refusal
 from engine.guard.server import make_server
 
@@ -85,8 +83,8 @@ def page_app(demo: gr.Blocks, settings: Settings, windows: OpenWindows, routes: 
     app: Any = next(route.app for route in outer.routes if isinstance(route, Mount))
     demo.app = app
     bound(demo, app)
-    names = Names(server.hosts, server.host)
-    return Guard(windows.around(outer), names, server.proxies, most_bytes, _POLICY)
+    callers = Callers(server.hosts, server.host, server.proxies)
+    return Guard(windows.around(outer), callers, most_bytes, _POLICY)
 
 
 def run(app: Guard, settings: Settings) -> None:
@@ -95,7 +93,7 @@ def run(app: Guard, settings: Settings) -> None:
         host, port = listening.getsockname()[:2]
         shown_host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         print(f"* Running on local URL:  http://{shown_host}:{port}", flush=True)
-        logger.warning(app.addresses.rule)
+        logger.warning(app.callers.rule)
         make_server(app).run(sockets=[listening])
 
 
@@ -140,4 +138,6 @@ async def _refused(request: Request, error: Any) -> Response:
 async def _not_understood(request: Request, error: Any) -> Response:
     """Answers a body of the wrong form."""
     first = error.errors()[0]
-    return Refusal(422, f"The request was not understood: {fault_words(first, fault_place(first))}").response()
+    return Refusal(
+        422, f"The request was not understood: {fault_words(first, fault_place(first), hidden=True)}"
+    ).response()

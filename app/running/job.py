@@ -17,7 +17,6 @@ from app.running.host import Host
 from engine import EngineError, Request, TokenEvent
 from engine.batch.text import Text, follow
 from engine.errors import log_fault
-from engine.guard.limits import Entrance
 
 State = Literal["waiting", "running", "done", "stopped", "failed"]
 SomeJob = TypeVar("SomeJob", bound="Job")
@@ -46,10 +45,7 @@ class Job:
         pair: The models, once they are loaded.
         notify: Called whenever there is something new to show.
         look: Called before each step; cancels it where nobody waits for it any more.
-        entrance: By which it was asked for.
     """
-
-    entrance: Entrance = "page"
 
     def __init__(self, after: Job | None = None) -> None:
         self.renumber(after)

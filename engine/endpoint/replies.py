@@ -17,7 +17,6 @@ from engine.endpoint.choices import Choice
 from engine.errors import EngineError, ServerError, log_fault
 from engine.events import TokenEvent, llm_passes, llm_share, taken_back
 from engine.events.cost import Costs, costs
-from engine.guard.limits import Entrance
 from engine.guard.refusals import Refusal, blamed
 
 if TYPE_CHECKING:  # they import torch, for which the page does not wait when it starts
@@ -37,9 +36,8 @@ Piece = dict[str, Any] | str
 
 
 class Reply:
-    """The reply to one request. It holds a place among the jobs of programs until `close`."""
+    """The reply to one request. It holds a place among programs until `close`."""
 
-    entrance: Entrance = "api"
     active = True
 
     def __init__(self, asked: Checked, pair: Pair) -> None:

@@ -14,11 +14,9 @@ from starlette.applications import Starlette
 from engine.endpoint.routes import Endpoint
 from engine.errors import CommandParser, exit_status
 from engine.events.progress import print_progress
+from engine.guard.callers import Callers
 from engine.guard.guard import Guard
-from engine.guard.heap import give_back_freed_memory
-from engine.guard.limits import Places
-from engine.guard.logs import log_once
-from engine.guard.names import Names
+from engine.guard.process import prepare
 from engine.guard.refusals import Refusal
 from engine.guard.server import make_server
 from engine.pair import Pair, load
@@ -34,19 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def application(pair: Pair, scheduler: Scheduler, settings: Settings, host: str = HOST) -> Guard:
-    server = settings.server
-    endpoint = Endpoint(lambda: (pair, scheduler), settings, Places(server.queue_size))
+    endpoint = Endpoint(lambda: (pair, scheduler), settings)
 
     async def nothing(request, error):
         return Refusal(404, "There is nothing here: the endpoint is below /v1.").response()
 
     inner = Starlette(routes=[endpoint.mount], exception_handlers={404: nothing})
-    return Guard(inner, Names(server.hosts, host), server.proxies)
+    return Guard(inner, Callers(settings.server.hosts, host, settings.server.proxies))
 
 
 def _main(arguments: Sequence[str] | None) -> None:
-    give_back_freed_memory()
-    log_once()
+    prepare()
     settings = load_settings()
     options = _parser(settings).parse_args(arguments)
     settings = with_models(settings, options)
@@ -62,7 +58,7 @@ def _main(arguments: Sequence[str] | None) -> None:
             print(f"{pair.slm_name} and {pair.llm_name} as model {pair.preset}: {at}", flush=True)
             if settings.api_key is None and not ip_address(host.partition("%")[0]).is_loopback:
                 warning = "warning: whoever reaches this address may ask; CITER_API_KEY sets a key"
-                print(warning, guard.addresses.rule, sep="\n", file=sys.stderr, flush=True)
+                print(warning, guard.callers.rule, sep="\n", file=sys.stderr, flush=True)
             make_server(guard).run(sockets=[listening])
         finally:
             scheduler.close()

@@ -15,10 +15,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.errors import log_fault
-from engine.guard.addresses import ADDRESS, Addresses, on_space
 from engine.guard.cached import Cached, key_of
+from engine.guard.callers import ADDRESS, Callers, on_space
 from engine.guard.limits import LATER, Rate
-from engine.guard.names import Names
 from engine.guard.refusals import Refusal
 
 MOST_BYTES = 2_000_000
@@ -45,8 +44,6 @@ MAX_QUERY = 16_000
 REFUSED = "citer.refused"
 """The key of a mark in a scope: a handler inside gradio has refused the request, which gradio answers with 500."""
 
-_FORWARDED = (b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded")
-_NEVER = (b"x-gradio-server",)  # gradio would take it for its own address
 _FRAMES = "https://huggingface.co https://*.hf.space"
 
 logger = logging.getLogger(__name__)
@@ -57,8 +54,7 @@ class Guard:
 
     Args:
         app: What answers.
-        names: The names under which it may be asked.
-        proxies: See `Addresses`.
+        callers: Tells who asks.
         most_bytes: Returns the most bytes of a body for a path; None for a path that is not served.
         policy: The `Content-Security-Policy`, but for who may show a page in a frame.
     """
@@ -66,12 +62,11 @@ class Guard:
     def __init__(
         self,
         app: ASGIApp,
-        names: Names,
-        proxies: int | None,
+        callers: Callers,
         most_bytes: Callable[[str], int | None] = lambda path: MOST_BYTES,
         policy: str = "default-src 'none'",
     ) -> None:
-        self.app, self.names, self.rate, self.addresses = app, names, Rate(), Addresses(proxies)
+        self.app, self.callers, self.rate = app, callers, Rate()
         self._most_bytes, self._cached = most_bytes, Cached()
         self._held: dict[int, tuple[str | None, int]] = {}  # address and bytes of each body, by its scope's id
         frames = f"frame-ancestors 'self'{' ' + _FRAMES if on_space() else ''}"
@@ -82,7 +77,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         started = False
-        scope[ADDRESS] = self.addresses.of(scope)
+        scope[ADDRESS] = self.callers.address(scope)
 
         async def answering(message: Message) -> None:
             nonlocal started
@@ -121,7 +116,7 @@ class Guard:
             raise Refusal(408, f"The request took more than {BODY_SECONDS:.0f} seconds to come.", close=True) from None
         if len(body) > MAX_OUTSIDE:
             _check_values(body)
-        scope["headers"] = self._believed(scope["headers"])
+        scope["headers"] = self.callers.believed(scope["headers"])
         first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         del body  # which the application may drop
 
@@ -132,7 +127,7 @@ class Guard:
 
     def _admit(self, scope: Scope, cost: float) -> None:
         """Raises Refusal for a foreign name, a closed path, a long query, or too many requests."""
-        self.names.check(Headers(scope=scope))
+        self.callers.check(Headers(scope=scope))
         address = scope[ADDRESS]
         if wait := self.rate.take(address, cost):
             whose = "all clients without a known address" if address is None else "your network address"
@@ -170,15 +165,6 @@ class Guard:
     def _room(self, address: str | None) -> bool:
         mine = sum(size for other, size in self._held.values() if other == address and other is not None)
         return sum(size for _, size in self._held.values()) <= MAX_TOGETHER and mine <= MAX_TOGETHER // 2
-
-    def _believed(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """The headers that are passed on: without those of proxies where there are none, and without foreign names."""
-        dropped = _NEVER if self.addresses.proxied else (*_NEVER, *_FORWARDED)
-        kept = [(name, value) for name, value in headers if name not in dropped]
-        foreign = [value for name, value in kept if name == b"x-forwarded-host"]
-        if all(self.names.known(value.decode("latin-1")) for value in foreign):
-            return kept
-        return [(name, value) for name, value in kept if name != b"x-forwarded-host"]
 
 
 def _check_values(body: bytes) -> None:

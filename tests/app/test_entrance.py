@@ -90,7 +90,7 @@ def test_nothing_that_was_sent_reaches_the_log(client: httpx.Client, site: Site,
     for name, values in ("write", [SECRET]), ("write", [SECRET] * 40), ("tune", [SECRET] * 6):
         post(client, site, name, "odd", values)
     for body in SECRET, {"data": SECRET}, {"data": [SECRET], "fn_index": SECRET}, {"data": [SECRET], "fn_index": 10**6}:
-        assert SECRET not in client.post("run/predict", json=body).text.replace(f"fn_index = '{SECRET}'", "")
+        assert SECRET not in client.post("run/predict", json=body).text
     panel = next(block for block in site.page.blocks.values() if block.elem_id == "tune-panel")
     asked = {"component_id": panel._id, "session_hash": "s", "fn_name": "text_of", "data": {"row": SECRET}}
     assert client.post("component_server", json=asked).status_code == 422

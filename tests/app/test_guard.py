@@ -19,12 +19,11 @@ from starlette.testclient import TestClient
 
 from app.entrance import launch
 from engine.guard import guard, limits
-from engine.guard.addresses import Addresses
 from engine.guard.cached import Cached, key_of
+from engine.guard.callers import Callers
 from engine.guard.guard import Guard
 from engine.guard.limits import PER_SECOND, Rate
-from engine.guard.logs import Once
-from engine.guard.names import Names
+from engine.guard.process import Once
 from engine.guard.server import MOST_CHUNKS
 from tests.support.served_endpoint import running
 
@@ -35,7 +34,7 @@ async def counting(asked: Request) -> PlainTextResponse:
 
 def guarded(hosts: str = "", take: Any = counting, proxies: int | None = 0) -> Guard:
     app = Starlette(routes=[Route("/{path:path}", take, methods=["GET", "POST"])])
-    return Guard(app, Names(hosts, None), proxies, launch.most_bytes)
+    return Guard(app, Callers(hosts, None, proxies), launch.most_bytes)
 
 
 def client(hosts: str = "", take: Any = counting) -> TestClient:
@@ -98,10 +97,10 @@ def test_who_asks_is_the_connection_or_what_proxies_say_and_doubts_are_logged_on
 ):
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("SPACE_ID", "me/citer" if proxies == "space" else "")
-        addresses = Addresses(None if proxies == "space" else proxies)
+        callers = Callers("", None, None if proxies == "space" else proxies)
         headers = [(b"x-forwarded-for", line.encode()) for line in forwarded]
         asked = {"type": "http", "client": (peer, 7), "headers": headers}
-        assert [addresses.of(asked) for _ in range(2)] == [found, found]
+        assert [callers.address(asked) for _ in range(2)] == [found, found]
     said = "".join(record.getMessage() for record in caplog.records)
     doubtful = bool(forwarded) and (found is None or not proxies)
     assert said.count("CITER_SERVER__PROXIES right?") == doubtful and peer not in said

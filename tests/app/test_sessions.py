@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from app.compare.comparison import Comparison
-from app.entrance.callers import OpenWindows
+from app.entrance.gradio_parts import OpenWindows
 from app.running import history, sessions
 from app.running.job import Job
 from app.running.run import Run
