@@ -138,6 +138,5 @@ async def _refused(request: Request, error: Any) -> Response:
 async def _not_understood(request: Request, error: Any) -> Response:
     """Answers a body of the wrong form."""
     first = error.errors()[0]
-    return Refusal(
-        422, f"The request was not understood: {fault_words(first, fault_place(first), hidden=True)}"
-    ).response()
+    fault = fault_words(first, fault_place(first), hidden=True)
+    return Refusal(422, f"The request was not understood: {fault}").response()
