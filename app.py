@@ -44,7 +44,7 @@ if __name__ == "__main__":
     host.start()
     try:
         run(application(demo, settings), settings)
-    except OSError as error:  # its address is taken, or none of this machine's
+    except engine.SettingsError as error:  # its address is taken, or none of this machine's
         sys.exit(f"app.py: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -12,10 +12,10 @@ import pytest
 
 import engine.pair
 import trainer.__main__ as trainer
-from app.entrance.launch import listen
-from engine import load_settings
+from engine import SettingsError
 from engine.__main__ import main as write
 from engine.errors import shown
+from engine.guard.server import listen
 from tests.support.browser import eventually
 from tests.support.paths import ROOT
 
@@ -111,8 +111,8 @@ def opens(port: int) -> bool:
 
 
 def test_an_address_that_is_none_is_told_by_its_variable():
-    for host in (None, "127.0.0.1", "localhost"):
-        listen(load_settings(server={"host": host})).close()
+    for host in ("127.0.0.1", "localhost"):
+        listen(host, [0]).close()
     for host in ("192.0.2.7", "no.such.host.invalid", "x" * 200):
-        with pytest.raises(OSError, match=rf"CITER_SERVER__HOST = {host[:79]}"):
-            listen(load_settings(server={"host": host}))
+        with pytest.raises(SettingsError, match=rf"CITER_SERVER__HOST = {host[:79]}"):
+            listen(host, [0])

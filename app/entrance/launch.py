@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,11 +20,11 @@ from app.share.open_trace import MAX_BYTES
 from app.theme import theme
 from app.tune.prompts import MAX_BYTES as MAX_PROMPTS
 from engine import EngineError, Settings
-from engine.errors import fault_place, fault_words, shown
+from engine.errors import fault_place, fault_words
 from engine.guard.callers import Callers, on_space
 from engine.guard.guard import MOST_BYTES, Guard
 from engine.guard.refusals import PREFIX, Refusal
-from engine.guard.server import make_server
+from engine.guard.server import listen, make_server, url_of
 
 MAX_TRACE, MAX_CALL = 8 * MAX_BYTES // 5, 8 * MAX_PROMPTS // 5
 """The most bytes of a request with a trace, and of one with prompts. JSON spells some characters as two."""
@@ -88,36 +86,13 @@ def page_app(demo: gr.Blocks, settings: Settings, windows: OpenWindows, routes: 
 
 
 def run(app: Guard, settings: Settings) -> None:
-    """Serves the page until it is interrupted; OSError where nothing can listen at its address."""
-    with listen(settings) as listening:
-        host, port = listening.getsockname()[:2]
-        shown_host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-        print(f"* Running on local URL:  http://{shown_host}:{port}", flush=True)
+    """Serves the page until it is interrupted. Without an address in the settings it takes the next free port."""
+    server = settings.server
+    host, port = ("0.0.0.0", _PORTS[0]) if on_space() else (server.host or "127.0.0.1", server.port)
+    with listen(host, [port] if port else _PORTS) as listening:
+        print(f"* Running on local URL:  {url_of(listening)}", flush=True)
         logger.warning(app.callers.rule)
         make_server(app).run(sockets=[listening])
-
-
-def listen(settings: Settings) -> socket.socket:
-    """A socket at the address in the settings, else on this machine at the next free port from 7860 on."""
-    space, server = on_space(), settings.server
-    host = "0.0.0.0" if space else server.host or "127.0.0.1"
-    named = 7860 if space else server.port
-    fault: Exception | None = None
-    for port in [named] if named else _PORTS:
-        try:
-            kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            return socket.create_server(address[:2], family=kind, backlog=2_048)
-        except (OSError, UnicodeError) as error:
-            fault = error
-            if getattr(error, "errno", None) != errno.EADDRINUSE:
-                break
-    if getattr(fault, "errno", None) == errno.EADDRINUSE:
-        raise OSError(f"port {named or f'{_PORTS.start} to {_PORTS.stop - 1}'} is taken: set CITER_SERVER__PORT")
-    reason = getattr(fault, "strerror", None) or fault
-    raise OSError(
-        f"CITER_SERVER__HOST = {shown(host)}: not an address of this machine ({reason}); unset it, or give 127.0.0.1 "
-        "(this machine) or 0.0.0.0 (all networks)"
-    )
 
 
 def most_bytes(path: str) -> int | None:

@@ -20,8 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from engine.endpoint.bodies import read_body
-from engine.endpoint.model_names import model_names, named_setting
+from engine.endpoint.bodies import model_names, named_setting, read_body
 from engine.endpoint.replies import Reply, server_sent
 from engine.errors import shown
 from engine.guard.callers import address_of, check_key

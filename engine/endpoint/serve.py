@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -18,7 +17,7 @@ from engine.guard.callers import Callers
 from engine.guard.guard import Guard
 from engine.guard.process import prepare
 from engine.guard.refusals import Refusal
-from engine.guard.server import make_server
+from engine.guard.server import listen, make_server, url_of
 from engine.pair import Pair, load
 from engine.scheduler import Scheduler
 from engine.settings import Settings, add_model_options, load_settings, with_models
@@ -47,16 +46,14 @@ def _main(arguments: Sequence[str] | None) -> None:
     options = _parser(settings).parse_args(arguments)
     settings = with_models(settings, options)
     # The port is opened before anything is loaded, so that a port in use is an error at once.
-    kind = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    with socket.create_server((options.host, options.port), family=kind) as listening:
+    with listen(options.host, [options.port]) as listening:
         pair = load(None, settings, print_progress if sys.stderr.isatty() else None)
         scheduler = Scheduler(pair, settings.rows, settings.memory)
         try:
             guard = application(pair, scheduler, settings, options.host)
-            host, port = listening.getsockname()[:2]
-            at = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
-            print(f"{pair.slm_name} and {pair.llm_name} as model {pair.preset}: {at}", flush=True)
-            if settings.api_key is None and not ip_address(host.partition("%")[0]).is_loopback:
+            print(f"{pair.slm_name} and {pair.llm_name} as model {pair.preset}: {url_of(listening)}/v1", flush=True)
+            host = listening.getsockname()[0].partition("%")[0]
+            if settings.api_key is None and not ip_address(host).is_loopback:
                 warning = "warning: whoever reaches this address may ask; CITER_API_KEY sets a key"
                 print(warning, guard.callers.rule, sep="\n", file=sys.stderr, flush=True)
             make_server(guard).run(sockets=[listening])

@@ -37,12 +37,8 @@ Found = TypeVar("Found")
 logger = logging.getLogger(__name__)
 
 
-class _Failure(ServerError):
-    """A failure that may be over at the next try, `retry_after` seconds from now."""
-
-    def __init__(self, message: str, retry_after: float = 0.0) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+class _Failure(Exception):
+    """A failure that may be over at the next try."""
 
 
 class Connection:
@@ -102,26 +98,23 @@ class Connection:
 
     async def _ask(self, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]) -> Found:
         async with self._places:
-            question = object()
             try:
-                return await self._answer(question, path, body, read)
+                return await self._answer(path, body, read)
             finally:
-                self._failing.pop(question, None)
+                self._failing.pop(asyncio.current_task(), None)
 
-    async def _answer(
-        self, question: object, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]
-    ) -> Found:
+    async def _answer(self, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]) -> Found:
         started, pause, wrong = time.monotonic(), _FIRST_PAUSE, 0
         while True:
             try:
                 return read(await self._once(path, body))
             except _Failure as failure:
-                fault, least = str(failure), failure.retry_after
+                fault = str(failure)
                 if not self._failing:
                     logger.warning("the LLM's server: %s", fault)
-                self._failing.setdefault(question, time.monotonic())
+                self._failing.setdefault(asyncio.current_task(), time.monotonic())
             except MALFORMED as error:
-                fault, least, wrong = f"{type(error).__name__}: {shown(str(error))}", 0.0, wrong + 1
+                fault, wrong = f"{type(error).__name__}: {shown(str(error))}", wrong + 1
                 if wrong == _WRONG_ANSWERS:
                     raise ServerError(f"The LLM's server at {self.url} gave a wrong answer: {fault}") from error
             left = started + self._patience - time.monotonic()
@@ -131,8 +124,7 @@ class Connection:
                     "on with once the server is back; at threshold 0 the SLM writes alone."
                 )
             pause = min(2 * pause, _LONGEST_PAUSE)
-            rest = max(least, pause * random.uniform(0.5, 1.0))
-            await asyncio.sleep(min(rest, left))  # the server may ask for longer than anyone waits
+            await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), left))
 
     async def _once(self, path: str, body: dict[str, Any] | None) -> Any:
         """One request; raises _Failure, ValueError for what is no JSON, ServerError for all other replies."""
@@ -148,7 +140,7 @@ class Connection:
             raise _Failure(_words(error)) from None  # the request, which an error holds, has the key
         status = reply.status_code
         if status in _PASSING:
-            raise _Failure(f"status {status}", _seconds(reply))
+            raise _Failure(f"status {status}")
         if status in (401, 403):
             raise ServerError(f"The LLM's server refuses the key (status {status}): check CITER_LLM_KEY")
         if status != 200:
@@ -164,9 +156,3 @@ def _words(error: httpx.HTTPError | TimeoutError) -> str:
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return "no reply in time"
     return "a reply that cannot be decoded" if isinstance(error, httpx.DecodingError) else "the reply broke off"
-
-
-def _seconds(reply: httpx.Response) -> float:
-    """The seconds that the server asks to wait, at most a minute; 0 where it asks for none."""
-    said = reply.headers.get("Retry-After", "")
-    return min(float(said), 60.0) if said.isascii() and said.isdigit() and len(said) < 5 else 0.0

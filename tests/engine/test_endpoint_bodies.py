@@ -10,8 +10,7 @@ import json
 import pytest
 
 from engine import load_settings
-from engine.endpoint.bodies import read_body
-from engine.endpoint.model_names import named_setting
+from engine.endpoint.bodies import named_setting, read_body
 from engine.guard.refusals import Refusal
 from engine.setting import DEFAULT_THRESHOLD, Setting
 

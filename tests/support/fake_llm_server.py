@@ -172,8 +172,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
-        if status in (429, 503):
-            self.send_header("Retry-After", "0")
         self.end_headers()
         self.wfile.write(data[:40] if way == "cut" else data)
         self.close_connection |= way == "cut"
