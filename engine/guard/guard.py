@@ -104,10 +104,11 @@ class Guard:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Has the application answer, or raises Refusal."""
+        scope["headers"] = self.callers.believed(scope["headers"])
         key = key_of(scope)
         self._admit(scope, self._cached.cost(key))
-        if kept := self._cached.get(key):
-            await kept(scope, receive, send)
+        if key is not None:
+            await self._cached.respond(key, self.app, scope, receive, send)
             return
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -116,14 +117,13 @@ class Guard:
             raise Refusal(408, f"The request took more than {BODY_SECONDS:.0f} seconds to come.", close=True) from None
         if len(body) > MAX_OUTSIDE:
             _check_values(body)
-        scope["headers"] = self.callers.believed(scope["headers"])
         first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         del body  # which the application may drop
 
         async def again() -> Message:
             return first.pop() if first else await receive()
 
-        await self.app(scope, again, self._cached.keeping(key, scope, send))
+        await self.app(scope, again, send)
 
     def _admit(self, scope: Scope, cost: float) -> None:
         """Raises Refusal for a foreign name, a closed path, a long query, or too many requests."""
