@@ -22,8 +22,7 @@ from engine.events.trace import Trace, build_trace
 from engine.model.language_model import LanguageModel
 from engine.model.pass_times import FILE as PASS_TIMES
 from engine.models.load import load_models
-from engine.models.router_folder import router_folder
-from engine.models.sources import ROUTERS, Preset, choose_preset
+from engine.models.sources import ROUTERS, Preset, choose_preset, router_folder
 from engine.models.store import FP32, StoredModel
 from engine.operating_points import OperatingPoints
 from engine.policy import POLICIES, REGISTRY, Policy, build_policy

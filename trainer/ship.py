@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.model.adapter import FILE as ADAPTER
 from engine.model.adapter import Adapter
 from engine.models.files import filling, sha256_of
-from engine.models.sources import aligned_title, base_title
+from engine.models.sources import ADAPTER, aligned_title, base_title
 from engine.operating_points import Curve, OperatingPoint, OperatingPoints
 from engine.policy import POLICIES, REGISTRY
 from engine.provenance import command

@@ -48,7 +48,7 @@ def _main(arguments: Sequence[str] | None) -> None:
     # The port is opened before anything is loaded, so that a port in use is an error at once.
     with listen(options.host, [options.port]) as listening:
         pair = load(None, settings, print_progress if sys.stderr.isatty() else None)
-        scheduler = Scheduler(pair, settings.rows, settings.memory)
+        scheduler = Scheduler(pair, settings.rows)
         try:
             guard = application(pair, scheduler, settings, options.host)
             print(f"{pair.slm_name} and {pair.llm_name} as model {pair.preset}: {url_of(listening)}/v1", flush=True)

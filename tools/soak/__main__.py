@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--attackers", type=int, default=4)
     parser.add_argument("--browsers", type=int, default=0, help="visitors with Chromium")
     parser.add_argument("--mutations", type=int, default=200, help="of each kind of file afterwards; 0 leaves them out")
-    parser.add_argument("--kills", type=int, default=10, help="of each kind of process, and as many downloads")
+    parser.add_argument("--kills", type=int, default=10, help="of each kind of process")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
     parser.add_argument("--app", type=Path, default=APP, help="the page's program")

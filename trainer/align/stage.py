@@ -19,11 +19,11 @@ import torch
 
 from engine import load
 from engine.bench.markdown import table
-from engine.model.adapter import FILE, AdapterCard, save_adapter
+from engine.model.adapter import AdapterCard, save_adapter
 from engine.models import store
 from engine.models.files import sha256_of, write_json
 from engine.models.model_files import ModelFiles, files_of
-from engine.models.sources import Preset, choose_preset
+from engine.models.sources import ADAPTER, Preset, choose_preset
 from engine.provenance import processor, provenance, revision
 from engine.settings import Settings
 from trainer import Report, TrainerError
@@ -54,7 +54,7 @@ def align(
         TrainerError: There is too little to learn, the folder is of another run, or nothing was gained.
         WeightsError: The SLM's files cannot be had.
     """
-    adapter = folder / FILE
+    adapter = folder / ADAPTER
     settings = settings.model_copy(update={"adapter": "none"})
     if not (folder / RESULT).exists():
         pair = load(None, settings)
@@ -99,7 +99,7 @@ def _learn(
     def keep() -> None:
         before, after = (round(share(position.agreement[n]), 4) for n in (0, -1))
         told = {**about, "steps": position.step, "agreement_before": before, "agreement": after}
-        save_adapter(folder / FILE, factors_of(run.model), replace(card, learned=told))
+        save_adapter(folder / ADAPTER, factors_of(run.model), replace(card, learned=told))
 
     run.run(keep)
     before, after = position.agreement[0], position.agreement[position.best]
@@ -118,7 +118,7 @@ def _learn(
         for kind, (hits, tokens) in sorted(before.items())
     }
     result = {
-        "adapter_sha256": sha256_of(folder / FILE),
+        "adapter_sha256": sha256_of(folder / ADAPTER),
         "kinds": kinds,
         "evaluations": [share(each) for each in position.agreement],
         "after": share(after),

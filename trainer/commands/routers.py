@@ -86,8 +86,7 @@ class Run(FitSettings, OnPair):
 
     def run(self) -> None:
         from engine import load
-        from engine.models.load import slm_adapter
-        from engine.models.sources import choose_preset
+        from engine.models.sources import choose_preset, slm_adapter
         from trainer.evaluation.rows import check_task
         from trainer.pipeline import align_first, run
 
