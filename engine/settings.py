@@ -190,7 +190,13 @@ class Settings(pydantic_settings.BaseSettings):
         ge=1,
         le=1024,
         description="Texts that are written at once, of all visitors together, while others wait in line; fewer where "
-        "memory holds no more.",
+        "`CITER_MEMORY` allows no more.",
+    )
+    memory: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="Gigabytes that a server may take; unset is what the container or the machine has.",
     )
     cache_dir: _HomePath = Field(
         default_factory=default_cache_dir,
