@@ -18,7 +18,6 @@ from app.running.host import Host
 from engine import EngineError, Request, Setting, TokenEvent
 from engine.batch.text import Text, follow
 from engine.errors import log_fault
-from engine.guard.limits import Entrance
 
 Settle = Callable[[Setting, Any], Setting]
 State = Literal["waiting", "running", "done", "stopped", "failed"]
@@ -53,11 +52,9 @@ class Job:
         notify: Called whenever there is something new to show.
         look: Called before each step; cancels it where nobody waits for it any more.
         settle: Gives the setting to write at once the pair is there; a policy that the pair lacks is replaced.
-        entrance: By which it was asked for.
         message_seconds: Between two messages about it, at least.
     """
 
-    entrance: Entrance = "page"
     message_seconds = 0.0
 
     def __init__(self, request: Request, after: Job | None = None) -> None:
