@@ -1,10 +1,10 @@
-// One of the three texts. How much of it is shown depends on the time.
+// One of the three texts, shown up to a moment of its writing.
 import { finder, make, say } from '../lib/dom.js';
 import { counted, isBreak, percent, seconds, visible } from '../lib/format.js';
 import { LLM } from '../lib/threshold.js';
 import { costOf } from '../slider/cost.js';
 
-export const [KEY, TEXT, AUTHOR, SECONDS] = Array(4).keys();   // of a token; the key is its column's
+export const [KEY, TEXT, AUTHOR, SECONDS] = Array(4).keys();   // columns of a token; KEY names the text that it belongs to
 
 const spanOf = (token) => {
   const span = make('span', token[AUTHOR] === LLM ? 'w llm' : 'w slm', visible(token[TEXT]));
@@ -22,10 +22,10 @@ export class Column {
     [this.count, this.verdict, this.box] = ['.compare-count', '.compare-verdict', '.compare-text'].map(finder(place));
   }
 
-  // How many of the first tokens are tokens to a person: the end is none.
+  // How many of the first `shown` tokens a person would count: the end of the text is not one of them.
   counts(shown = this.tokens.length) { return shown - Number(this.ends && shown === this.tokens.length); }
 
-  // Modelled seconds until its last token.
+  // Modelled seconds until the last token.
   get end() { return this.tokens.at(-1)?.[SECONDS] ?? 0; }
 
   clear() {
@@ -45,14 +45,14 @@ export class Column {
     if (atBottom && !over) box.scrollTop = box.scrollHeight;
   }
 
-  // Once it is over: what it cost, and who is right.
+  // The cost and the verdict, which are known at the end.
   conclude(costs = null, verdict = '') {
     this.#cost = costs && costOf(costs);
     say(this.verdict, verdict);
     this.verdict.dataset.right = verdict.startsWith('✓') ? 'yes' : verdict.startsWith('✗') ? 'no' : '';
   }
 
-  // Shows the tokens written by then, and once the text is over also scrolls to the last of them.
+  // Shows the tokens that are written by a time. If the text is `over`, it also scrolls to the last of them.
   showUntil(time, over) {
     const { tokens, box } = this, written = tokens.filter((token) => token[SECONDS] <= time), shown = written.length;
     this.#spans.forEach((span, i) => span.classList.toggle('later', i >= shown));

@@ -1,15 +1,14 @@
-// The coloured text with its headline as a picture, drawn by the browser in the theme's colours. Model text is drawn, never
-// made markup.
+// The coloured text with its headline as a picture, in the theme's colours.
+import { make } from '../lib/dom.js';
 import { coloursOf, LINE, linesOf, MONO, paintLine, SANS, SIZE } from '../lib/paint.js';
 import { LLM } from '../lib/threshold.js';
 
-const WIDTH = 1080, SCALE = 2, EDGE = 40, INSIDE = 28;   // pixels of the page, of which the picture has SCALE each
-const MOST_LINES = 100, PROMPT_LINES = 3, MOST_ASKED = 1000;   // so that no browser's bound on a canvas is met
+const WIDTH = 1080, SCALE = 2, EDGE = 40, INSIDE = 28;   // pixels, drawn SCALE times as large
+const MOST_LINES = 100, PROMPT_LINES = 3, MOST_ASKED = 1000;   // so that the canvas stays within every browser's limit
 
-// What is in the picture: { title, headline, prompt, about, home, tokens: [[text, author]] }. Returns
-// the canvas, and how many tokens of all are on it.
+// Returns the canvas, and how many of the tokens are on it. `tokens` are [text, author].
 export const drawPicture = ({ title, headline, prompt, about, home, tokens }, element) => {
-  const canvas = document.createElement('canvas'), pen = canvas.getContext('2d'), colours = coloursOf(element), { ink, soft, tint } = colours;
+  const canvas = make('canvas'), pen = canvas.getContext('2d'), colours = coloursOf(element), { ink, soft, tint } = colours;
   const wide = WIDTH - 2 * EDGE - 2 * INSIDE, font = (size, family, weight = 400) => { pen.font = `${weight} ${size}px ${family}`; };
 
   font(15, SANS);
@@ -38,7 +37,7 @@ export const drawPicture = ({ title, headline, prompt, about, home, tokens }, el
   write(headline, EDGE, 90);
   font(13, SANS);
   let x = WIDTH - EDGE;
-  for (const [name, kind] of [['large model', 'llm'], ['small model', 'slm']]) {   // whose colours these are
+  for (const [name, kind] of [['large model', 'llm'], ['small model', 'slm']]) {
     x -= pen.measureText(name).width;
     write(name, x, 50, soft);
     x -= 22;

@@ -1,9 +1,10 @@
-// The text on the page: its tokens, a span for each of them, and which of them are pointed at.
+// The text on the page: its tokens, a span for each of them, and the tokens that are pointed at.
+import { isOver } from '../lib/channel.js';
 import { make } from '../lib/dom.js';
 import { isBreak, visible } from '../lib/format.js';
 import { AUTHOR, FORCED, isDraft, LLM, TAKEN, TEXT } from '../lib/threshold.js';
 
-// What was taken back in a token's place, to stand before it.
+// The drafts that were taken back stand struck through before the token that took their place.
 const struckOf = (token) => (token[TAKEN] ?? []).map((text) => make('del', '', visible(text).replaceAll('\n', '↵')));
 
 const spanOf = (token, index) => {
@@ -16,25 +17,23 @@ const spanOf = (token, index) => {
   return span;
 };
 
-// Whether a span of one token can stand for another.
-export const isDrawnAs = (a, b) => b !== undefined && a[TEXT] === b[TEXT] && a[AUTHOR] === b[AUTHOR] && a[FORCED] === b[FORCED]
+const looksLike = (a, b) => b !== undefined && a[TEXT] === b[TEXT] && a[AUTHOR] === b[AUTHOR] && a[FORCED] === b[FORCED]
   && String(a[TAKEN] ?? '') === String(b[TAKEN] ?? '');
 
 export class Text {
   tokens = [];
   message = null;        // the newest about this text
-  foreign = false;       // whether it is a recorded one, which no session has
-  awaited = false;       // whether another was asked for, of which there is no token yet
+  foreign = false;       // whether it is a recorded text, which no session has
+  awaited = false;       // whether another text is requested that has no token yet
   focused = -1;
   pinned = -1;
-  #cut = Infinity;       // where it is cut off before the next token is drawn
+  #cut = Infinity;       // spans from here on are removed before the next drawing
 
   constructor(box) { this.box = box; }
 
   get spans() { return this.box.childNodes; }
 
-  // Whether nothing is being added to it.
-  get over() { return this.message !== null && !['running', 'waiting'].includes(this.message.state); }
+  get over() { return this.message !== null && isOver(this.message.state); }
 
   get words() { return this.tokens.map((token) => token[TEXT]).join(''); }
 
@@ -44,13 +43,15 @@ export class Text {
     return this.message?.finish === 'eos' && index === this.tokens.length - 1 && this.tokens[index]?.[TEXT] === '';
   }
 
-  // Other tokens, of which the first `kept` are those that are there.
-  replace(tokens, kept) {
+  // Takes these tokens. The first spans stay as long as their tokens look the same. `isOther` tells that it is another text, whose
+  // spans lose the marks of the dials.
+  replace(tokens, isOther) {
+    const differs = this.tokens.findIndex((token, i) => !looksLike(token, tokens[i]));
+    if (differs >= 0 || isOther) this.#cut = Math.min(this.#cut, differs < 0 ? this.tokens.length : differs);
     this.tokens = tokens;
-    this.#cut = Math.min(this.#cut, kept);
   }
 
-  // Gives the class to the span of one token only, or of none.
+  // Gives the class to one token's span only; with -1 to none.
   mark(className, index) {
     this.box.querySelector(`.${className}`)?.classList.remove(className);
     this.spans[index]?.classList.add(className);
@@ -62,11 +63,11 @@ export class Text {
     box.append(...this.tokens.slice(from).map((token, i) => spanOf(token, from + i)));
     spans.forEach((span, i) => span.classList.toggle('draft', isDraft(this.tokens[i])));
     const last = spans.length - 1;
-    spans[last]?.classList.toggle('end', this.isEnd(last));   // the end is no token to a person
+    spans[last]?.classList.toggle('end', this.isEnd(last));   // a person does not count the end as a token
     box.classList.toggle('code', /```|^ {4}\S/m.test(this.words));
   }
 
-  // Takes away what another run or threshold has changed; what stays keeps its place, its focus and its pin.
+  // Removes the spans that have changed. The others keep their focus and their pin.
   #clear() {
     const from = this.#cut;
     this.#cut = Infinity;

@@ -1,4 +1,4 @@
-// Why a token was written by whom, on this page and an exported one.
+// Why a model wrote a token, in words: on this page and on an exported one.
 import { apart, spelled } from '../lib/format.js';
 import { authorAt, FORCED, isDraft, isRefusal, LLM, RATIO, SCORE, TAKEN, THRESHOLD } from '../lib/threshold.js';
 
@@ -11,7 +11,7 @@ export const decision = (token, policy) => {
   return `score ${score} ${author === LLM ? '<' : '≥'} threshold ${threshold} → ${WORDS[author]}`;
 };
 
-// What the large model said about the token that the small one drafted here.
+// What the large model made of the small one's draft at this place.
 export const verdict = (token) => {
   if (isDraft(token)) return 'a draft: the large model has not read it yet';
   if (typeof token[RATIO] !== 'number') return '';
