@@ -25,7 +25,6 @@ export class Column {
   // How many of the first `shown` tokens a person would count: the end of the text is not one of them.
   counts(shown = this.tokens.length) { return shown - Number(this.ends && shown === this.tokens.length); }
 
-  // Modelled seconds until the last token.
   get end() { return this.tokens.at(-1)?.[SECONDS] ?? 0; }
 
   clear() {
@@ -45,7 +44,6 @@ export class Column {
     if (atBottom && !over) box.scrollTop = box.scrollHeight;
   }
 
-  // The cost and the verdict, which are known at the end.
   conclude(costs = null, verdict = '') {
     this.#cost = costs && costOf(costs);
     say(this.verdict, verdict);

@@ -1,6 +1,6 @@
 // The race as a film: it is painted on a canvas, and the browser records it while it plays.
 import { make, save } from '../lib/dom.js';
-import { coloursOf, LINE, linesOf, MONO, paintLine, SANS, SIZE } from '../lib/paint.js';
+import { brushOf, coloursOf, LINE, linesOf, MONO, paintLine, SANS, SIZE } from '../lib/paint.js';
 import { counted, percent, seconds } from '../lib/format.js';
 import { LLM } from '../lib/threshold.js';
 import { AUTHOR, SECONDS, TEXT } from './column.js';
@@ -13,11 +13,9 @@ const TYPES = ['video/webm;codecs=vp9', 'video/webm;codecs=vp8', 'video/webm'];
 
 const typeOf = () => (window.MediaRecorder && HTMLCanvasElement.prototype.captureStream ? TYPES.find((type) => MediaRecorder.isTypeSupported(type)) : undefined);
 
-// Returns a function that paints the race at a time.
 const painter = (canvas, texts, end, element) => {
-  const pen = canvas.getContext('2d', { alpha: false }), colours = coloursOf(element), { ink, soft } = colours;
-  const wide = (WIDTH - 2 * EDGE - 2 * GAP) / 3, inside = wide - 24, font = (size, family, weight = 400) => { pen.font = `${weight} ${size}px ${family}`; };
-  const write = (text, x, y, fill, most) => { pen.fillStyle = fill; pen.fillText(text, x, y, most); };
+  const pen = canvas.getContext('2d', { alpha: false }), { font, write, fill } = brushOf(pen);
+  const colours = coloursOf(element), { ink, soft, ground, paper } = colours, wide = (WIDTH - 2 * EDGE - 2 * GAP) / 3, inside = wide - 24;
   font(SIZE, MONO);
   const columns = texts.map(({ title, tokens }) => ({ title, tokens, lines: linesOf(pen, tokens.map((token) => [token[TEXT], token[AUTHOR]]), MOST_LINES, inside) }));
 
@@ -29,8 +27,7 @@ const painter = (canvas, texts, end, element) => {
     font(14, SANS);
     const took = done ? ` · done in ${seconds(tokens.at(-1)[SECONDS])}` : '';
     write(`${counted(shown, 'token')} · ${percent(llm / Math.max(1, shown))} by the large model${took}`, left, 110, soft, wide);
-    pen.fillStyle = colours.paper;
-    pen.fillRect(left, 122, wide, LINE * LINES + 24);
+    fill(paper, left, 122, wide, LINE * LINES + 24);
     const last = lines.findLastIndex((line) => line.some(([, index]) => index < shown));
     const begun = lines.slice(0, last + 1).map((line) => line.filter(([, index]) => index < shown));
     font(SIZE, MONO);
@@ -38,8 +35,7 @@ const painter = (canvas, texts, end, element) => {
   };
 
   return (time) => {
-    pen.fillStyle = colours.ground;
-    pen.fillRect(0, 0, WIDTH, HEIGHT);
+    fill(ground, 0, 0, WIDTH, HEIGHT);
     font(22, SANS, 700);
     write(document.title, EDGE, 46, ink);
     font(15, SANS);
@@ -48,10 +44,8 @@ const painter = (canvas, texts, end, element) => {
     pen.textAlign = 'left';
     columns.forEach((column, i) => paintColumn(column, EDGE + i * (wide + GAP), time));
     const y = HEIGHT - 34, long = WIDTH - 2 * EDGE;
-    pen.fillStyle = colours.line;
-    pen.fillRect(EDGE, y, long, 6);
-    pen.fillStyle = ink;
-    pen.fillRect(EDGE, y, long * Math.min(1, time / end), 6);
+    fill(colours.line, EDGE, y, long, 6);
+    fill(ink, EDGE, y, long * Math.min(1, time / end), 6);
   };
 };
 

@@ -21,7 +21,7 @@ export const tell = (type, ...given) => {
   announce(type, Object.fromEntries(names.map((name, i) => [name, given[names.length + i]])));
 };
 
-// Listens to the page until gradio puts another panel in this one's place.
+// A panel that gradio has replaced by another hears nothing more.
 export const listen = (element, type, handle, capture = false) => (
   document.addEventListener(type, (event) => { if (element.isConnected) handle(event); }, capture));
 
@@ -34,8 +34,7 @@ export const perFrame = (draw) => {
   };
 };
 
-// The dials are "threshold" and "acceptance".
-export const slider = (dial = 'threshold') => document.querySelector(`#${dial} input[type="range"]`);
+export const slider = (dial) => document.querySelector(`#${dial} input[type="range"]`);
 
 // A typed number may be finer than the slider's steps. While the slider is dragged, the number beside it is a step behind.
 export const dialAt = (dial) => {

@@ -19,7 +19,6 @@ export const apart = (...pair) => distinct(pair, [4, 5, 6, 7]) ?? pair;
 
 export const seconds = (value) => `${value < 100 ? Number(value.toPrecision(3)) : Math.round(value)}${NO_BREAK}s`;
 
-// "1 prompt", "2 prompts".
 export const counted = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
 // Shows control characters as symbols: an escape sequence must neither act nor vanish. The same goes for bidirectional embeddings,

@@ -6,13 +6,19 @@ export const SIZE = 16, LINE = 29;   // pixels: height of the letters, and of a 
 export const MONO = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace';
 export const SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 
-// The current theme's colours.
 export const coloursOf = (element) => {
   const style = getComputedStyle(element), colour = (name) => style.getPropertyValue(name).trim();
   return { ink: colour('--body-text-color'), soft: colour('--body-text-color-subdued'), ground: colour('--body-background-fill'),
     paper: colour('--block-background-fill'), line: colour('--border-color-primary'), underline: colour('--llm-line'),
     tint: { slm: colour('--slm-tint'), llm: colour('--llm-tint') } };
 };
+
+// Returns what sets a canvas's font, writes on it and fills it.
+export const brushOf = (pen) => ({
+  font: (size, family, weight = 400) => { pen.font = `${weight} ${size}px ${family}`; },
+  write: (text, x, y, colour, most) => { pen.fillStyle = colour; pen.fillText(text, x, y, most); },
+  fill: (colour, ...rectangle) => { pen.fillStyle = colour; pen.fillRect(...rectangle); },
+});
 
 const letters = (text) => (Intl.Segmenter ? [...new Intl.Segmenter().segment(text)].map(({ segment }) => segment) : [...text]);
 
@@ -50,16 +56,14 @@ export const linesOf = (pen, tokens, most, wide) => {
 
 // Paints a line with its base line at y, the letters of one token at once.
 export const paintLine = (pen, { ink, underline, tint }, line, x, y, isLlm) => {
+  const { fill, write } = brushOf(pen);
   for (let from = 0, to = 0; from < line.length; from = to) {
     const index = line[from][1], llm = isLlm(index);
     while (to < line.length && line[to][1] === index) to++;
     const text = line.slice(from, to).map(([letter]) => letter).join(''), long = pen.measureText(text).width;
-    pen.fillStyle = tint[llm ? 'llm' : 'slm'];
-    pen.fillRect(x, y - 17, long, 24);
-    pen.fillStyle = underline;
-    if (llm) pen.fillRect(x, y + 5, long, 2);
-    pen.fillStyle = ink;
-    pen.fillText(text, x, y);
+    fill(tint[llm ? 'llm' : 'slm'], x, y - 17, long, 24);
+    if (llm) fill(underline, x, y + 5, long, 2);
+    write(text, x, y, ink);
     x += long;
   }
 };

@@ -3,7 +3,6 @@ import { finder } from '../lib/dom.js';
 
 const REST = 400, PART = 10;   // milliseconds between two drawings of a growing text, and at most one part of this many of the time
 
-// Returns a function that draws the text if it is shown.
 export const startRendered = (text, { element }) => {
   const find = finder(element), toggle = find('.rendered-toggle'), place = find('.stream-rendered');
   let reading = null;   // the module that reads Markdown, fetched at the first click

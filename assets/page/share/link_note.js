@@ -14,7 +14,6 @@ export const start = ({ element, props, trigger, watch }) => {
 
   const show = ({ said, refused = [], again = false, run = null, bad = false }) => {
     note.hidden = !said;
-    note.classList.toggle('of-text', run !== null);
     note.classList.toggle('bad', bad);
     find('p').textContent = said;
     find('ul').replaceChildren(...refused.map((reason) => make('li', '', reason)));

@@ -3,7 +3,6 @@ export const LONGEST = 32_000;   // characters; browsers, messengers and mail ca
 const MOST = 4_000_000;          // bytes of the unpacked text; a stranger's link may be made to burst
 const MARK = '#text=';
 
-// The packed text of an address, or null.
 export const carried = (hash) => (hash.startsWith(MARK) ? hash.slice(MARK.length) : null);
 export const addressOf = (packed) => `${location.origin}${location.pathname}${MARK}${packed}`;
 

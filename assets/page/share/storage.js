@@ -45,7 +45,6 @@ const [fields, trace] = read();   // before this page stores anything
 export const keptFields = () => [fields, trace && 'kept'];
 export const keptTrace = () => trace;
 
-// Opens the feed for the stored text.
 export const startKept = () => { if (trace) announce('citer-start'); };
 
 // Whether the stored text is that of the link in the address, which need not be opened again.

@@ -9,7 +9,6 @@ export const placeOf = (scale, threshold) => {
   return after - 1 + (threshold - low) / (high - low);
 };
 
-// The rising scores at which a decision of a text flips.
 export const flipsOf = (tokens) => tokens.filter((token) => token[SCORE] !== null && !token[FORCED] && !isRefusal(token))
   .map((token) => token[SCORE]).sort((a, b) => a - b);
 

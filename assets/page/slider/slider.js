@@ -14,7 +14,6 @@ const NONE = 'Drag: who writes how much';
 
 let share = null;   // the slider's element
 
-// From 0, the small model only, to 100.
 export const placeNow = () => Number(share?.value ?? 50);
 
 export const start = ({ element, props, trigger, watch }) => {

@@ -1,13 +1,12 @@
 // A token's card says who wrote the token and why, and what both models would have written. A click on a candidate goes on with it.
 import { listen, make, makeButton } from '../lib/dom.js';
-import { rounded, spelled } from '../lib/format.js';
+import { spelled } from '../lib/format.js';
 import { AUTHOR, LLM, LLM_TOP, RATIO, SLM, SLM_TOP, TEXT } from '../lib/threshold.js';
-import { decision, verdict, WORDS } from './why.js';
+import { candidateParts, decision, verdict, WORDS } from './token.js';
 
 const GAP = 6;   // pixels
 const RECORDED = 'What else both models would have written is not recorded. Generate this prompt to see it.';
 
-// Returns a function that shows the card of the pinned token, or hides it if none is pinned.
 export const startCard = (text, { element, trigger }) => {
   const card = element.querySelector('.token-card');
   let drawn = '';
@@ -16,13 +15,12 @@ export const startCard = (text, { element, trigger }) => {
 
   const candidate = ([word, probability, id], author, index) => {
     const token = text.tokens[index], chosen = author === token[AUTHOR] && word === token[TEXT];
-    const row = makeButton('candidate'), bar = make('i');
+    const row = makeButton('candidate');
     row.disabled = chosen || !text.branchable;
     row.title = row.disabled ? '' : 'Write on from here with this token';
     row.addEventListener('click', () => branch(index, author, id));
     Object.assign(row.dataset, { author, id });
-    bar.style.width = `${Math.round(100 * probability)}%`;
-    row.append(bar, make('code', chosen ? 'chosen' : '', spelled(word)), make('span', '', rounded(probability)));
+    row.append(...candidateParts([word, probability], chosen));
     return row;
   };
 
@@ -44,7 +42,7 @@ export const startCard = (text, { element, trigger }) => {
     if (text.foreign) return [...parts, make('p', 'card-why', RECORDED)];
     const columns = make('div', 'card-columns');
     columns.append(candidates(SLM, index), candidates(LLM, index));
-    const give = makeButton('card-give', `Give this token to the ${WORDS[other]}`);
+    const give = makeButton('small-button card-give', `Give this token to the ${WORDS[other]}`);
     give.addEventListener('click', () => branch(index, other));
     return [...parts, columns, ...(text.branchable ? [give] : [])];
   };

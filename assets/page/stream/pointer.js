@@ -1,14 +1,7 @@
 // Tokens are pointed at by the pointer and by keys.
 import { listen } from '../lib/dom.js';
-import { AUTHOR, LLM } from '../lib/threshold.js';
+import { nextOf } from './token.js';
 
-// The index of the LLM's next token in a direction, or `from` if there is none.
-const nextOf = ({ tokens }, from, step) => {
-  const places = [...tokens.keys()].filter((i) => tokens[i][AUTHOR] === LLM);
-  return (step > 0 ? places.find((i) => i > from) : places.findLast((i) => i < from)) ?? from;
-};
-
-// `show` draws the card of the pinned token.
 export const startPointer = (text, { element }, show) => {
   const { box } = text;
 
@@ -48,7 +41,7 @@ export const startPointer = (text, { element }, show) => {
   box.addEventListener('keydown', (event) => {
     const at = text.focused >= 0 ? text.focused : text.pinned;
     const moves = { ArrowRight: () => at + 1, ArrowLeft: () => at - 1, Home: () => 0, End: () => text.spans.length - 1,
-      ArrowDown: () => nextOf(text, at, 1), ArrowUp: () => nextOf(text, at, -1) };
+      ArrowDown: () => nextOf(text.tokens, at, 1), ArrowUp: () => nextOf(text.tokens, at, -1) };
     if (moves[event.key]) { focusToken(moves[event.key]()); event.preventDefault(); }
     else if (event.key === 'Enter' && text.focused >= 0) togglePin();
     else if (event.key === 'Escape' && text.pinned >= 0) { pin(-1); event.preventDefault(); }   // with no card open, Escape stops the text

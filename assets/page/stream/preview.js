@@ -3,7 +3,6 @@
 import { announce, dialAt, listen, onSlider, perFrame } from '../lib/dom.js';
 import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, keptAt, RATIO, SCORE, SLM } from '../lib/threshold.js';
 
-// Whether the other model would write the token.
 const flips = (token, threshold, acceptance) => {
   if (token[FORCED]) return false;
   const author = token[SCORE] === null ? token[AUTHOR] : authorAt(token[SCORE], threshold);

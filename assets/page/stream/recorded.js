@@ -12,7 +12,6 @@ const unpack = (rows) => rows.reduce((texts, [threshold, acceptance, , , cut, to
   return [...texts, [...(texts.at(-1) ?? []).slice(0, cut), ...more]];
 }, []);
 
-// `show(tokens, message)` puts a text on the page.
 export const startRecorded = ({ element, props }, show) => {
   if (!props.recorded || isLinked) return;
   let recorded = JSON.parse(props.recorded);

@@ -45,9 +45,6 @@ export const start = (gradio) => {
     prompt.dispatchEvent(new Event('input', { bubbles: true }));
   });
 
-  let policy = null;   // the one that is chosen now
-  const isRescored = () => policy !== null && text.tokens.length > 0 && !text.foreign && !text.message.fixed && policy !== text.message.policy;
-
   // Says which prompt and setting the text belongs to, unless the fields say the same.
   const originOf = () => {
     if (text.awaited) return AWAITED;
@@ -62,13 +59,11 @@ export const start = (gradio) => {
   const drawOrigin = perFrame(() => {
     const above = [...document.querySelectorAll('#conversation .turn-text')], [, , turns = 0] = text.message?.asked ?? [];
     element.classList.toggle('answered', above.length === turns + 2 && above.at(-1).textContent === text.words);
-    origin.classList.toggle('rescored', isRescored());
     say(origin, originOf());
   });
   for (const dial of ['threshold', 'acceptance']) onSlider(element, drawOrigin, dial);
   listen(element, 'input', ({ target }) => { if (target === promptBox()) drawOrigin(); });
-  listen(element, 'citer-dials', ({ detail }) => { policy = detail.policy; drawOrigin(); });
-  listen(element, 'citer-conversation', drawOrigin);
+  for (const type of ['citer-dials', 'citer-conversation']) listen(element, type, drawOrigin);
 
   const tellOutcome = () => {
     const { tokens, message, over, foreign } = text;

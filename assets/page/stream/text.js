@@ -1,18 +1,17 @@
 // The text on the page: its tokens, a span for each of them, and the tokens that are pointed at.
 import { isOver } from '../lib/channel.js';
 import { make } from '../lib/dom.js';
-import { isBreak, visible } from '../lib/format.js';
-import { AUTHOR, FORCED, isDraft, LLM, TAKEN, TEXT } from '../lib/threshold.js';
+import { visible } from '../lib/format.js';
+import { AUTHOR, FORCED, isDraft, TAKEN, TEXT } from '../lib/threshold.js';
+import { spanOf } from './token.js';
 
 // The drafts that were taken back stand struck through before the token that took their place.
 const struckOf = (token) => (token[TAKEN] ?? []).map((text) => make('del', '', visible(text).replaceAll('\n', '↵')));
 
-const spanOf = (token, index) => {
-  const llm = token[AUTHOR] === LLM, span = make('span', llm ? 't llm' : 't slm', visible(token[TEXT]));
+const numberedSpan = (token, index) => {
+  const span = spanOf(token);
   span.dataset.i = index;
   span.classList.toggle('forced', Boolean(token[FORCED]));
-  span.classList.toggle('newline', llm && isBreak(token[TEXT]));
-  span.classList.toggle('empty', token[TEXT] === '');
   span.prepend(...struckOf(token));
   return span;
 };
@@ -51,7 +50,6 @@ export class Text {
     this.tokens = tokens;
   }
 
-  // Gives the class to one token's span only; with -1 to none.
   mark(className, index) {
     this.box.querySelector(`.${className}`)?.classList.remove(className);
     this.spans[index]?.classList.add(className);
@@ -60,7 +58,7 @@ export class Text {
   draw() {
     if (this.#cut < Infinity) this.#clear();
     const { box, spans } = this, from = spans.length;
-    box.append(...this.tokens.slice(from).map((token, i) => spanOf(token, from + i)));
+    box.append(...this.tokens.slice(from).map((token, i) => numberedSpan(token, from + i)));
     spans.forEach((span, i) => span.classList.toggle('draft', isDraft(this.tokens[i])));
     const last = spans.length - 1;
     spans[last]?.classList.toggle('end', this.isEnd(last));   // a person does not count the end as a token

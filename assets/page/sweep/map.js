@@ -20,15 +20,10 @@ const axesOf = (points) => {
   return { thresholds: sorted(0), acceptances: sorted(1).reverse() };
 };
 
-const describe = (node, attributes) => {
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-};
-
-const header = (role, text, label) => describe(make('span', 'map-label', text), { role, 'aria-label': label });
+const label = (role, text, ariaLabel) => Object.assign(make('span', 'map-label', text), { role, ariaLabel });
 
 const rowOf = (...nodes) => {
-  const row = describe(make('div', 'map-row'), { role: 'row' });
+  const row = Object.assign(make('div', 'map-row'), { role: 'row' });
   row.append(...nodes);
   return row;
 };
@@ -46,11 +41,11 @@ export const startMap = (element, { costAt, isOwn, pick }) => {
   const build = () => {
     const { thresholds, acceptances } = axes, routed = thresholds.slice(0, -1);
     const written = (distinct(routed, [2, 3, 4, 5]) ?? routed.map((threshold) => threshold.toFixed(6))).map(short);
-    cells = acceptances.map(() => thresholds.map(() => describe(make('span', 'map-cell'), { role: 'gridcell' })));
+    cells = acceptances.map(() => thresholds.map(() => Object.assign(make('span', 'map-cell'), { role: 'gridcell' })));
     const rows = acceptances.map((acceptance, y) => (
-      rowOf(header('rowheader', short(acceptance.toFixed(2)), `acceptance ${acceptance}`), ...cells[y])));
-    const foot = rowOf(describe(make('span', 'map-label'), { role: 'gridcell' }), ...thresholds.map((threshold, x) => (
-      header('columnheader', written[x] ?? 'large', x < written.length ? `threshold ${threshold}` : 'large model only'))));
+      rowOf(label('rowheader', short(acceptance.toFixed(2)), `acceptance ${acceptance}`), ...cells[y])));
+    const foot = rowOf(label('gridcell', ''), ...thresholds.map((threshold, x) => (
+      label('columnheader', written[x] ?? 'large', x < written.length ? `threshold ${threshold}` : 'large model only'))));
     box.style.setProperty('--columns', thresholds.length);
     box.replaceChildren(...rows, foot);
   };
@@ -63,7 +58,7 @@ export const startMap = (element, { costAt, isOwn, pick }) => {
       const cost = costs[y][x], whole = Math.round(100 * cost);
       say(cell, cost === null ? '·' : `${whole}`);
       cell.style.setProperty('--cost', cost !== null && high > low ? (cost - low) / (high - low) : 0);
-      describe(cell, { 'aria-label': cost === null ? 'not written yet' : `${whole} % of the large model’s cost${own[y][x] ? ', the large model’s own text' : ''}` });
+      cell.ariaLabel = cost === null ? 'not written yet' : `${whole} % of the large model’s cost${own[y][x] ? ', the large model’s own text' : ''}`;
       for (const [edge, [down, right]] of Object.entries(EDGES)) {
         cell.style.setProperty(`--${edge}`, own[y][x] && !own[y + down]?.[x + right] ? 1 : 0);
       }
@@ -72,10 +67,8 @@ export const startMap = (element, { costAt, isOwn, pick }) => {
 
   const setPoint = (at) => {
     point = at;
-    cells.forEach((line, y) => line.forEach((cell, x) => {
-      const here = y === at[0] && x === at[1];
-      describe(cell, { 'aria-selected': here, tabindex: here ? 0 : -1 });
-    }));
+    const chosen = cells[at[0]][at[1]];
+    for (const cell of cells.flat()) Object.assign(cell, { ariaSelected: cell === chosen, tabIndex: cell === chosen ? 0 : -1 });
   };
 
   const go = (at, released) => {
@@ -128,7 +121,6 @@ export const startMap = (element, { costAt, isOwn, pick }) => {
       }
       colour();
     },
-    // Moves the point to the cell nearest to a setting, and returns its row.
     point: ([threshold, acceptance]) => {
       const nearest = (values, wanted) => values.reduce((best, value, i) => (Math.abs(value - wanted) < Math.abs(values[best] - wanted) ? i : best), 0);
       setPoint([nearest(axes.acceptances, acceptance), nearest(axes.thresholds, threshold)]);

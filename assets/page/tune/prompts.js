@@ -41,7 +41,6 @@ export const start = ({ element, props, server }) => {
     sayAt('more', unused.length > 0 ? `Not used: ${unused.join(', ')}.` : '');
   };
 
-  // Resolves to the server's summary, or to { error }.
   const read = async (data) => {
     try {
       return JSON.parse(await server.read_prompts(data));

@@ -37,7 +37,7 @@ class PromptList {
   add([number, where, prompt, expected, right, agreement]) {
     const item = Object.assign(make('li', 'tune-item'), { title: where, value: number }), head = make('div', 'tune-item-head');
     const mark = make('span', 'tune-mark'), answer = make('span', 'tune-item-expected', expected === null ? '' : `→ ${expected}`);
-    const button = makeButton('', 'text'), text = Object.assign(make('pre', 'tune-text'), { hidden: true, tabIndex: 0 });
+    const button = makeButton('small-button', 'text'), text = Object.assign(make('pre', 'tune-text'), { hidden: true, tabIndex: 0 });
     const entry = { number, mark, text, right, agreement, shown: null };   // `shown`: the point whose text is shown
     head.append(mark, make('span', 'tune-item-prompt', prompt), answer, button);
     item.append(head, text);
