@@ -14,12 +14,11 @@ const spanOf = (token) => {
 
 export class Column {
   tokens = [];
-  #spans = [];
   #cost = null;
 
-  constructor(key, title, place) {
-    Object.assign(this, { key, title });
-    [this.count, this.verdict, this.box] = ['.compare-count', '.compare-verdict', '.compare-text'].map(finder(place));
+  constructor(place) {
+    this.key = place.dataset.column;
+    [this.heading, this.count, this.verdict, this.box] = ['h2', '.compare-count', '.compare-verdict', '.compare-text'].map(finder(place));
   }
 
   // How many of the first `shown` tokens a person would count: the end of the text is not one of them.
@@ -29,18 +28,15 @@ export class Column {
 
   clear() {
     this.tokens = [];
-    this.#spans = [];
     this.box.replaceChildren();
     this.conclude();
   }
 
   draw(emptyNote, ended, over) {
     this.ends = ended && this.tokens.at(-1)?.[TEXT] === '';
-    const { box, tokens } = this, spans = this.#spans, added = tokens.slice(spans.length).map(spanOf);
-    const atBottom = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+    const { box, tokens } = this, atBottom = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
     box.dataset.empty = emptyNote;
-    spans.push(...added);
-    box.append(...added);
+    box.append(...tokens.slice(box.children.length).map(spanOf));
     if (atBottom && !over) box.scrollTop = box.scrollHeight;
   }
 
@@ -52,10 +48,10 @@ export class Column {
 
   // Shows the tokens that are written by a time. If the text is `over`, it also scrolls to the last of them.
   showUntil(time, over) {
-    const { tokens, box } = this, written = tokens.filter((token) => token[SECONDS] <= time), shown = written.length;
-    this.#spans.forEach((span, i) => span.classList.toggle('later', i >= shown));
+    const { tokens, box } = this, spans = [...box.children], written = tokens.filter((token) => token[SECONDS] <= time), shown = written.length;
+    spans.forEach((span, i) => span.classList.toggle('later', i >= shown));
     if (over && Number.isFinite(time) && shown > 0) {
-      const { offsetTop, offsetHeight } = this.#spans[shown - 1], bottom = offsetTop + offsetHeight;
+      const { offsetTop, offsetHeight } = spans[shown - 1], bottom = offsetTop + offsetHeight;
       if (bottom > box.scrollTop + box.clientHeight || bottom < box.scrollTop) box.scrollTop = bottom - box.clientHeight;
     }
     const llm = written.filter((token) => token[AUTHOR] === LLM).length, all = shown === tokens.length;

@@ -5,14 +5,13 @@ import { takeRace } from '../lib/tabs.js';
 import { Column, KEY } from './column.js';
 import { startTime } from './time.js';
 
-const TITLES = { slm: 'Small model alone', middle: 'Together', llm: 'Large model alone' };
 const STATES = { idle: 'Nothing compared yet', waiting: 'Reading the prompt …', running: 'Writing the texts …', done: 'Done',
   stopped: 'Stopped', failed: 'Failed' };
 const EMPTY = { idle: 'The text appears here.', stopped: 'Stopped before its first token.', failed: 'Nothing was written.' };
 
 export const start = (gradio) => {
   const { element, props } = gradio, find = finder(element), stateLine = find('.compare-state');
-  const columns = Object.entries(TITLES).map(([key, title]) => new Column(key, title, find(`[data-column="${key}"]`)));
+  const columns = [...element.querySelectorAll('[data-column]')].map((place) => new Column(place));
   const time = startTime(gradio, columns);
   const hasTexts = () => columns.some(({ tokens }) => tokens.length);
   let latest = { state: 'idle', finish: {} };   // newest message about the texts on the page

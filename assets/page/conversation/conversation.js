@@ -1,15 +1,8 @@
 // The messages before the prompt, each answer in its authors' colours. Generate goes on from what stands here.
 import { follow } from '../lib/channel.js';
-import { announce, finder, make, say } from '../lib/dom.js';
+import { announce, finder, say } from '../lib/dom.js';
 import { counted } from '../lib/format.js';
-import { spansOf, SPEAKERS } from './turns.js';
-
-const itemOf = (turn) => {
-  const item = make('li', `turn ${turn.role}`), text = make('div', 'turn-text');
-  text.append(...spansOf(turn));
-  item.append(make('b', 'turn-who', SPEAKERS[turn.role]), text);
-  return item;
-};
+import { turnItem } from './turns.js';
 
 export const start = ({ element, props, trigger, watch }) => {
   const find = finder(element), list = find('.turns');
@@ -20,7 +13,7 @@ export const start = ({ element, props, trigger, watch }) => {
   follow({ props, watch }, (message) => {
     const turns = message ?? [];
     find('.conversation').hidden = turns.length === 0;
-    list.replaceChildren(...turns.map(itemOf));
+    list.replaceChildren(...turns.map(turnItem));
     list.scrollTop = list.scrollHeight;
     say(find('.conversation-count'), turns.length ? counted(turns.length, 'message') : '');
     announce('citer-conversation');

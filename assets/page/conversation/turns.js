@@ -1,13 +1,15 @@
-// The messages of a conversation, on this page and on an exported one.
+// A message of a conversation, on this page and on an exported one.
 import { make } from '../lib/dom.js';
 import { visible } from '../lib/format.js';
 
-export const SPEAKERS = { system: 'System', user: 'User', assistant: 'Models' };
+const SPEAKERS = { system: 'System', user: 'User', assistant: 'Models' };
 
-// A message as spans in their authors' colours. `authors` are [author, count of letters]; without them there is one plain span.
-export const spansOf = ({ text, authors }) => {
-  const letters = [...text];   // Python counts code points, too
+// `authors` are [author, count of letters]; without them the text has no colours.
+export const turnItem = ({ role, text, authors }) => {
+  const item = make('li', `turn ${role}`), box = make('div', 'turn-text'), letters = [...text];   // Python counts code points, too
   let at = 0;
-  const pieces = authors?.length ? authors.map(([author, count]) => [letters.slice(at, at += count).join(''), author]) : [[text, '']];
-  return pieces.map(([piece, author]) => make('span', author ? `w ${author}` : '', visible(piece)));
+  const pieces = authors?.length ? authors.map(([author, count]) => [letters.slice(at, at += count).join(''), `w ${author}`]) : [[text, '']];
+  box.append(...pieces.map(([piece, className]) => make('span', className, visible(piece))));
+  item.append(make('b', 'turn-who', SPEAKERS[role]), box);
+  return item;
 };

@@ -64,12 +64,16 @@ export const save = (title, extension, type, content) => {
   return name;
 };
 
-// Returns whether it worked: over plain HTTP, browsers keep the clipboard from pages of another machine.
-export const copy = async (text) => {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    return false;
-  }
+// Calls `take` with each file that is picked, also with one that was picked before this script was loaded.
+export const onPick = (picker, take) => {
+  const look = async () => {
+    const [file] = picker.files;
+    if (file) await take(file);
+    picker.value = '';   // or the same file could not be picked again
+  };
+  picker.addEventListener('change', look);
+  look();
 };
+
+// Resolves to whether it worked: over plain HTTP, browsers keep the clipboard from pages of another machine.
+export const copy = async (text) => navigator.clipboard?.writeText(text).then(() => true, () => false) ?? false;

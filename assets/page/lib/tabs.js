@@ -2,9 +2,7 @@
 import { announce } from './dom.js';
 
 const NAMES = { playground: 'Playground', compare: 'Compare', tune: 'Tune on my prompts', how: 'How it works' };
-const tabs = () => [...document.querySelectorAll('#tabs [role="tab"]')];
-const tabOf = (name) => tabs().find((tab) => tab.textContent.trim() === name);
-const keyOf = (name) => Object.keys(NAMES).find((key) => NAMES[key] === name);
+const tabOf = (name) => [...document.querySelectorAll('#tabs [role="tab"]')].find((tab) => tab.textContent.trim() === name);
 const addressed = () => NAMES[new URLSearchParams(location.search).get('tab')] ?? NAMES.playground;
 
 const PROMPTS = { [NAMES.playground]: '#prompt textarea', [NAMES.compare]: '#compare-prompt textarea' };
@@ -19,7 +17,7 @@ const carry = (name) => {
 };
 
 const remember = (name) => {
-  const key = keyOf(name), query = new URLSearchParams(location.search);
+  const key = Object.keys(NAMES).find((each) => NAMES[each] === name), query = new URLSearchParams(location.search);
   if (!key || name === addressed()) return;
   if (key === 'playground') query.delete('tab');
   else query.set('tab', key);

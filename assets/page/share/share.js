@@ -1,6 +1,6 @@
 // The menu Share hands out the text on the page, and opens a file. The browser makes the downloads, so the server stores no file.
 import { follow, isOver } from '../lib/channel.js';
-import { copy, finder, listen, save } from '../lib/dom.js';
+import { copy, finder, listen, onPick, save } from '../lib/dom.js';
 import { counted } from '../lib/format.js';
 import { openRace } from '../lib/tabs.js';
 import { addressOf, LONGEST, pack } from './pack.js';
@@ -66,10 +66,8 @@ export const start = ({ element, props, server, trigger, watch }) => {
     }
   };
 
-  const open = async () => {
-    const [file] = picker.files, { max_bytes: most } = props;
-    if (!file) return;
-    const { name, size } = file;
+  const open = async (file) => {
+    const { name, size } = file, { max_bytes: most } = props;
     if (size > most) return sayLine(`${name} has ${(size / 1e6).toFixed(1)} MB; a file of at most ${most / 1e6} MB can be opened.`, true);
     sayLine(`Opening ${name} …`);
     try {
@@ -78,7 +76,6 @@ export const start = ({ element, props, server, trigger, watch }) => {
       sayLine(`${name} cannot be read.`, true);
     }
   };
-  const openPicked = () => open().finally(() => { picker.value = ''; });   // or the same file could not be opened again
 
   for (const button of takers) button.addEventListener('click', () => take(button.dataset.take));
   find('[data-take="film"]').addEventListener('click', () => {
@@ -87,8 +84,7 @@ export const start = ({ element, props, server, trigger, watch }) => {
   });
   find('.share-file').addEventListener('click', () => take('json'));
   find('[data-open]').addEventListener('click', () => picker.click());
-  picker.addEventListener('change', openPicked);
-  openPicked();   // a file may be picked before this script is loaded
+  onPick(picker, open);
   listen(element, 'citer-shown', ({ detail }) => {
     [run, row] = [detail.run, detail.row];
     if (taken !== null && taken !== `${run}/${row}`) sayLine('');   // the line is about another text

@@ -51,9 +51,8 @@ export const startMap = (element, { costAt, isOwn, pick }) => {
   };
 
   const colour = () => {
-    const costs = cells.map((line, y) => line.map((_, x) => costAt(rowAt([y, x]))));
+    const map = (valueAt) => cells.map((line, y) => line.map((_, x) => valueAt(rowAt([y, x])))), costs = map(costAt), own = map(isOwn);
     const known = costs.flat().filter((cost) => cost !== null), low = Math.min(...known), high = Math.max(...known);
-    const own = cells.map((line, y) => line.map((_, x) => isOwn(rowAt([y, x]))));
     cells.forEach((line, y) => line.forEach((cell, x) => {
       const cost = costs[y][x], whole = Math.round(100 * cost);
       say(cell, cost === null ? '·' : `${whole}`);

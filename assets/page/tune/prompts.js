@@ -1,6 +1,6 @@
 // Says below the box how many prompts were read from it, or why none were. The browser reads a file and puts it into the box, so the
 // server stores none. A file that is refused leaves the box as it was.
-import { dialAt, finder, listen, say } from '../lib/dom.js';
+import { dialAt, finder, listen, onPick, say } from '../lib/dom.js';
 import { counted } from '../lib/format.js';
 import { prompts as history } from '../stream/stream.js';
 
@@ -22,7 +22,6 @@ export const start = ({ element, props, server }) => {
     say(find(`.tune-${name}`), text);
     find(`.tune-${name}`).hidden = text === '';
   };
-  const refuse = (reason) => sayAt('refused', reason);
 
   let preview = null;   // the newest answer
   const sayPlan = () => {
@@ -36,7 +35,7 @@ export const start = ({ element, props, server }) => {
     const { count, answers, kind, unused } = preview = answer;
     sayPlan();
     const answered = answers === 0 ? 'none with an answer' : answers === count ? 'each with an answer' : `${answers} with an answer`;
-    refuse('');
+    sayAt('refused');
     sayAt('read', `${counted(count, 'prompt')}, ${answered} · ${source || (kind === 'lines' ? 'one per line' : kind)}`);
     sayAt('more', unused.length > 0 ? `Not used: ${unused.join(', ')}.` : '');
   };
@@ -56,7 +55,7 @@ export const start = ({ element, props, server }) => {
     if (number !== newest) return;
     if (answer.error === undefined) return draw(answer);
     for (const name of ['read', 'more', 'plan']) sayAt(name);
-    refuse(answer.error);
+    sayAt('refused', answer.error);
   };
 
   const fill = (text) => {
@@ -71,20 +70,16 @@ export const start = ({ element, props, server }) => {
     if (timer) reading = readBox();   // what was just typed is read first
     await reading;
     const number = ++newest, { name, size } = file, [is, most] = [size, props.max_bytes].map((bytes) => bytes.toLocaleString('en'));
-    if (size > props.max_bytes) return refuse(`${name}: ${is} bytes; at most ${most} are taken. ${props.limits} Split it.`);
+    if (size > props.max_bytes) return sayAt('refused', `${name}: ${is} bytes; at most ${most} are taken. ${props.limits} Split it.`);
     const text = await textOf(file).catch(() => null);
     const answer = text === null ? { error: `${name} is no text in UTF-8. Save it as CSV, as JSONL, or with one prompt per line.` } : await read({ name, text });
     if (number !== newest) return;
-    if (answer.error !== undefined) return refuse(answer.error);
+    if (answer.error !== undefined) return sayAt('refused', answer.error);
     fill(text);
     clearTimeout(timer);   // `fill` has started it, and the text is read already
     timer = null;
     source = name;
     draw(answer);
-  };
-  const takePicked = () => {
-    const [file] = picker.files;
-    if (file) take(file).finally(() => { picker.value = ''; });   // or the same file could not be chosen again
   };
 
   sayAt('limits', `Or a .csv, .jsonl or .txt file. ${props.limits}`);
@@ -95,7 +90,6 @@ export const start = ({ element, props, server }) => {
     clearTimeout(timer);
     timer = setTimeout(() => { reading = readBox(); }, PAUSE);
   });
-  picker.addEventListener('change', takePicked);
   button('upload').addEventListener('click', () => picker.click());
   const drawHistory = () => { button('history').hidden = history.size === 0; };
   listen(element, 'citer-shown', drawHistory);
@@ -104,6 +98,6 @@ export const start = ({ element, props, server }) => {
   button('history').addEventListener('click', () => fill([...history].map((prompt) => `${JSON.stringify({ prompt })}\n`).join('')));
   button('example').addEventListener('click', () => fill(props.example));
   button('back').addEventListener('click', () => fill(previous));
-  reading = readBox();   // the box may be filled, and a file picked, before this script is loaded
-  takePicked();
+  reading = readBox();   // the box may be filled before this script is loaded
+  onPick(picker, take);
 };
