@@ -219,8 +219,7 @@ class Decoding:
         costs = self._models[Role.SLM].cost, self._models[Role.LLM].cost
         for step in steps:
             step.asked = step.role is Role.LLM or due(step, *costs)
-        others = [step.slot for step in steps if not step.asked]
-        self._reader.predict(Role.LLM, [step.slot for step in steps if step.asked], ahead=others)
+        self._reader.predict(Role.LLM, [step.slot for step in steps if step.asked])
         steps = going(steps)
         asked = [step for step in steps if step.asked]
         for slot in slots_of(steps):

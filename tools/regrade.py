@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.grading import grade
 from trainer.evaluation.rows import GENERAL, RESULTS, read_rows
-from trainer.questions.sources import read_jsonl
+from trainer.questions.sources import read_questions
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--show", type=int, default=10, help="so many of the differences in full")
     options = parser.parse_args()
 
-    questions = {q.id: q for path in sorted(options.data.glob("*/*.jsonl")) for q in read_jsonl(path)}
+    questions = {q.id: q for path in sorted(options.data.glob("*/*.jsonl")) for q in read_questions(path)}
     paths = [path for path in sorted(options.results.glob("*/*.parquet")) if path.stem != GENERAL]
     rows = [row for path in paths for row in read_rows(path)[0]]
     known = [row for row in rows if row.question in questions]

@@ -26,8 +26,8 @@ from engine import Role, build_request, fold_revealed
 from engine.grading import grade
 from engine.models.files import filling
 from engine.pair import Pair
+from tools.arithmetic import questions
 from trainer.continuous_batch import write_each
-from trainer.questions.arithmetic import questions
 from trainer.questions.question import Question
 
 END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"

@@ -6,7 +6,7 @@ on where it stopped, and several processes that run the same command share the w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +24,8 @@ from trainer.fit.fit_router import fit, preferences
 from trainer.fit.labelled_tokens import check_splits, held_out_tokens
 from trainer.labels.answers import answer, are_right, load_answers
 from trainer.labels.labels import label
-from trainer.questions.apart import check_apart, texts_of
-from trainer.questions.question import Question, Split
-from trainer.questions.sources import is_file, load_questions
+from trainer.questions.question import Question, check_apart, texts_of
+from trainer.questions.sources import load_questions
 from trainer.report.summary import summarise
 from trainer.report.tables import main_table
 from trainer.rounds import make_rounds
@@ -48,21 +47,16 @@ def questions_of(recipe: Recipe, report: Report = print) -> Questions:
 
     Where the dev questions come from the same files as those to train on, they are the ones after these.
     """
-
-    def loaded(sources: Sequence[str], count: int, split: Split, offset: int = 0) -> list[Question]:
-        sources = list(sources) or [recipe.task]
-        return load_questions(sources, count, split, report=report, need_reference=False, offset=offset)
-
     count = recipe.train_questions + recipe.validation_questions
-    train = loaded(recipe.train, count, "train")
+    train = load_questions(recipe.train or [f"data/{recipe.task}/train.jsonl"], count, report)
     labelled, validation = train[: recipe.train_questions], train[recipe.train_questions :]
     if not validation:
         raise TrainerError(
             f"no questions are left after the {recipe.train_questions} to train on, and rounds are compared on others: "
             "give more, or ask for fewer (--train-questions)"
         )
-    shared = list(recipe.dev) == list(recipe.train) and any(map(is_file, recipe.dev))
-    dev = loaded(recipe.dev, recipe.dev_questions, "dev", count if shared else 0)
+    offset = count if recipe.dev and list(recipe.dev) == list(recipe.train) else 0
+    dev = load_questions(recipe.dev or [f"data/{recipe.task}/dev.jsonl"], recipe.dev_questions, report, offset=offset)
     check_apart(texts_of(train), dev, "give others with --dev")
     names = [question.id for question in labelled]
     check_splits(names, "give more of them, or more to train on (--train-questions)")

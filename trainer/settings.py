@@ -76,7 +76,7 @@ class AlignSettings(Options):
 class Recipe(Options):
     preset: str  # pair of models
     task: str  # name of the questions, in results and file names
-    train: Words = ()  # files, or names of benchmarks; if empty the task is one
+    train: Words = ()  # files; if empty data/<task>/train.jsonl
     dev: Words = ()  # the same for questions that are only evaluated on
     train_questions: Count  # answered by both models and labelled
     validation_questions: Count  # beyond those, to compare rounds on
@@ -122,17 +122,18 @@ def recipe_for(pair: str, task: str | None, data: Sequence[str] = (), **changes:
         return replace(RECIPES[pair, task], **changes), False
     if not (data or (changes.get("train") and changes.get("dev"))):
         raise TrainerError(f"{pair} has no recipe of its own: give questions with --data, or with --train and --dev")
-    from trainer.questions.sources import count_in_files
+    from trainer.questions.sources import read_questions, task_named_by
 
-    task = task or Path([*data, *changes.get("train", ())][0]).stem
-    counts = _counts_for(count_in_files(data)) if data else _COUNTS
+    task = task or task_named_by([*data, *changes.get("train", ())][0])
+    there = sum(len(read_questions(Path(source), lambda line: None)) for source in data)
+    counts = _counts_for(there) if data else _COUNTS
     values = {"rounds": 2, "budget": 4, "max_new_tokens": 256, "train": data, "dev": data, **counts, **changes}
     return Recipe(preset=pair, task=task, router=f"{pair}-{task}" if known else pair, description=task, **values), True
 
 
-def _counts_for(questions: int | None) -> dict[str, int]:
-    """How many of so many questions are trained on, compared on and evaluated on; None means that there are enough."""
-    if questions is None or questions >= sum(_COUNTS.values()):
+def _counts_for(questions: int) -> dict[str, int]:
+    """How many of so many questions are trained on, compared on and evaluated on."""
+    if questions >= sum(_COUNTS.values()):
         return _COUNTS
     if questions < _FEWEST:
         raise TrainerError(f"--data holds {questions} questions, which are too few: give a hundred or more")

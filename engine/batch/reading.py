@@ -1,8 +1,7 @@
 """What both models read of the texts in a step, and what they say there: hidden states, logits, choices, candidates.
 
 A long text may be read in pieces, so that others need not wait: what is left of it after a step's share is read in
-later steps, and its slot is put off until then. So are the slots about which a served LLM has not answered yet. Where
-the LLM reads for one text, it also reads ahead in others that it has fallen behind, which then wait less when they ask.
+later steps, and its slot is put off until then. So are the slots about which a served LLM has not answered yet.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from engine.tokenizer import token_text
 LOOK = 64  # positions to which `lm_head` is applied at once: float32 logits of the cpu pair take 0.6 MB each
 SHORT = LENGTHS[-1]
 """Tokens that are always read at once: a next token, a draft, what the LLM has to catch up with now and then."""
-_BEHIND = 8  # tokens of a text that the LLM may not have read before it reads ahead
 
 
 class Reader:
@@ -55,9 +53,9 @@ class Reader:
             for slot, own in zip(new, found, strict=True):
                 slot.certainty = own
 
-    def predict(self, role: Role, slots: Sequence[Slot], ahead: Sequence[Slot] = ()) -> None:
+    def predict(self, role: Role, slots: Sequence[Slot]) -> None:
         """A model's logits at the end of these texts, where they are not known in this step yet; see `read`."""
-        self.read(role, [slot for slot in slots if role not in slot.logits], ahead)
+        self.read(role, [slot for slot in slots if role not in slot.logits])
         asked = list(dict.fromkeys(slot for slot in slots if role not in slot.logits and not slot.put_off))
         if not asked:
             return
@@ -66,20 +64,19 @@ class Reader:
         for slot, own in zip(asked, self._prefixes.logits(role, hidden, ends), strict=True):
             slot.logits[role] = own
 
-    def read(self, role: Role, slots: Sequence[Slot], ahead: Sequence[Slot] = ()) -> None:
+    def read(self, role: Role, slots: Sequence[Slot]) -> None:
         """A model reads what it has not read of these texts, where it has not in this step.
 
         Afterwards it says what it thinks there: its hidden state at the end, and choices and candidates where they are
-        wanted. It also reads some of the texts `ahead`, which do not ask it now; see `_early`.
+        wanted.
         """
         asked = list(dict.fromkeys(slot for slot in slots if role not in slot.hidden and not slot.put_off))
         if not asked:
             return
         lengths = self._prefixes.caches[role].lengths
-        early = self._early(role, [slot for slot in dict.fromkeys(ahead) if slot not in asked])
         wanted = {slot: self._wanted(role, slot, len(slot.tokens)) for slot in asked}
         self._prefixes.catch_up(role, [*wanted.values()])
-        for slot, end in (self._pieces(role, wanted) | early).items():
+        for slot, end in self._pieces(role, wanted).items():
             wanted[slot] = self._wanted(role, slot, end)
         wanted = {slot: each for slot, each in wanted.items() if each.looks or len(each.tokens) > lengths[slot.number]}
         looked: list[tuple[Slot, torch.Tensor, int]] = []
@@ -142,26 +139,6 @@ class Reader:
                 pieces[slot] = start + unread
             self._left[role] = max(0, left - unread)
         return pieces
-
-    def _early(self, role: Role, slots: Sequence[Slot]) -> dict[Slot, int]:
-        """Up to where texts are read before they ask: it takes half of what long texts leave room for, at most.
-
-        The text that the model has fallen behind furthest comes first. A text that has never asked is not read ahead,
-        since it may never ask. Nor is a text whose drafts are verified: `engine.batch.verify.due` says when.
-        """
-        early: dict[Slot, int] = {}
-        if self._left is None or not self._models[role].local:
-            return early
-        room, lengths = self._left[role] // 2, self._prefixes.caches[role].lengths
-        for slot in sorted(slots, key=lambda slot: lengths[slot.number] - len(slot.tokens)):
-            start = lengths[slot.number]
-            end = min(len(slot.tokens) - 1, start + room)  # the last is read for its hidden state, once it is asked for
-            asks = not (slot.judges or slot.put_off) and any(step.text.read[role] for step in slot.steps)
-            if asks and start < end and len(slot.tokens) - start > _BEHIND:
-                early[slot] = end
-                room -= end - start
-                self._left[role] -= end - start
-        return early
 
     def _look(self, role: Role, read: Sequence[tuple[Slot, torch.Tensor, int]]) -> None:
         """Applies `lm_head` where choices or candidates are wanted.

@@ -27,7 +27,6 @@ from tests.support.paths import ROOT
 from tests.support.random_gguf import by_bitsandbytes, logits
 from tests.support.routers import make_router
 from trainer.__main__ import main as trainer
-from trainer.questions.arithmetic import questions
 
 pytest_plugins = ["tests.support.fake_hub"]
 
@@ -229,11 +228,8 @@ def test_weights_that_change_in_place_are_others(tmp_path):
 @pytest.mark.slow
 def test_the_trainer_builds_a_router_for_a_pair_of_ones_own_and_it_is_then_taken(tmp_path, monkeypatch):
     folders = save_tiny(tmp_path)
-    rows = [
-        {"family": "arithmetic"} | {name: getattr(each, name) for name in ("id", "question", "reference", "answer")}
-        for each in questions("train", 60, 0)
-    ]
-    (tmp_path / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    lines = (ROOT / "assets" / "arithmetic" / "train.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "sums.jsonl").write_text("".join(lines[:60]))
     routers = tmp_path / "routers"
     told = ["run", "--slm", str(folders[0]), "--llm", str(folders[1]), "--out", str(tmp_path / "run")]
     few = ["--data", str(tmp_path / "sums.jsonl"), "--rounds", "1", "--budget", "2", "--max-new-tokens", "90"]

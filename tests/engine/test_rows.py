@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from engine import Request, Role, RouterError, fold_revealed
+from engine import Request, RouterError
 from engine.batch.reading import SHORT
 from engine.batch.text import Text
 from engine.decoding import Decoding
 from engine.pair import Pair
-from engine.request import Forced
 from tests.support.texts import LONG, PROMPTS, asked, expected, facts
 
 
@@ -39,33 +36,6 @@ def test_a_long_prompt_is_read_in_pieces_between_the_steps_of_a_text_that_is_bei
     decoding.finish()
     assert facts(second.events) == expected(tiny_pair, long)
     assert facts(first.events) == expected(tiny_pair, short)
-
-
-@pytest.mark.parametrize("alternatives", [0, 2])
-def test_where_the_llm_reads_for_one_text_it_reads_ahead_of_another_that_it_has_fallen_behind(tiny_pair, alternatives):
-    forced = Forced(0, Role.LLM), Forced(20, Role.LLM)
-    seldom = asked(threshold=0.0, max_new_tokens=24, alternatives=alternatives, forced=forced)
-    never, always = replace(seldom, prompt=PROMPTS[1], forced=()), asked(PROMPTS[2], 1.01, max_new_tokens=24)
-
-    def behind(reading: int | None) -> list[int]:
-        decoding, most = tiny_pair.open(), [0, 0]
-        texts = add(tiny_pair, decoding, seldom, never, always)
-        cache = decoding._caches[Role.LLM]
-        while decoding.active:
-            decoding.step(reading=reading)
-            for n, text in enumerate(texts[:2]):
-                if text.position:
-                    most[n] = max(most[n], len(text.tokens) - cache.lengths[text.slot])
-        for text in texts:
-            events, alone = text.events, tiny_pair.generate(text.request).events
-            assert facts(events) == facts(alone)
-            for one, other in zip(fold_revealed(events), fold_revealed(alone), strict=True):
-                assert [a.id for a in one.llm_alternatives] == [a.id for a in other.llm_alternatives]
-        return most
-
-    lazy, unread = behind(None)
-    assert lazy == 20
-    assert behind(64) == [9, unread], "8 may stay unread, and one is being written; who never asks is not read ahead"
 
 
 def test_a_text_that_comes_later_copies_what_another_has_read_of_its_prompt(tiny_pair):

@@ -15,7 +15,7 @@ from engine.events.cost import Cost
 from engine.pair import Pair
 from tests.support.slow_reference import SlowReference
 from tests.support.texts import DRAFTS, GREEDY, PROMPTS, SAMPLED, THRESHOLDS, asked, ids, verified
-from trainer.questions.arithmetic import questions
+from tools.arithmetic import questions
 
 SAMPLINGS = pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 

@@ -21,6 +21,7 @@ from trainer.questions.sources import load_questions
 from trainer.settings import FitSettings
 
 FEW = ["--preset", "tiny", "--questions", "2"]
+TRAIN = "assets/arithmetic/train.jsonl"
 
 
 def refused(capsys, *arguments):
@@ -105,8 +106,8 @@ def test_a_file_in_the_way_of_the_folder_is_named_before_any_work(capsys, few_la
 def test_questions_that_routers_learned_from_are_not_evaluated_on_also_under_other_ids(capsys, tmp_path):
     assert main(["label", *FEW, "--out", str(tmp_path / "l")]) == 0
     where = ["--labels", str(tmp_path / "l"), "--out", str(tmp_path / "e"), "--results", str(tmp_path)]
-    assert "--split dev" in refused(capsys, "evaluate", *FEW, "--split", "train", *where)
-    asked = load_questions(["arithmetic"], 2)
+    assert "--offset" in refused(capsys, "evaluate", *FEW, "--data", TRAIN, *where)
+    asked = load_questions([TRAIN], 2)
     rows = [{"id": f"q{n}", "question": q.question, "answer": q.answer} for n, q in enumerate(asked)]
     (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert "'q0'" in refused(capsys, "evaluate", *FEW, "--data", str(tmp_path / "q.jsonl"), *where)
@@ -130,7 +131,7 @@ def test_a_file_whose_name_cannot_be_a_tasks_is_refused(capsys, tmp_path, monkey
 
 def test_answer_label_rollout_fit_evaluate_and_ship_follow_one_another(capsys, tmp_path, monkeypatch):
     """The stages by hand, as docs/training.md lists them, with questions from a file."""
-    asked = load_questions(["arithmetic"], 64)
+    asked = load_questions([TRAIN], 64)
     rows = [
         {"id": f"r{n:02d}", "question": q.question, "answer": q.answer, "reference": "So.", "family": "arithmetic"}
         for n, q in enumerate(asked)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.support.mutations import VALUES, damaged_json
-from trainer.questions.question import FIELDS, Question, prompt, question_of
-from trainer.questions.sources import read_jsonl
+from tests.support.mutations import damaged_json
+from trainer.questions.question import Question, prompt
+from trainer.questions.sources import read_questions
 
 ROW = {"id": "q", "question": "1 + 1?", "reference": "It is 2.", "answer": "B", "choices": ["1", "2"]}
-NAMES = FIELDS.replace("[", "").replace("]", "").split(", ")
 
 
 @given(content=damaged_json({**ROW, "family": "choice"}))
@@ -20,14 +16,8 @@ def test_a_damaged_question_is_skipped_with_its_place_or_can_be_asked(content, t
     path = tmp_path_factory.getbasetemp() / "rows.jsonl"
     path.write_bytes(content.replace(b"\n", b" ") + b'\n{"id": "good", "question": "2?", "answer": "2"}\n')
     said: list[str] = []
-    questions = read_jsonl(path, said.append)
+    questions = read_questions(path, said.append)
     assert questions[-1].id == "good" and len(questions) + len(said) >= 2 - (not content.strip())
     assert all(str(path) in line and "skipped" in line for line in said)
     for question in questions:
         assert isinstance(question, Question) and prompt(question).encode("utf-8")
-
-
-@given(row=st.dictionaries(st.sampled_from(NAMES), VALUES))
-def test_any_row_is_a_question_or_no_question(row):
-    with contextlib.suppress(ValueError, KeyError):
-        prompt(question_of(row)).encode("utf-8")

@@ -27,7 +27,7 @@ from trainer.evaluation.speculative import as_published
 from trainer.questions.question import Question, prompt
 from trainer.questions.sources import load_questions
 
-QUESTIONS = load_questions(["arithmetic"], 6, "dev")
+QUESTIONS = load_questions(["assets/arithmetic/dev.jsonl"], 6)
 THRESHOLDS = (0.0, 0.7, 0.95, 1.01)
 PROMPTS = [f"Start with {n}. Add {3 * n}. Double it. What is the result?" for n in range(2, 7)]
 SETTINGS = ["slm < 0", "llm < 0", "oracle < 0.5", "random < 0.2", "confidence < 0.5", "confidence < 0.9"]

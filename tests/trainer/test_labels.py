@@ -33,7 +33,7 @@ from trainer.questions.question import prompt
 from trainer.questions.sources import load_questions
 from trainer.settings import RolloutSettings
 
-QUESTIONS = load_questions(["arithmetic"], 24)
+QUESTIONS = load_questions(["assets/arithmetic/train.jsonl"], 24)
 SETTINGS = RolloutSettings(budget=3, both=True, max_new_tokens=120, threshold=0.5)
 
 

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from engine.grading import grade
 from tests.support.paths import TINY
 from tools import tiny_pair as tiny
-from trainer.questions.arithmetic import make_problem, questions, tell
+from tools.arithmetic import make_problem, questions, tell
 
 EQUATION = re.compile(r"\$?(\d+) ([-+*/]) \$?(\d+) = \$?(\d+)")
 COMPUTE = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}

@@ -6,9 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from engine import Request, Role
 from engine.pair import Pair
@@ -17,15 +14,14 @@ from engine.tokenizer import render
 from trainer import Report, TrainerError
 from trainer.json_files import read_json
 from trainer.labels.answers import answer, load_answers
-from trainer.questions.question import MAX_CHARACTERS, Question, prompt
+from trainer.questions.question import Question, prompt
+from trainer.questions.sources import Prompt
 
 PROMPTS = ROOT / "assets" / "align_prompts.json"
 """General prompts by kind, written for this repository. Evaluations use others."""
 
 HELD_OUT = 10  # every so many texts one is held out, by chance
 SHARD = 32  # general prompts in a shard; they are written together
-
-_Prompt = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class AnsweredTask:
 
 def read_general_prompts(path: Path = PROMPTS) -> dict[str, list[str]]:
     """General prompts by kind; a TrainerError for a file of another form."""
-    return read_json(path, dict[str, list[_Prompt]], "give a JSON object: kinds, and a list of prompts for each")
+    return read_json(path, dict[str, list[Prompt]], "give a JSON object: kinds, and a list of prompts for each")
 
 
 def gather(

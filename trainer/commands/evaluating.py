@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from trainer import TrainerError
-from trainer.commands.on_pair import RESULTS, OnQuestions
+from trainer.commands.on_pair import DATA, RESULTS, OnQuestions
 from trainer.options import Count, Paths, Words, option
 
 if TYPE_CHECKING:
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 class Evaluate(OnQuestions):
     """Answer questions by every method at every setting, and write all answers of the folder into the results."""
 
-    split: Literal["train", "dev"] = option("dev", "of a set that has both")
+    data: Words = option(("assets/arithmetic/dev.jsonl",), DATA, "FILE")
     questions: Count = option(150, "how many", "N")
-    task: str = option("arithmetic", "name of the questions, in results; `free-text` for general prompts")
+    task: str | None = option(
+        None, "name of the questions, in results; `free-text` for general prompts (default: as the file or its folder)"
+    )
     methods: Path | None = option(None, "TOML file that lists methods with their settings", "FILE")
     rules: Words = option(
         ("slm < 0", "llm < 0"),
@@ -36,26 +38,28 @@ class Evaluate(OnQuestions):
 
     def run(self) -> None:
         from trainer.evaluation.evaluate import evaluate, gather
+        from trainer.evaluation.rows import check_task
+        from trainer.questions.sources import task_named_by
 
+        task = self.task or task_named_by(self.data[0])
+        check_task(task)
         questions, methods = self.wanted()
         pair = self.pair()
-        evaluate(pair, questions, methods, self.out, self.task, self.max_new_tokens, alone=self.alone)
+        evaluate(pair, questions, methods, self.out, task, self.max_new_tokens, alone=self.alone)
         print(gather(self.out, self.results / _folder(pair)))
 
     def wanted(self) -> tuple[list[Question], list[Method]]:
         """The questions, none of which a router learned from as far as labels say, and what answers them."""
         from trainer.evaluation.methods import methods_of, read_methods
-        from trainer.evaluation.rows import check_task
         from trainer.fit.labelled_tokens import held_out_tokens
-        from trainer.questions.apart import check_apart
+        from trainer.questions.question import check_apart
 
-        check_task(self.task)
         questions = self.asked()
         if self.alone and not all(question.answer for question in questions):
             raise TrainerError("general prompts have no answers to be timed: name other --data")
         tokens = held_out_tokens(*self.labels) if self.labels else None
         if tokens is not None:
-            way_out = "routers learned from --labels; give others (--split dev, --offset, or another file)"
+            way_out = "routers learned from --labels; give others (--offset, or another file)"
             check_apart(tokens.about["texts"], questions, way_out)
         return questions, read_methods(self.methods, tokens) if self.methods else methods_of(self.rules)
 

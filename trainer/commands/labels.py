@@ -44,15 +44,14 @@ class Align(AlignSettings, OnPair):
         from trainer.align.stage import align
         from trainer.align.texts import PROMPTS, AnsweredTask, read_general_prompts
         from trainer.labels.answers import load_answers
-        from trainer.questions.sources import named_questions
+        from trainer.questions.sources import named_questions, task_named_by
 
         if len(self.data) != len(self.answers):
             raise TrainerError(f"{len(self.data)} --data, {len(self.answers)} --answers: give one folder for each")
         tasks = []
         for data, folder in zip(self.data, self.answers, strict=True):
-            name = Path(data).parent.name if Path(data).stem in ("train", "dev") else Path(data).stem
             questions = named_questions([data], load_answers(folder, Role.LLM).keys())
-            tasks.append(AnsweredTask(name, questions, folder))
+            tasks.append(AnsweredTask(task_named_by(data), questions, folder))
         prompts = read_general_prompts(self.prompts or PROMPTS)
         print(align(self.settings(), tasks, prompts, self.out, self.part(AlignSettings)))
 

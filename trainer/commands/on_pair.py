@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from engine.settings import Settings, load_settings
 from trainer.options import Count, Number, Options, Words, option
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 RESULTS = Path("assets/results")
 SERVED_ROWS = 128  # questions on their way to an LLM's server at once
+DATA = (
+    "files of JSON lines with id, question, [choices], reference, answer, or of a JSON list of general prompts; "
+    "several are mixed evenly"
+)
 _MODEL = "a repo of the Hub, a folder of safetensors, or a GGUF file, instead of the preset's"
 
 
@@ -60,20 +64,13 @@ class OnPair(Command):
 class OnData(OnPair):
     """A command that works through questions, into a folder."""
 
-    data: Words = option(
-        ("arithmetic",),
-        "files of JSON lines with id, question, [choices], reference, answer, or of a JSON list of general prompts; or "
-        "csqa, arc-challenge, mmlu-psychology, gsm8k, math from the Hub; or arithmetic, the tiny pair's own language. "
-        "Several are mixed evenly",
-        "SOURCE",
-    )
-    split: Literal["train", "dev"] = option("train", "of a set that has both")
+    data: Words = option(("assets/arithmetic/train.jsonl",), DATA, "FILE")
     out: Path = option(MISSING, "folder; the same command goes on where it stopped, also beside another process")
 
     def named(self, ids: Collection[str]) -> list[Question]:
         from trainer.questions.sources import named_questions
 
-        return named_questions(self.data, ids, self.split)
+        return named_questions(self.data, ids)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,4 +83,4 @@ class OnQuestions(OnData):
     def asked(self, need_reference: bool = False) -> list[Question]:
         from trainer.questions.sources import load_questions
 
-        return load_questions(self.data, self.questions, self.split, need_reference=need_reference, offset=self.offset)
+        return load_questions(self.data, self.questions, need_reference=need_reference, offset=self.offset)

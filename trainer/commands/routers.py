@@ -27,7 +27,7 @@ class Fit(FitSettings, Command):
         "CITER, or a rival that learns from one folder of labels: Co-LLM style, or a query router",
     )
     answers: Path | None = option(None, "for a query router: the folder of `answer --role slm`", "FOLDER")
-    data: Words = option((), "for a query router: the questions of --answers", "SOURCE")
+    data: Words = option((), "for a query router: the questions of --answers", "FILE")
     description: str = option("", "one line for people, shown on the page")
 
     def run(self) -> None:
@@ -66,10 +66,10 @@ class Run(FitSettings, OnPair):
         None, "a task of `trainer/recipes.toml`, or a name for the questions of --data (default: the preset's first)"
     )
     data: Words = option(
-        (), "questions for any pair: files of which the first are trained on, the last evaluated on; or names", "SOURCE"
+        (), "questions for any pair: files of which the first are trained on, the last evaluated on", "FILE"
     )
-    train: Words | None = option(None, "questions to train on, instead of the benchmark from the Hub", "SOURCE")
-    dev: Words | None = option(None, "questions to evaluate on", "SOURCE")
+    train: Words | None = option(None, "questions to train on (default: data/<task>/train.jsonl)", "FILE")
+    dev: Words | None = option(None, "questions to evaluate on (default: data/<task>/dev.jsonl)", "FILE")
     train_questions: Count | None = option(None, "how many the LLM answers and are labelled", "N")
     validation_questions: Count | None = option(None, "how many others to compare rounds on", "N")
     dev_questions: Count | None = option(None, "how many to evaluate on", "N")

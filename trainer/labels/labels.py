@@ -34,8 +34,7 @@ from trainer.json_files import AGAIN
 from trainer.labels.answers import Answer
 from trainer.parquet import read_metadata, read_table, schema, write_table
 from trainer.preference import CASE_NAMES, Case, shortcut
-from trainer.questions.apart import texts_of
-from trainer.questions.question import Question, prompt
+from trainer.questions.question import Question, prompt, texts_of
 from trainer.shards import MadeOf, Shards, identity_of
 
 SHARD = 20  # questions; small enough that an interruption costs a minute or two on two cores

@@ -31,8 +31,7 @@ from trainer.continuous_batch import require_costs, write_each
 from trainer.labels.labels import labelled_tokens_of, labels_about, read_labels
 from trainer.parquet import read_rows, schema, write_rows
 from trainer.preference import Case
-from trainer.questions.apart import texts_of
-from trainer.questions.question import Question, prompt
+from trainer.questions.question import Question, prompt, texts_of
 from trainer.settings import RolloutSettings
 from trainer.shards import MadeOf, Shards
 

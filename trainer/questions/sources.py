@@ -1,53 +1,99 @@
-"""Where questions come from: local files, the benchmarks by name, and the built-in arithmetic."""
+"""Questions from files: JSON lines with `FIELDS`, or in a file named .json a list of general prompts.
+
+A line that cannot be used is reported with its place and skipped.
+"""
 
 from __future__ import annotations
 
 import codecs
-import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
+
+from engine.errors import first_fault
+from engine.grading import Family
+from engine.grading.number import parse
 from trainer import Report, TrainerError
-from trainer.questions import benchmarks
-from trainer.questions.arithmetic import questions
-from trainer.questions.question import ARITHMETIC, FIELDS, Question, Split, general_prompt, read_rows
+from trainer.json_files import read_json
+from trainer.questions.question import Question
 
-FURTHEST = 20_000  # questions among which those of some ids are looked for: arithmetic has no last one
+FIELDS = "id, question, [choices], reference, answer, [family]"
+MAX_CHARACTERS = 20_000  # of a text; a longer one is a broken file, not a question
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("it holds a NUL")
+    return text
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text
+
+
+def _labelled(value: Any) -> Any:
+    return {"label": list(_LETTERS[: len(value)]), "text": value} if isinstance(value, list) else value
+
+
+_Text = Annotated[str, Field(max_length=MAX_CHARACTERS), AfterValidator(_without_nul)]
+Prompt = Annotated[_Text, AfterValidator(_filled)]
+"""A text that a model can be asked."""
+
+
+class _Choices(TypedDict):
+    label: list[Annotated[_Text, Field(min_length=1, max_length=8)]]
+    text: list[_Text]
+
+
+class _Row(BaseModel):
+    """A line of a file. `choices` may be a list of texts, which are then labelled A, B, C and so on."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    id: Prompt
+    question: Prompt
+    answer: Prompt
+    reference: _Text | None = None
+    choices: Annotated[_Choices | None, BeforeValidator(_labelled)] = None
+    family: Family | None = None
 
 
 def load_questions(
     sources: Sequence[str],
     limit: int,
-    split: Split = "train",
     report: Report = print,
-    need_reference: bool = True,
+    need_reference: bool = False,
     offset: int = 0,
 ) -> list[Question]:
-    """Questions of each source, taken in turn, so that a mixture is even.
+    """Questions of each file, taken in turn, so that a mixture is even.
 
     Args:
-        sources: Paths of JSONL or JSON files, names of benchmarks, or `ARITHMETIC`.
-        split: For benchmarks and `ARITHMETIC`; a file is one split.
+        sources: Paths of files.
         need_reference: Leave out questions that have no reference.
         offset: So many of the mixed questions are skipped first.
 
     Raises:
-        TrainerError: A source cannot be had, two share an id, or no question is left.
+        TrainerError: A file cannot be read, two questions share an id, or no question is left.
     """
     if limit < 1 or offset < 0:
         raise TrainerError(f"{limit} questions after the first {offset}: ask for 1 or more, after 0 or more")
     named = ", ".join(sources)
-    lists = [_load(source, offset + limit, split, report) for source in sources]
+    lists = [read_questions(Path(source), report) for source in sources]
     if need_reference:
         lists = [[question for question in each if question.reference] for each in lists]
     mixed = [question for group in zip_longest(*lists) for question in group if question is not None]
     if not mixed:
         raise TrainerError(
-            f"{named}: no question with a reference (a worked answer). The multiple-choice benchmarks have none: "
-            "let the LLM write them (`answer`, then `label --answers`), or give a file with a `reference` in each row"
+            f"{named}: no question with a reference (a worked answer): let the LLM write them (`answer`, then "
+            "`label --answers`), or give a file with a `reference` in each row"
         )
     id_, count = Counter(question.id for question in mixed).most_common(1)[0]
     if count > 1:
@@ -57,85 +103,68 @@ def load_questions(
     return mixed[offset : offset + limit]
 
 
-def named_questions(sources: Sequence[str], ids: Collection[str], split: Split = "train") -> list[Question]:
-    """The questions with these ids, in their order; a TrainerError if some are not in the sources."""
-    limit = len(ids)
-    while True:
-        found = {question.id: question for question in load_questions(sources, limit, split, need_reference=False)}
-        missing = [id_ for id_ in ids if id_ not in found]
-        if not missing:
-            return [found[id_] for id_ in ids]
-        if len(found) < limit or limit > FURTHEST:
-            raise TrainerError(
-                f"{', '.join(sources)}: {len(missing)} of {len(ids)} questions are not there, e.g. {missing[0]!r}: "
-                "name the data that was answered"
-            )
-        limit *= 4
+def named_questions(sources: Sequence[str], ids: Collection[str]) -> list[Question]:
+    """The questions with these ids, in their order; a TrainerError if some are not in the files."""
+    found = {question.id: question for source in sources for question in read_questions(Path(source))}
+    if missing := [id_ for id_ in ids if id_ not in found]:
+        raise TrainerError(
+            f"{', '.join(sources)}: {len(missing)} of {len(ids)} questions are not there, e.g. {missing[0]!r}: "
+            "name the data that was answered"
+        )
+    return [found[id_] for id_ in ids]
 
 
-def read_jsonl(path: Path, report: Report = print) -> list[Question]:
-    """Reads one row per line, as `question_of` takes them; a file named .json may also be a list of rows or prompts.
+def task_named_by(source: str) -> str:
+    """The task of a file's questions, by its name, or by its folder's for files named train and dev."""
+    path = Path(source)
+    return path.parent.name if path.stem in ("train", "dev") else path.stem
 
-    Each row that is skipped is reported as `path:line: skipped: reason`, or with its number in the list.
 
-    Raises:
-        TrainerError: The file cannot be read, or has no usable row.
-    """
+def read_questions(path: Path, report: Report = print) -> list[Question]:
+    """The questions of a file; a TrainerError if it cannot be read or has no usable line."""
+    if path.suffix == ".json":
+        way_out = f"give a JSON list of prompts, or JSON lines with {FIELDS} in a file named .jsonl"
+        prompts = read_json(path, Annotated[list[Prompt], Field(min_length=1)], way_out)
+        return [Question(f"{path.stem}-{number}", text, "", "") for number, text in enumerate(prompts)]
     try:
         content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise TrainerError(f"{path} cannot be read: {error}. Give a UTF-8 file of JSON lines with {FIELDS}") from error
-    return read_rows(_rows(path, content), str(path), report)
-
-
-def is_file(source: str) -> bool:
-    """Whether a source is a path, and so one split: it has a separator or a suffix, or there is such a file."""
-    path = Path(source)
-    return path.name != source or bool(path.suffix) or path.is_file()
-
-
-def count_in_files(sources: Sequence[str]) -> int | None:
-    """Questions in all of some files; None where a source is no file, and has as many as anybody asks for."""
-    if not all(map(is_file, sources)):
-        return None
-    return sum(len(read_jsonl(Path(source), lambda _: None)) for source in sources)
-
-
-def _load(source: str, count: int, split: Split, report: Report) -> list[Question]:
-    if is_file(source):
-        return read_jsonl(Path(source), report)
-    if source == ARITHMETIC:
-        return list(questions(split, count, seed=0))
-    if source in benchmarks.BENCHMARKS:
-        return benchmarks.load(source, split, report)
-    raise TrainerError(f"{source}: neither a file nor one of {', '.join([ARITHMETIC, *benchmarks.BENCHMARKS])}")
-
-
-def _rows(path: Path, content: bytes) -> Iterator[tuple[str, Any]]:
-    """Each row of a file and where it stands; for a row that is not UTF-8 or not JSON the exception.
-
-    A text in a list is a general prompt, named by file and place.
-    """
-    if path.suffix == ".json":
-        whole = _parsed(content)
-        if not isinstance(whole, Exception):
-            rows = whole if isinstance(whole, list) else [whole]
-            for number, row in enumerate(rows):
-                general = isinstance(whole, list) and isinstance(row, str)
-                yield f"{path}: item {number + 1}", general_prompt(f"{path.stem}-{number}", row) if general else row
-            return
-        if content.lstrip().startswith(b"["):
-            raise TrainerError(f"{path}: {whole}. Mend it, or write one object per line into a .jsonl file")
+    questions: dict[str, Question] = {}
     # Not `splitlines`, which also splits at line separators that JSON allows inside a text.
     for number, line in enumerate(content.split(b"\n"), 1):
-        if line.strip():
-            yield f"{path}:{number}", _parsed(line)
+        try:
+            if line.strip():
+                question = question_of(line)
+                if question.id in questions:
+                    raise ValueError(f"the id {question.id!r} is taken by an earlier row")
+                questions[question.id] = question
+        except ValueError as error:
+            reason = first_fault(error, whole="") if isinstance(error, ValidationError) else error
+            report(f"{path}:{number}: skipped: {reason}")
+    if not questions:
+        raise TrainerError(f"{path} has no usable row: give UTF-8 with one JSON object per line, with {FIELDS}")
+    return list(questions.values())
 
 
-def _parsed(content: bytes) -> Any:
-    try:
-        return json.loads(content.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return ValueError(f"not UTF-8 ({error.reason} at byte {error.start + 1})")
-    except (ValueError, RecursionError) as error:
-        return ValueError(f"not JSON ({error})")
+def question_of(line: bytes) -> Question:
+    """The question of one line; a ValueError if it cannot be used, also where no text could be graded as right."""
+    row = _Row.model_validate_json(line)
+    choices: _Choices = row.choices or {"label": [], "text": []}
+    labels, texts, answer = choices["label"], choices["text"], row.answer
+    if len(labels) != len(texts):
+        raise ValueError(f"{len(labels)} labels for {len(texts)} choices")
+    if len({label.casefold() for label in labels}) < len(labels):
+        raise ValueError("two choices have the same label")
+    reference = row.reference if row.reference and row.reference.strip() else ""
+    choice = tuple(zip(labels, texts, strict=True))
+    question = Question(row.id, row.question, reference, answer, choice, row.family)
+    if (question.family == "choice") != bool(labels):
+        raise ValueError(f"the family is {question.family}, and there are {len(labels)} choices")
+    if labels and answer not in labels:
+        raise ValueError(f"the answer {answer[:40]!r} is not among the labels {', '.join(labels)[:80]}")
+    if question.family == "number" and parse(answer) is None:
+        raise ValueError(f"the answer {answer[:40]!r} is not a number")
+    if question.family == "arithmetic" and not (answer.isascii() and answer.isdigit()):
+        raise ValueError(f"the answer {answer[:40]!r} is not a whole number")
+    return question

@@ -3,9 +3,14 @@
 The words around the digits follow from the story, so a very small model learns to write them. The digits have to be
 worked out, which takes a larger one. That difference is what a token router can be tested on. Every random choice comes
 from the `random.Random` that is passed in, so that a seed stands for one list of questions.
+
+    python -m tools.arithmetic train 750 > assets/arithmetic/train.jsonl
+    python -m tools.arithmetic dev 400 > assets/arithmetic/dev.jsonl
 """
 
+import argparse
 import hashlib
+import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,9 +18,10 @@ from itertools import accumulate
 from operator import add, floordiv, mul, sub
 from typing import Literal
 
-from trainer.questions.question import Question, Split
+from trainer.questions.question import Question
 
 Kind = Literal["add", "subtract", "multiply", "divide"]
+Split = Literal["train", "dev"]
 
 LARGEST = 99  # every intermediate result has one or two digits: what a model of a million parameters can learn
 DEV_SHARE = 10  # one problem in so many belongs to the dev split
@@ -196,3 +202,18 @@ def _steps(problem: Problem, theme: Theme, cast: dict[str, str], rng: random.Ran
         sentences.append(f"{opener}, {step}: {left} {SYMBOLS[kind]} {second} = {right}.")
         value = result
     return " ".join(sentences)
+
+
+def main() -> None:
+    """Prints questions as JSON lines."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("split", choices=["train", "dev"])
+    parser.add_argument("count", type=int)
+    asked = parser.parse_args()
+    for each in questions(asked.split, asked.count, seed=0):
+        fields = {"id": each.id, "question": each.question, "reference": each.reference, "answer": each.answer}
+        print(json.dumps(fields | {"family": each.stated_family}))
+
+
+if __name__ == "__main__":
+    main()

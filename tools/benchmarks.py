@@ -1,60 +1,61 @@
-"""The paper's five benchmarks, from the Hugging Face Hub through `datasets`, as questions.
+"""Fetches the paper's five benchmarks from the Hugging Face Hub, as files that the trainer reads.
 
-Rows are checked as those of a local file are. `datasets` is imported only when a set is loaded.
+    python -m tools.benchmarks csqa gsm8k        # data/csqa/train.jsonl and dev.jsonl, and so on
+
+An id is `<name>-<split>-<the set's own id, or the row's number from 0>`. The multiple-choice sets have no references.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
 
 from engine.grading.formula import last_boxed
-from trainer import Report, TrainerError
-from trainer.questions.question import FIELDS, LETTERS, Question, Split, read_rows
 
 Row = dict[str, Any]
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """Where a set is on the Hub, and how one of its rows becomes one of ours."""
-
+class Benchmark(NamedTuple):
     repo: str
     config: str | None  # None where the repo has only one
-    splits: dict[Split, str]  # the Hub's split for each of ours, in the slicing language of `datasets`
-    convert: Callable[[Row], Row]  # makes a row for `question_of`, with an `id` only where the set has one
+    splits: dict[str, str]  # the Hub's split for each of ours, in the slicing language of `datasets`
+    convert: Callable[[Row], Row]  # makes a row for the trainer, with an `id` only where the set has one
 
 
-def load(name: str, split: Split, report: Report = print) -> list[Question]:
-    """All questions of one benchmark's split, with ids `<name>-<split>-<the set's own id, or the row's number from 0>`.
-
-    A TrainerError if the set cannot be had, or has no usable row.
-    """
-    benchmark = BENCHMARKS[name]
-    import datasets
-
-    try:
-        rows = datasets.load_dataset(benchmark.repo, benchmark.config, split=benchmark.splits[split])
-    # The Hub's client, its transport and `datasets` each have errors of their own; all mean that there are no rows.
-    except Exception as error:
-        raise TrainerError(
-            f"{name}: {benchmark.repo} cannot be had from the Hugging Face Hub ({error}). Where there is no way to the "
-            f"hub, give a file instead: a path such as {name}.jsonl, with one JSON object per line: {FIELDS}"
-        ) from error
-    return read_rows(_converted(name, split, benchmark, rows), f"{name} {split}", report)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", choices=BENCHMARKS)
+    parser.add_argument("--out", type=Path, default=Path("data"))
+    asked = parser.parse_args()
+    for name in asked.names:
+        (asked.out / name).mkdir(parents=True, exist_ok=True)
+        for split in ("train", "dev"):
+            rows = fetched(name, split)
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+            (asked.out / name / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+            print(f"{asked.out / name / split}.jsonl: {len(rows)} questions")
 
 
-def _converted(name: str, split: Split, benchmark: Benchmark, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """Each row's place in the set, and the row in our fields or the exception that converting it raised."""
-    for number, row in enumerate(rows):
+def fetched(name: str, split: str) -> list[Row]:
+    """A benchmark's questions; rows without an answer are left out."""
+    benchmark, rows = BENCHMARKS[name], []
+    for number, row in enumerate(
+        datasets.load_dataset(benchmark.repo, benchmark.config, split=benchmark.splits[split])
+    ):
         try:
-            converted = benchmark.convert(row)
-            converted["id"] = f"{name}-{split}-{converted.get('id', number)}"
-        except (ValueError, KeyError, TypeError) as error:
-            converted = error
-        yield f"{name} {split}:{number}", converted
+            converted = benchmark.convert(dict(row))
+        except ValueError as error:
+            print(f"{name} {split}: row {number} is left out: {error}")
+            continue
+        rows.append(converted | {"id": f"{name}-{split}-{converted.get('id', number)}"})
+    return rows
 
 
 def _csqa(row: Row) -> Row:
@@ -105,4 +106,6 @@ BENCHMARKS: dict[str, Benchmark] = {
     # The original, hendrycks/competition_math, was taken down in January 2025; this copy has all subjects in one.
     "math": Benchmark("DigitalLearningGmbH/MATH-lighteval", "default", {"train": "train", "dev": "test"}, _math),
 }
-"""By the name that `--data` takes. The multiple-choice sets have no references."""
+
+if __name__ == "__main__":
+    main()
