@@ -14,6 +14,7 @@ const spanOf = (token) => {
 
 export class Column {
   tokens = [];
+  ends = false;   // whether the last token is the end of the text
   #cost = null;
 
   constructor(place) {
@@ -21,8 +22,8 @@ export class Column {
     [this.heading, this.count, this.verdict, this.box] = ['h2', '.compare-count', '.compare-verdict', '.compare-text'].map(finder(place));
   }
 
-  // How many of the first `shown` tokens a person would count: the end of the text is not one of them.
-  counts(shown = this.tokens.length) { return shown - Number(this.ends && shown === this.tokens.length); }
+  // The end of the text is a token, but a person would not count it.
+  get visibleTokens() { return this.tokens.slice(0, this.tokens.length - Number(this.ends)); }
 
   get end() { return this.tokens.at(-1)?.[SECONDS] ?? 0; }
 
@@ -55,7 +56,7 @@ export class Column {
       if (bottom > box.scrollTop + box.clientHeight || bottom < box.scrollTop) box.scrollTop = bottom - box.clientHeight;
     }
     const llm = written.filter((token) => token[AUTHOR] === LLM).length, all = shown === tokens.length;
-    const parts = [counted(all ? this.counts() : `${shown} of ${this.counts()}`, 'token'), ...(this.key === 'middle' && shown ? [`${percent(llm / shown)} by the large model`] : []),
+    const parts = [counted(all ? this.visibleTokens.length : `${shown} of ${this.visibleTokens.length}`, 'token'), ...(this.key === 'middle' && shown ? [`${percent(llm / shown)} by the large model`] : []),
       ...(all && this.#cost !== null ? [`${percent(this.#cost)} of the cost`] : []), seconds(Math.min(time, this.end))];
     say(this.count, tokens.length ? parts.join(' · ') : '');
   }

@@ -8,7 +8,7 @@ export const startTime = ({ element }, columns) => {
   let at = Infinity;   // seconds; tokens up to this time are shown
   let over = false, frame = null;
 
-  const enableFilm = startFilm(part('film'), element, () => columns.map((column) => ({ title: column.heading.textContent, tokens: column.tokens.slice(0, column.counts()) })));
+  const enableFilm = startFilm(part('film'), element, () => columns.map((column) => ({ title: column.heading.textContent, tokens: column.visibleTokens })));
   const end = () => Math.max(...columns.map((column) => column.end));
 
   const moveTo = (time) => {

@@ -22,9 +22,7 @@ export const start = ({ element, props, server, trigger, watch }) => {
     spare.hidden = find('.share-file').hidden = true;
   };
 
-  const saveAs = (content, kind, type, more = '') => {
-    sayLine(`Saved as ${save('citer', kind, type, content)}.${more}`);
-  };
+  const saveAs = (content, kind, type, more = '') => sayLine(`Saved as ${save('citer', kind, type, content)}.${more}`);
 
   const copyOrShow = async (text, what) => {
     const copied = await copy(text);
