@@ -1,16 +1,11 @@
 // One of the three texts, shown up to a moment of its writing.
-import { finder, make, say } from '../lib/dom.js';
-import { counted, isBreak, percent, seconds, visible } from '../lib/format.js';
+import { finder, say } from '../lib/dom.js';
+import { counted, percent, seconds } from '../lib/format.js';
 import { LLM } from '../lib/threshold.js';
 import { costOf } from '../slider/cost.js';
+import { spanOf } from '../stream/token.js';
 
 export const [KEY, TEXT, AUTHOR, SECONDS] = Array(4).keys();   // columns of a token; KEY names the text that it belongs to
-
-const spanOf = (token) => {
-  const span = make('span', token[AUTHOR] === LLM ? 'w llm' : 'w slm', visible(token[TEXT]));
-  span.classList.toggle('newline', isBreak(token[TEXT]));
-  return span;
-};
 
 export class Column {
   tokens = [];
@@ -37,7 +32,7 @@ export class Column {
     this.ends = ended && this.tokens.at(-1)?.[TEXT] === '';
     const { box, tokens } = this, atBottom = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
     box.dataset.empty = emptyNote;
-    box.append(...tokens.slice(box.children.length).map(spanOf));
+    box.append(...tokens.slice(box.children.length).map((token) => spanOf(token[TEXT], token[AUTHOR], 'w')));
     if (atBottom && !over) box.scrollTop = box.scrollHeight;
   }
 

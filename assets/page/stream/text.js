@@ -9,7 +9,7 @@ import { spanOf } from './token.js';
 const struckOf = (token) => (token[TAKEN] ?? []).map((text) => make('del', '', visible(text).replaceAll('\n', '↵')));
 
 const numberedSpan = (token, index) => {
-  const span = spanOf(token);
+  const span = spanOf(token[TEXT], token[AUTHOR]);
   span.dataset.i = index;
   span.classList.toggle('forced', Boolean(token[FORCED]));
   span.prepend(...struckOf(token));

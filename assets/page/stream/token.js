@@ -1,13 +1,13 @@
 // A token on this page and on an exported one: its span, its candidates, and in words why a model wrote it.
 import { make } from '../lib/dom.js';
 import { apart, isBreak, rounded, spelled, visible } from '../lib/format.js';
-import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, LLM, RATIO, SCORE, TAKEN, TEXT, THRESHOLD } from '../lib/threshold.js';
+import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, LLM, RATIO, SCORE, TAKEN, THRESHOLD } from '../lib/threshold.js';
 
 export const WORDS = ['small model', 'large model'];
 
-export const spanOf = (token) => {
-  const llm = token[AUTHOR] === LLM, span = make('span', llm ? 't llm' : 't slm', visible(token[TEXT]));
-  span.classList.toggle('newline', llm && isBreak(token[TEXT]));
+export const spanOf = (text, author, className = 't') => {
+  const span = make('span', `${className} ${author === LLM ? 'llm' : 'slm'}`, visible(text));
+  span.classList.toggle('newline', author === LLM && isBreak(text));
   return span;
 };
 
