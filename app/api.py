@@ -43,12 +43,8 @@ class ApiRun(Run):
 
     def __init__(self, request: Request, policy_chosen: bool = True) -> None:
         super().__init__(request)
-        self._policy_chosen = policy_chosen
-
-    def _take_default_policy(self, pair: Any) -> None:
-        """A policy that the call named is written with or refused."""
-        if not self._policy_chosen:
-            super()._take_default_policy(pair)
+        if policy_chosen:  # it is written with or refused
+            self.settle = lambda setting, pair: setting
 
 
 def add_api(host: Host, places: Places, callers: Callers, settings: Settings) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from engine import DEFAULT_THRESHOLD, InvalidRequest, Request, Sampling, Settings, build_request
+from engine import InvalidRequest, Request, Sampling, build_request
 from engine.errors import check_text, first_fault
 from engine.events.parsing import Many
 from engine.request import MAX_PROMPT_CHARACTERS, MAX_STOP_CHARACTERS, MAX_STOPS, MAX_TURNS, Turn
@@ -144,21 +144,6 @@ def turns_text(turns: Sequence[Turn]) -> str:
 @cache
 def _turns() -> TypeAdapter[tuple[Turn, ...]]:
     return TypeAdapter(Many[Turn])
-
-
-def router_dials(
-    settings: Settings,
-    threshold: float,
-    acceptance: float,
-    moved: Collection[str],
-) -> tuple[str, ...]:
-    """Which of both dials the router's own start takes over: those that neither the settings nor the visitor chose.
-
-    `threshold` and `acceptance` are where the page's stand, and `moved` are the names of those a hand has moved.
-    """
-    unmoved = (threshold == DEFAULT_THRESHOLD, acceptance == 0)
-    at_start = (name for name, there in zip(DIALS, unmoved, strict=True) if there and name not in moved)
-    return tuple(name for name in at_start if name not in settings.stated)
 
 
 def request_fields(asked: Request) -> dict[str, Any]:

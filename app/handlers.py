@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import attrgetter
+from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
@@ -17,18 +17,17 @@ from app.components import EACH_TIME, QUIET, STARTED, refusal, tells
 from app.controls import fill, policy_update, scoring_choices
 from app.conversation import conversation_after
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import ALTERNATIVES, FIELDS, held_fields, page_request, router_dials, turns_text, whole
+from app.fields import ALTERNATIVES, DIALS, FIELDS, held_fields, page_request, turns_text, whole
 from app.header import header_html
 from app.running.host import Host
 from app.running.job import Job
-from app.running.run import Starts
 from app.running.session import SWEEP, Session
 from app.running.sessions import Sessions
 from app.scale import STEPS, pair_scale, slider_message
 from app.share.home import home_address
 from app.stream.versions import versions_message
 from app.sweep import Sweep
-from engine import EngineError, Role, Settings, build_request
+from engine import DEFAULT_THRESHOLD, EngineError, Role, Setting, Settings, build_request
 
 GONE = (
     "The server has the texts of this window no more: they had to make room for others, the connection was lost for a "
@@ -64,8 +63,7 @@ class Handlers:
         session = self.sessions.get(request.session_hash)
         with refusals():
             asked = page_request(*values)
-        at = asked.setting
-        session.begin(asked, self.host, self._starts(session, at.policy, at.threshold, at.acceptance))
+        session.begin(asked, self.host, lambda setting, pair: self.settled(session, setting, pair))
         return versions_message(session)
 
     def _of(self, request: gr.Request, run: str = "of its own") -> Session:
@@ -111,7 +109,7 @@ class Handlers:
             return gr.skip() if run is None else turns_text(conversation_after(run))
 
     def go_to(self, prompt: str, request: gr.Request, event: gr.EventData) -> list[Any]:
-        """Puts a kept text on the page, by its number or by undo and redo; the fields follow to what was asked.
+        """Puts a kept text on the page, by its id or by undo and redo; the fields follow to what was asked.
 
         A prompt that was typed and not sent stays: nothing else has it.
         """
@@ -119,8 +117,8 @@ class Handlers:
         sent = {text.request.prompt for text in [*session.history.versions]}
         with refusals():
             asked = said_fields(event._data)
-            by, number = said_number(asked, "step"), said_number(asked, "number")
-        run = session.step(by) if by in (-1, 1) else session.go_to(number)
+            by, run_id = said_number(asked, "step"), said_text(asked, "run")
+        run = session.step(by) if by in (-1, 1) else session.go_to(run_id)
         values: dict[str, Any] = {}
         if run is not None:
             values, _ = held_fields(run.settings, self.host.policies)
@@ -164,21 +162,23 @@ class Handlers:
         rows = [gr.update(visible=name == ("tiny" if pair.preset == "tiny" else "cpu")) for name in ("cpu", "tiny")]
         # The dials are from when the browser asked; by now the visitor may have moved them. So the browser puts them
         # where they start, unless they have moved since (`assets/page/slider/slider.js`).
-        asked = {"threshold": threshold, "acceptance": acceptance}
-        starts = self._starts(session, policy, threshold, acceptance)
-        start = asked | {name: start(pair) for name, start in starts.items()}
-        session.put_dials(**start)
-        moves = {name: [value, start[name]] for name, value in asked.items()}
+        asked = Setting(policy, threshold, acceptance)
+        starts = self.settled(session, asked, pair)
+        moves = {name: [getattr(asked, name), getattr(starts, name)] for name in DIALS}
         return [header, chosen, timer, slider_message(pair, moves), *rows]
 
-    def _starts(self, session: Session, policy: str, threshold: float, acceptance: float) -> Starts:
-        """What dials become once the pair is there: its own, or the threshold at which the slider was put before."""
-        names = router_dials(self.settings, threshold, acceptance, session.moved)
-        starts: dict[str, Callable[[Any], float]] = {name: attrgetter(name) for name in names}
-        place = session.place
-        if "threshold" in starts and 0 <= place <= STEPS:
-            starts["threshold"] = lambda pair: pair_scale(pair, pair.default_policy(policy))[place]
-        return starts
+    def settled(self, session: Session, setting: Setting, pair: Any) -> Setting:
+        """A setting of the page with the pair: a dial that nobody has chosen is the router's own.
+
+        Where the slider was put before there were thresholds, its place has one now.
+        """
+        given = {**asdict(setting), "policy": pair.default_policy(setting.policy)}
+        for name, at_first in (("threshold", DEFAULT_THRESHOLD), ("acceptance", 0.0)):
+            if given[name] == at_first and name not in session.chosen | self.settings.stated.keys():
+                del given[name]
+        if "threshold" not in given and 0 <= session.place <= STEPS:
+            given["threshold"] = pair_scale(pair, given["policy"])[session.place]
+        return pair.setting(given, {})
 
 
 def wire_stop(

@@ -119,7 +119,7 @@ def load_recorded(path: Path = FILE) -> Recorded | None:
     try:
         text = lzma.LZMADecompressor(memlimit=2**28).decompress(path.read_bytes(), _LARGEST)
         first, *lines = text.decode().split("\n")
-        about, traces = json.loads(first), tuple(map(Trace.parse, lines))
+        about, traces = json.loads(first), tuple(map(Trace.from_json, lines))
         if not traces:
             raise ValueError("it has no text")
         return Recorded(**{name: about[name] for name in _ABOUT}, traces=traces, answer=str(about.get("answer", "")))

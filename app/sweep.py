@@ -45,17 +45,13 @@ class Sweep(Job):
     """
 
     def __init__(self, request: Request, after: Job | None = None) -> None:
-        super().__init__(after)
-        self.request = replace(request, alternatives=0)  # a text that is opened is written anew, with them
+        super().__init__(replace(request, alternatives=0), after)  # a text that is opened is written anew, with them
         self.points: list[SweptPoint] = []
         self.events: list[list[TokenEvent]] = []
         self.figures: list[list[Any] | None] = []
         self.prompt_tokens = 0
         self.began: float | None = None  # when its first token came, in seconds of `time.monotonic`
         self._numbers: dict[tuple[int, ...], int] = {}  # of texts, by their tokens
-
-    def _take_default_policy(self, pair: Any) -> None:
-        self.request = build_request(self.request, policy=pair.default_policy(self.request.setting.policy))
 
     def _write(self) -> None:
         if (policy := self.request.setting.policy) in ("slm", "llm"):

@@ -26,7 +26,7 @@ from engine.events import (
     taken_back,
 )  # fmt: skip
 from engine.events.cost import UNITS, Cost, Costs, ModelCost, Prices, costs
-from engine.events.trace import Trace, at_setting, first_flip, same_acceptance, same_text
+from engine.events.trace import Trace, at_setting, first_flip
 from engine.policy import POLICIES
 from engine.request import Forced, Request, Sampling, build_request
 from engine.setting import DEFAULT_THRESHOLD, Setting
@@ -57,7 +57,7 @@ __all__ = [
     "Router", "RouterError", "Sampling", "Scheduler", "ServerError", "Setting", "Settings", "SettingsError",
     "TokenEvent", "Trace", "Verdict", "WeightsError", "at_setting", "build_request", "charged", "costs",
     "extend", "first_flip", "fold_revealed", "llm_share", "llm_tokens", "load", "load_settings",
-    "same_acceptance", "same_text", "taken_back",
+    "taken_back",
 ]  # fmt: skip
 
 

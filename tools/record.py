@@ -16,7 +16,7 @@ from typing import Any
 
 import engine
 from app.recorded import FILE, Recorded
-from engine import Request, Role, Settings, TokenEvent, Trace, at_setting, build_request, load_settings, same_text
+from engine import Request, Role, Settings, TokenEvent, Trace, at_setting, build_request, load_settings
 from engine.batch.text import follow
 from engine.errors import CommandParser, exit_status
 from engine.events.progress import print_progress
@@ -54,7 +54,8 @@ def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
             if threshold is None:
                 return
             before, threshold = threshold, _next(events, left) if left > 1 else None
-            if before < pair.threshold < (threshold or LLM_ONLY) and pair.threshold > same_text(events)[1]:
+            lowest = min((e.score for e in events if e.role is Role.SLM and e.score is not None), default=math.inf)
+            if max(before, lowest) < pair.threshold < (threshold or LLM_ONLY):
                 threshold = pair.threshold
     finally:
         scheduler.close()

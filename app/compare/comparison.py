@@ -61,7 +61,7 @@ class Comparison(Job):
     """
 
     def __init__(self, request: Request, answer: str = "", after: Job | None = None) -> None:
-        super().__init__(after)
+        super().__init__(request, after)
         self.answer = answer
         alone = {key: build_request(request, policy=key, acceptance=0.0) for key in ("slm", "llm")}
         self.texts = {key: Column(key, alone.get(key, request)) for key in KEYS}
@@ -71,8 +71,7 @@ class Comparison(Job):
     @property
     def weight(self) -> int:
         """See `Job.weight`; a token without candidates takes a quarter."""
-        texts = [*self.texts.values()]
-        return sum(len(text.events) for text in texts) // 4 + request_weight(texts[0].request)
+        return sum(len(text.events) for text in [*self.texts.values()]) // 4 + request_weight(self.request)
 
     @property
     def _end(self) -> State:
@@ -80,11 +79,8 @@ class Comparison(Job):
         ended = all(text.events and text.events[-1].finish_reason not in (None, "cancelled") for text in texts)
         return "done" if ended else super()._end
 
-    def _take_default_policy(self, pair: Any) -> None:
-        middle = self.texts["middle"]
-        middle.request = build_request(middle.request, policy=pair.default_policy(middle.request.setting.policy))
-
     def _write(self) -> None:
+        self.texts["middle"].request = self.request
         texts = [*self.texts.values()]
         asked = self._submit([text.request for text in texts], interactive=True)
         for text, written in zip(texts, asked, strict=True):

@@ -27,7 +27,6 @@ class History:
         self.versions: list[Run] = []
         self._steps: list[Run] = []
         self._at = -1
-        self._count = 0
 
     @property
     def current(self) -> Run | None:
@@ -43,8 +42,6 @@ class History:
 
         `beside` is the weight of what the window keeps besides, e.g. a sweep.
         """
-        run.version = self._count
-        self._count += 1
         self.show(run)
         while self.versions and (len(self.versions) >= MAX_VERSIONS or self.weight + beside > MAX_KEPT_TOKENS):
             self._drop(self.versions[0])
@@ -65,9 +62,8 @@ class History:
         self._at += by
         return self.current
 
-    def find(self, version: int) -> Run | None:
-        """The text of this number, if it is still kept."""
-        return next((run for run in self.versions if run.version == version), None)
+    def find(self, run_id: str) -> Run | None:
+        return next((run for run in [*self.versions] if run.id == run_id), None)
 
     def nearest(self, run: Run, setting: Setting) -> tuple[Run | None, bool]:
         """Of the kept texts that differ from a run in the dials only, the one that is the same the longest at others.

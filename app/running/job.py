@@ -11,14 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from app.running.host import Host
-from engine import EngineError, Request, TokenEvent
+from engine import EngineError, Request, Setting, TokenEvent
 from engine.batch.text import Text, follow
 from engine.errors import log_fault
 from engine.guard.limits import Entrance
 
+Settle = Callable[[Setting, Any], Setting]
 State = Literal["waiting", "running", "done", "stopped", "failed"]
 SomeJob = TypeVar("SomeJob", bound="Job")
 
@@ -36,6 +38,10 @@ _AUTHOR_BYTES = 100
 class Job:
     """Something the models do.
 
+    Args:
+        request: What is asked.
+        after: The newest job of the window before it.
+
     Attributes:
         id: Unguessable; a browser that knows it may ask for the job's results again.
         number: Grows from job to job, across restarts too, so that late messages of an older job can be recognised.
@@ -46,12 +52,14 @@ class Job:
         pair: The models, once they are loaded.
         notify: Called whenever there is something new to show.
         look: Called before each step; cancels it where nobody waits for it any more.
+        settle: What a setting of the page becomes with the pair, which may not have been there when this was asked for.
         entrance: By which it was asked for.
     """
 
     entrance: Entrance = "page"
 
-    def __init__(self, after: Job | None = None) -> None:
+    def __init__(self, request: Request, after: Job | None = None) -> None:
+        self.request = request
         self.renumber(after)
         self.id = secrets.token_urlsafe(12)
         self.owner: Hashable = self.id
@@ -64,6 +72,7 @@ class Job:
         self._pending: Sequence[Text] = ()  # what the scheduler writes for it
         self.notify: Callable[[], None] = lambda: None
         self.look: Callable[[], None] = lambda: None
+        self.settle: Settle = lambda setting, pair: replace(setting, policy=pair.default_policy(setting.policy))
 
     def renumber(self, after: Job | None) -> None:
         """Gives it a new number, so that what is shown of it again is news to a browser."""
@@ -79,11 +88,9 @@ class Job:
         end: State = "failed"
         self.host = host
         try:
-            early = host.pair is None
             self.pair = host.wait(self.cancel)
             if self.pair is not None and not self.unwanted():
-                if early:
-                    self._take_default_policy(self.pair)
+                self.request = replace(self.request, setting=self.settle(self.request.setting, self.pair))
                 self._write()
             end = self._end
         except EngineError as error:
@@ -145,9 +152,6 @@ class Job:
         """
         state = self.state
         return state if over or state == "waiting" else "waiting" if self.paused else "running"
-
-    def _take_default_policy(self, pair: Any) -> None:
-        """Called where it was asked for before the pair was there: what that cannot do gives way to what it can."""
 
     def _write(self) -> None:
         """Asks `scheduler` for texts and takes what comes."""

@@ -5,19 +5,15 @@ It goes on at another threshold, or as a branch. The engine decides which tokens
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from app.running.job import FILE_BYTES, Job, State, request_weight
 from engine import Request, Setting, TokenEvent, build_request, fold_revealed
 from engine.batch.text import Text
 
-Starts = Mapping[str, Callable[[Any], float]]
-"""Says of dials, by their names, what they become with a pair."""
-
-Plan = Callable[["Run"], tuple[Request, Sequence[TokenEvent]]]
-"""Says of a run that has ended what another that goes on from it asks, and which of its events stay."""
+GoOn = Callable[[], tuple[Request, Sequence[TokenEvent]]]
+"""Waits for another run to end, and says what one that goes on from it asks, and which of its events stay."""
 
 
 class Run(Job):
@@ -26,19 +22,15 @@ class Run(Job):
     Args:
         request: What is asked.
         after: The newest job of the window before it.
-        starts: What dials that have no number yet become once the pair is loaded, by their names.
-        origin: The run that it goes on from, if it does.
-        plan: How.
+        go_on: How it goes on from another run, if it does.
 
     Attributes:
-        origin: None once it has begun.
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
         events: Those of the text after its last step, in a list that does not change. A run that goes on from another
             begins with what stays of that one.
         fixed: Whether there is nothing to go on with, as in an opened trace.
         about: A note for people, shown where there is no other.
         size: Bytes of the file that it was opened from.
-        version: Its number in the window's history; -1 before it has tokens.
         interrupted: Whether another text was asked for while this one was being written.
     """
 
@@ -46,16 +38,12 @@ class Run(Job):
         self,
         request: Request,
         after: Job | None = None,
-        starts: Starts | None = None,
-        origin: Run | None = None,
-        plan: Plan = lambda origin: (origin.request, origin.folded),
+        go_on: GoOn | None = None,
     ) -> None:
-        super().__init__(after)
-        self.request, self.starts = request, starts or {}
-        self.origin, self._plan = origin, plan
-        self.again = origin is not None
+        super().__init__(request, after)
+        self._go_on = go_on
+        self.again = go_on is not None
         self.fixed = self.interrupted = False
-        self.version = -1
         self.size = 0
         self.about = ""
         self._text: Text | None = None
@@ -117,10 +105,6 @@ class Run(Job):
     def _end(self) -> State:
         return "done" if self.complete else "stopped"
 
-    def _take_default_policy(self, pair: Any) -> None:
-        self.request = build_request(self.request, policy=pair.default_policy(self.request.setting.policy))
-        self.setting = replace(self.setting, policy=self.request.setting.policy)
-
     def _write(self) -> None:
         text = self._ask()
         self.prompt_tokens = text.prompt_tokens
@@ -137,16 +121,12 @@ class Run(Job):
 
     def _ask(self) -> Text:
         """Asks the scheduler for the text."""
-        for name, start in self.starts.items():
-            if getattr(self.setting, name) == getattr(self.request.setting, name):
-                # Asked for while the models loaded: the page's dial is about to move there, a short text is faster.
-                dial = {name: start(self.pair)}
-                self.request, self.setting = build_request(self.request, **dial), replace(self.setting, **dial)
         kept: Sequence[TokenEvent] = ()
-        if self.origin is not None:
-            self.origin.finished.wait()  # a step away
-            self.request, kept = self._plan(self.origin)
-            self.origin = None  # a newer run need not hold on to an older one
+        if self._go_on is not None:
+            self.request, kept = self._go_on()
+            self._go_on = None  # it need not hold on to an older run
+        else:
+            self.setting = self.settle(self.setting, self.pair)  # the dials may have moved while the models loaded
         asked = replace(self.request, setting=self.setting)
         self._text = text = self.scheduler.submit(
             asked, self.owner, events=kept, listener=self._hear, stopped=self.unwanted

@@ -8,16 +8,17 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
+from app.fields import DIALS
 from app.figures import duration
 from app.running.history import History
 from app.running.host import Host
-from app.running.job import Job, SomeJob
+from app.running.job import Job, Settle, SomeJob
 from app.running.listeners import Listeners
-from app.running.run import Plan, Run, Starts
-from engine import DEFAULT_THRESHOLD, Forced, Request, Role, Setting, at_setting, build_request
+from app.running.run import Run
+from engine import Forced, Request, Role, Setting, TokenEvent, at_setting, build_request
 
 KEPT_SECONDS = 300.0
 """How long a text is written on, and everything of a window kept, after the window was heard of last."""
@@ -29,6 +30,9 @@ SWEEP = "sweep"
 """Kind of the job that writes the map of all settings."""
 
 
+Plan = Callable[[Run], tuple[Request, Sequence[TokenEvent]]]
+"""Says of a run that has ended what another that goes on from it asks, and which of its events stay."""
+
 Admit = Callable[["Session", Job, Collection[Job | None]], None]
 """Called before a session begins a job, with those that end for it; raises Busy where there is no room."""
 
@@ -39,7 +43,7 @@ class Session:
     Attributes:
         key: Unguessable; opens the window's feed.
         listeners: The window's feeds; notified whenever there may be something to send.
-        moved: Which of the dials, "threshold" and "acceptance", the visitor has moved.
+        chosen: Dials that a visitor, a link or a text has put where they are, so that the router's own are no news.
         place: The slider's position, moved before the models were there, so that it has no threshold yet; else -1.
         run: The newest run. Before it has tokens, the text on the page is `history.current`.
         history: The texts that it has had.
@@ -58,27 +62,22 @@ class Session:
         self.name, self.left = name, False
         self.key = secrets.token_urlsafe(18)
         self.listeners = Listeners()
-        self.moved: set[str] = set()
+        self.chosen: set[str] = set()
         self.place = -1
-        # Where they were last; one that the settings name is never replaced.
-        self._dials = {"threshold": DEFAULT_THRESHOLD, "acceptance": 0.0}
         self.run: Run | None = None
         self.history = History()
         self.jobs: dict[str, Job] = {}
         self.holds = False
         self.address: str | None = None
         self._admit = admit
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
-    def begin(self, request: Request, host: Host, starts: Starts | None = None) -> Run:
-        """Stops the active run, if any, and starts another; for `starts` see `Run`."""
+    def begin(self, request: Request, host: Host, settle: Settle | None = None) -> Run:
+        """Stops the active run, if any, and starts another; for `settle` see `Job`."""
         with self._lock:
-            return self._start(self._put(Run(request, self.run, starts)), host)
-
-    def put_dials(self, threshold: float, acceptance: float) -> None:
-        """Notes that the page itself put the sliders there: going back from it is the visitor's choice."""
-        with self._lock:
-            self._dials = {"threshold": threshold, "acceptance": acceptance}
+            run = Run(request, self.run)
+            run.settle = settle or run.settle
+            return self._start(self._put(run), host)
 
     def set_dials(self, threshold: float, acceptance: float, host: Host, policy: str | None = None) -> Run | None:
         """Sets the dials for the next tokens while a text is being written; for the whole text once it has ended.
@@ -93,9 +92,8 @@ class Session:
             host.pair.check_acceptance(wanted.acceptance)
         dials = {"threshold": wanted.threshold, "acceptance": wanted.acceptance}
         with self._lock:
-            # Both dials come, also where a hand is on one of them.
-            self.moved |= {name for name, value in dials.items() if value != self._dials[name]}
-            self._dials = dials
+            if host.pair is not None:
+                self.chosen.update(DIALS)
             run = self._newest()
             if run is None or run.fixed or not (run.active or run.events):
                 return None  # one that was stopped or refused before its first token is begun by Generate alone
@@ -113,8 +111,8 @@ class Session:
                 return self._start(self._put(Run(request, run)), host)
             if whole:
                 return None if nearest is self.history.current else self._show(nearest, step=True)
-            plan: Plan = lambda text: at_setting(text.request, text.folded, request.setting)  # noqa: E731
-            return self._go_on(request, nearest, plan, host)
+            at = request.setting
+            return self._go_on(request, nearest, lambda text: at_setting(text.request, text.folded, at), host)
 
     def branch(self, index: int, role: Role, token: int | None, host: Host) -> Run | None:
         """Starts a branch in which `role` writes the token at `index`; None where there is no such place.
@@ -148,10 +146,10 @@ class Session:
             request = replace(run.settings, max_new_tokens=limit)
             return self._go_on(request, run, lambda _: (request, kept), host)
 
-    def go_to(self, number: int) -> Run | None:
+    def go_to(self, run_id: str) -> Run | None:
         """Puts a version on the page as it was left; None where it is there already or no longer kept."""
         with self._lock:
-            run = self.history.find(number)
+            run = self.history.find(run_id)
             if run is None or run is self.history.current:
                 return None
             return self._show(run, step=True)
@@ -176,16 +174,17 @@ class Session:
     def write_at(self, request: Request, host: Host) -> Run | None:
         """Writes a text of the map. Where the one on the page differs in the dials only, it is written on."""
         dials = {"threshold": request.setting.threshold, "acceptance": request.setting.acceptance}
-        run = self.run
-        if run is not None and not run.fixed and run.events and build_request(run.request, **dials) == request:
-            return self.set_dials(*dials.values(), host=host)
         with self._lock:
-            self._take_dials(request)
-        return self.begin(request, host)
+            self.chosen.update(DIALS)
+            run = self.run
+            if run is not None and not run.fixed and run.events and build_request(run.request, **dials) == request:
+                return self.set_dials(*dials.values(), host=host)
+            return self.begin(request, host)
 
     def show(self, run: Run) -> None:
         """Puts a text that was opened on the page, in place of the one that is there or being written."""
         with self._lock:
+            self.chosen.update(DIALS)
             self._put(run)
 
     def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
@@ -255,7 +254,11 @@ class Session:
             job.cancel.set()
 
     def _go_on(self, request: Request, origin: Run, plan: Plan, host: Host) -> Run:
-        return self._start(self._put(Run(request, self.run, origin=origin, plan=plan)), host)
+        def go_on() -> tuple[Request, Sequence[TokenEvent]]:
+            origin.finished.wait()  # a step away
+            return plan(origin)
+
+        return self._start(self._put(Run(request, self.run, go_on)), host)
 
     def _put(self, run: Run) -> Run:
         """Lets a run write another text, in place of the one that is there; returns it."""
@@ -267,7 +270,7 @@ class Session:
 
     def _note(self, run: Run) -> None:
         """Takes the newest run into the history once it has tokens."""
-        if run is self.run and run.version < 0 and run.events:
+        if run is self.run and run.events and run not in self.history.versions:
             self.history.add(run, self._beside)
 
     def _show(self, run: Run, step: bool = False) -> Run:
@@ -276,15 +279,10 @@ class Session:
         if step:
             self.history.show(run)
         self._bring_back(run)
-        self._take_dials(run.request)
+        self.chosen.update(DIALS)
         self.listeners.last_heard = time.monotonic()
         self.listeners.notify()
         return run
-
-    def _take_dials(self, request: Request) -> None:
-        """The page puts both dials where they were for a text."""
-        self._dials = {"threshold": request.setting.threshold, "acceptance": request.setting.acceptance}
-        self.moved.update(self._dials)
 
     def _newest(self) -> Run | None:
         """The newest run; where that ended before its first token, the text still on the page is brought back as it."""
@@ -312,7 +310,7 @@ class Session:
                 job.cancel.set()
 
         def notify() -> None:
-            if isinstance(job, Run) and job.version < 0:
+            if isinstance(job, Run) and job not in self.history.versions:
                 with self._lock:
                     self._note(job)
             self.listeners.notify()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from app.running.job import Job
 from app.running.session import Session
-from engine import InvalidRequest
+from engine import InvalidRequest, Request
 from engine.guard.limits import LATER, Busy, Places
 
 MAX_EMPTY = 1_024
@@ -168,7 +168,7 @@ class Sessions:
     @contextmanager
     def place(self) -> Iterator[None]:
         """A place among the page's, as a job has, for something else that takes a while; raises Busy."""
-        job = Job()
+        job = Job(Request("a file"))
         if self._places is not None:
             self._places.take(job, self._address())
         try:

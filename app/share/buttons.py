@@ -156,7 +156,7 @@ class _ShareHandlers:
         kept = _kept_fields(fields)
         if kept or has_text:
             values, _ = fitting({name: kept[name] for name in FIELDS if name in kept}, policies=self.host.policies)
-            self.sessions.get(request.session_hash).moved |= values.keys() & DIALS
+            self.sessions.get(request.session_hash).chosen |= values.keys() & DIALS
             return [gr.skip(), *fill(self.fields, values)]
         query = dict(request.query_params)
         values, refused = read_query(query, self.host.policies)
@@ -166,7 +166,7 @@ class _ShareHandlers:
                 return [gr.skip()] * (1 + len(self.fields))
             # A text that was left by a window before this one: it is asked for anew as it was.
             return [gr.skip(), *fill(self.fields, held_fields(session.run.settings, self.host.policies)[0])]
-        session.moved |= values.keys() & DIALS  # else the router's own would take their place once the models are there
+        session.chosen |= values.keys() & DIALS
         filled = ", ".join(_NAMES.get(name, name.replace("_", " ")) for name in values)
         said = f"The link filled in {filled or 'nothing'}; Generate writes the text."
         if refused:
@@ -205,7 +205,7 @@ class _ShareHandlers:
         except EngineError as error:
             said = f"{name} was not opened. {error}" if name else f"The text of this link was not opened. {error}"
             return [_told(said, bad=True), *[gr.skip()] * len(self.fields)]
-        session.moved.update(DIALS)
+        session.chosen.update(DIALS)
         values, missing = held_fields(run.settings, self.host.policies)
         said = f"Opened {name}; the fields are those it was written with." if name else _LINKED
         told = _told(" ".join([said, *missing]), run=run.id, again=not name)

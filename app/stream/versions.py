@@ -17,7 +17,7 @@ _SHOWN = 80  # characters of a prompt
 
 
 def versions_strip() -> gr.HTML:
-    """The component. Its event `go_to` names a version (`number`), or how many steps to go (`step`, -1 or 1)."""
+    """The component. Its event `go_to` names a version (`run`), or how many steps to go (`step`, -1 or 1)."""
     return drawn("versions", "versions", events=("go_to",))
 
 
@@ -25,15 +25,15 @@ def versions_message(session: Session) -> str:
     """All versions that have ended, as JSON.
 
     Returns:
-        `at`: grows from message to message; `current`: the number of the version on the page; `undo`, `redo`: whether
-        there is something to; `versions`, the oldest first: [number, threshold, acceptance, LLM share, the last token
+        `at`: grows from message to message; `current`: the id of the version on the page; `undo`, `redo`: whether
+        there is something to; `versions`, the oldest first: [id, threshold, acceptance, LLM share, the last token
         chosen by hand ([index, author, text], or null), whether it was cut short, the beginning of its prompt].
     """
     history = session.history
     return to_json(
         {
             "at": time.monotonic_ns(),
-            "current": history.current.version if history.current else None,
+            "current": history.current.id if history.current else None,
             "undo": session.can_step(-1),
             "redo": session.can_step(1),
             "versions": [_row(each) for each in [*history.versions] if not each.active],
@@ -44,7 +44,7 @@ def versions_message(session: Session) -> str:
 def _row(run: Run) -> list[Any]:
     asked = run.settings
     return [
-        run.version,
+        run.id,
         round(asked.setting.threshold, 7),
         round(asked.setting.acceptance, 4),
         round(llm_share(run.events), 4),

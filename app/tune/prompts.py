@@ -11,12 +11,13 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from engine import InvalidRequest
+from engine.errors import check_text
 
 MAX_BYTES = 5_000_000
 MAX_ROWS = 200
@@ -29,10 +30,9 @@ _EXTENSIONS: dict[str, Kind] = {"csv": "CSV", "jsonl": "JSONL"}  # any other fil
 _MEANING = {"prompt": "prompt", "question": "prompt", "answer": "answer", "expected": "answer"}
 _COLUMNS = 'the columns are "prompt" and, if you know the answers, "answer"'
 _NEWLINE = re.compile(r"\r\n|\n|\r")  # not str.splitlines, which also splits within JSON strings
-_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
-_Row = tuple[str, list[tuple[str, Any]]]
-"""A row as it stands in the text: its place, e.g. "row 3", and what is in each column."""
+_Rows = Iterator[tuple[str, dict[str, Any]]]
+"""Rows as they stand in a text: the place, as in "row 3", and each column's cell."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +61,20 @@ def parse(text: str, name: str = "") -> PromptTable:
     text = text.removeprefix("\ufeff")
     if not text.strip():
         raise InvalidRequest(f"{source}: there is nothing in it. Give at least one prompt.")
-    if control := _UNWRITABLE.search(text):
-        _refuse_control(f"{source}, line {len(_NEWLINE.findall(text[: control.start()])) + 1:,}", text)
     kind = _EXTENSIONS.get(name.rpartition(".")[2].lower()) or _kind_of(text)
     rows: list[PromptRow] = []
     unused: dict[str, None] = {}
-    for place, fields in {"CSV": _csv, "JSONL": _jsonl, "lines": _lines}[kind](text, source):
+    for place, cells in {"CSV": _csv, "JSONL": _jsonl, "lines": _lines}[kind](text, source):
         where = f"{source}, {place}"
         if len(rows) == MAX_ROWS:
             raise InvalidRequest(f"{where}: more than {MAX_ROWS} prompts. Remove some, or split it.")
-        found = _columns(where, [name for name, _ in fields])
-        prompt = _text(f"{where}, prompt", fields[found["prompt"]][1]).strip()
+        _check_columns(where, cells)
+        known = {_meaning(name): cell for name, cell in cells.items()}
+        prompt, answer = (_text(f"{where}, {name}", known.get(name)).strip() for name in ("prompt", "answer"))
         if not prompt:
             raise InvalidRequest(f"{where}, prompt: it is empty. Fill it, or remove the row.")
-        expected = _text(f"{where}, answer", _spelled(fields[found["answer"]][1]) if "answer" in found else "")
-        rows.append(PromptRow(prompt, unicodedata.normalize("NFC", expected).strip() or None, place))
-        unused.update({name: None for at, (name, _) in enumerate(fields) if at not in found.values() and name})
+        rows.append(PromptRow(prompt, unicodedata.normalize("NFC", answer) or None, place))
+        unused.update({name: None for name in cells if name and not _meaning(name)})
     if not rows:
         raise InvalidRequest(f"{source}: a header but no row below it. Give at least one prompt.")
     return PromptTable(tuple(rows), kind, tuple(unused))
@@ -90,7 +88,7 @@ def shorten(value: str, length: int = 40) -> str:
 
 def _kind_of(text: str) -> Kind:
     first = next(_numbered_lines(text))[1].strip()
-    if first in ("{", "[") or first.startswith(('{"', "[{")) or (first.startswith("{") and first.endswith("}")):
+    if first in ("{", "[") or first.startswith(('{"', "[{")):
         return "JSONL"
     return "CSV" if _known_columns(first, _delimiter(first)) else "lines"
 
@@ -99,12 +97,12 @@ def _numbered_lines(text: str) -> Iterator[tuple[int, str]]:
     return ((number, line) for number, line in enumerate(_NEWLINE.split(text), 1) if line.strip())
 
 
-def _lines(text: str, source: str) -> Iterator[_Row]:
+def _lines(text: str, source: str) -> _Rows:
     for number, line in _numbered_lines(text):
-        yield f"line {number:,}", [("prompt", line)]
+        yield f"line {number:,}", {"prompt": line}
 
 
-def _csv(text: str, source: str) -> Iterator[_Row]:
+def _csv(text: str, source: str) -> _Rows:
     delimiter = _delimiter(next(_numbered_lines(text))[1])
     header: list[str] = []
     number = 0
@@ -117,10 +115,10 @@ def _csv(text: str, source: str) -> Iterator[_Row]:
                 way_out = f"Put double quotes around a cell that contains a {delimiter!r}"
                 raise InvalidRequest(f"{source}, row {number:,}: {counts}. {way_out}")
             if header:
-                yield f"row {number:,}", list(zip(header, cells, strict=False))
+                yield f"row {number:,}", dict(zip(header, cells, strict=False))
             else:
                 header = [cell.strip() for cell in cells]
-                _columns(f"{source}, row {number:,}", header)
+                _check_columns(f"{source}, row {number:,}", header)
     except csv.Error as error:
         way_out = "Write double quotes within a cell twice, and quotes around the whole cell."
         raise InvalidRequest(f"{source}, row {number + 1:,}: this is no CSV ({error}). {way_out}") from None
@@ -135,53 +133,38 @@ def _known_columns(header: str, delimiter: str) -> int:
     names: list[str] = []
     with suppress(csv.Error):
         names = next(csv.reader([header], delimiter=delimiter, strict=True), [])
-    return sum(name.strip().lower() in _MEANING for name in names)
+    return sum(_meaning(name) is not None for name in names)
 
 
-def _jsonl(text: str, source: str) -> Iterator[_Row]:
+def _jsonl(text: str, source: str) -> _Rows:
     for number, line in _numbered_lines(text):
-        place, fields = f"line {number:,}", None
+        place, cells = f"line {number:,}", None
         with suppress(ValueError, RecursionError):
-            fields = json.loads(line, object_pairs_hook=tuple)  # the only tuples there are
-        if not isinstance(fields, tuple):
+            cells = json.loads(line)
+        if not isinstance(cells, dict):
             way_out = 'Every line must be one whole JSON object: {"prompt": "…"}.'
             raise InvalidRequest(f"{source}, {place}: {shorten(line)} is none. {way_out}")
-        yield place, list(fields)
+        yield place, cells
 
 
-def _columns(where: str, names: Sequence[str]) -> dict[str, int]:
-    """Which of the names are those of "prompt" and "answer"."""
-    found: dict[str, int] = {}
-    for place, name in enumerate(names):
-        meaning = _MEANING.get(name.strip().lower())
-        if meaning in found:
-            both = f"“{shorten(names[found[meaning]])}” and “{shorten(name)}”"
-            raise InvalidRequest(f"{where}: {both} mean the same; {_COLUMNS}. Keep one of them.")
-        if meaning is not None:
-            found[meaning] = place
-    if "prompt" not in found:
-        listed = ", ".join(f"“{shorten(name, 30)}”" for name in names[:6]) or "nothing"
+def _meaning(name: str) -> str | None:
+    return _MEANING.get(name.strip().lower())
+
+
+def _check_columns(where: str, names: Collection[str]) -> None:
+    if "prompt" not in map(_meaning, names):
+        listed = ", ".join(f"“{shorten(name, 30)}”" for name in [*names][:6]) or "nothing"
         raise InvalidRequest(f"{where}: no “prompt” among {listed}; {_COLUMNS}.")
-    return found
 
 
-def _spelled(answer: Any) -> Any:
-    is_number = isinstance(answer, int | float) and not isinstance(answer, bool) and math.isfinite(answer)
-    return str(answer) if is_number else "" if answer is None else answer
-
-
-def _text(where: str, value: Any) -> str:
-    """A cell that is short and plain text."""
+def _text(where: str, cell: Any) -> str:
+    """A cell as a text, which is short; an answer may be a number."""
+    is_number = isinstance(cell, int | float) and not isinstance(cell, bool) and math.isfinite(cell)
+    value = str(cell) if is_number else "" if cell is None else cell
     if not isinstance(value, str):
         raise InvalidRequest(f"{where}: {shorten(json.dumps(value))} is no text. Put it in double quotes.")
     if len(value) >= CELL_LIMIT:
         size = f"{len(value):,} characters; a cell has fewer than {CELL_LIMIT:,}"
         raise InvalidRequest(f"{where}: {size}. Shorten it: {shorten(value)}")
-    _refuse_control(where, value)  # JSON can spell what the text itself does not hold
+    check_text(where, value, CELL_LIMIT)
     return value
-
-
-def _refuse_control(where: str, text: str) -> None:
-    if control := _UNWRITABLE.search(text):
-        found = f"the control character U+{ord(control[0]):04X} is not plain text"
-        raise InvalidRequest(f"{where}: {found}. Remove it, or export the prompts again.")

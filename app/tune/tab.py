@@ -69,7 +69,7 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
         with refusals():
             given = said_fields(event._data)
         values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, policies=host.policies)
-        sessions.get(request.session_hash).moved.update(values.keys() & DIALS)
+        sessions.get(request.session_hash).chosen.update(values.keys() & DIALS)
         return fill(fields, values)
 
     def text_of(data: Any) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,25 +21,19 @@ from app.running.host import Host
 from app.running.job import TOKEN_BYTES, Job, State, text_bytes
 from app.scale import STEPS, scale_of
 from app.stream.updates import waiting_for
-from app.tune.curve import (
-    QUALITIES,
-    PromptResult,
-    Quality,
-    TextResult,
-    build_curve,
-)
+from app.tune.curve import PromptResult, Quality, TextResult, curve
 from app.tune.prompts import PromptRow, shorten
 from engine import InvalidRequest, Request, TokenEvent, build_request
 from engine.errors import check_whole
 from engine.events import llm_tokens
 from engine.events.cost import costs
 from engine.grading import agreement, is_right
-from engine.operating_points import LLM_ONLY, Curve
+from engine.operating_points import LLM_ONLY
 
 MAX_THRESHOLDS = 25
 _TEXTS = 48  # of a group
 _DENSER = 1.5
-_LEAST_BYTES = 500  # that a text takes beside its characters, in memory
+_LEAST_BYTES = 400  # that a text takes beside its characters, in memory
 _SHOWN = 160  # characters of a prompt in the browser's list
 
 
@@ -63,47 +57,39 @@ class Tuning(Job):
     """
 
     def __init__(self, rows: Sequence[PromptRow], request: Request, count: int, after: Job | None) -> None:
-        super().__init__(after)
+        super().__init__(request, after)
         check_whole("thresholds", count, 1, MAX_THRESHOLDS, "between SLM-only and LLM-only, which are always there")
-        self.rows, self.request, self.policy, self._count = tuple(rows), request, request.setting.policy, count
+        self.rows, self._count = tuple(rows), count
         self.thresholds: tuple[float, ...] = ()
         self.results: list[PromptResult] = []
         self.began: float | None = None
         self.tokens = 0
-        self._bytes = sum(_LEAST_BYTES + text_bytes(row.prompt, row.expected) for row in self.rows)
-        self._curves: tuple[int, dict[Quality, Curve | None]] = (-1, {})
 
     @property
     def weight(self) -> int:
-        return self._bytes // TOKEN_BYTES
-
-    def curves(self) -> dict[Quality, Curve | None]:
-        """The curves of the results so far, by quality; made anew only where there are more."""
-        results = list(self.results)
-        if self._curves[0] != len(results):
-            self._curves = len(results), {kind: self._curve(results, kind) for kind in QUALITIES}
-        return self._curves[1]
-
-    def _curve(self, results: Sequence[PromptResult], kind: Quality) -> Curve | None:
-        return build_curve(results, self.thresholds, kind, self.request.setting.acceptance)
+        """See `Job.weight`."""
+        asked = [text_bytes(row.prompt, row.expected) for row in self.rows]
+        written = [text_bytes(point.text) for result in [*self.results] for point in result.points]
+        return (sum(asked) + sum(written) + _LEAST_BYTES * (len(asked) + len(written))) // TOKEN_BYTES
 
     @property
     def _end(self) -> State:
         return "done" if len(self.results) == len(self.rows) else super()._end
 
-    def _take_default_policy(self, pair: Any) -> None:
-        self.policy = pair.default_policy(self.policy)
-        self.request = build_request(self.request, policy=self.policy)
+    @property
+    def policy(self) -> str:
+        return self.request.setting.policy
 
     def _write(self) -> None:
         for row in self.rows:
             self._check(row)
         self.thresholds = self._choose()
         self.began = time.monotonic()
-        for group in self._groups():
+        size = max(1, _TEXTS // (len(self.thresholds) + 2))  # a prompt is never split
+        for start in range(0, len(self.rows), size):
             if self.cancel.is_set():
                 return
-            self._measure(group)
+            self._measure(range(start, min(start + size, len(self.rows))))
 
     def _check(self, row: PromptRow) -> None:
         try:
@@ -116,12 +102,6 @@ class Tuning(Job):
         scale = scale_of(self.pair.operating_points, self.policy)
         places = {round(STEPS * (n / (self._count + 1)) ** _DENSER) for n in range(1, self._count + 1)}
         return tuple(scale[place] for place in sorted(places & set(range(1, STEPS))))
-
-    def _groups(self) -> Iterator[range]:
-        """Numbers of prompts that are written together; a prompt is never split."""
-        size = max(1, _TEXTS // (len(self.thresholds) + 2))
-        for start in range(0, len(self.rows), size):
-            yield range(start, min(start + size, len(self.rows)))
 
     def _measure(self, group: range) -> None:
         """Writes all texts of a group, and keeps every prompt as soon as its last text ends."""
@@ -155,14 +135,12 @@ class Tuning(Job):
         expected = self.rows[number].expected
         points = [self._measured(text.events, text.prompt_tokens, reference, expected) for text in texts]
         self.results.append(PromptResult(number, tuple(points)))
-        self._bytes += sum(_LEAST_BYTES + text_bytes(point.text) for point in points)
         self.notify()
 
     def _measured(
         self, events: Sequence[TokenEvent], prompt_tokens: int, reference: Sequence[int], expected: str | None
     ) -> TextResult:
         text = "".join(event.text for event in events)
-        cost = costs(events, prompt_tokens, self.pair.slm_cost, self.pair.llm_cost).run
         return TextResult(
             text=text,
             right=None if expected is None else is_right(text, expected),
@@ -170,9 +148,7 @@ class Tuning(Job):
             tokens=len(events),
             cut=events[-1].finish_reason == "length",
             llm_tokens=llm_tokens(events),
-            bytes=cost.bytes,
-            flops=cost.flops,
-            seconds=cost.seconds,
+            bytes=costs(events, prompt_tokens, self.pair.slm_cost, self.pair.llm_cost).run.bytes,
         )
 
 
@@ -198,15 +174,13 @@ def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
             "scored_by": POLICY_LABELS[tuning.policy],
             "pair": f"{pair_name(pair.slm_name, pair.llm_name)} · {pair.quantisation}" if pair else "",
             "device": pair.device if pair else "",
-            "preset": pair.preset if pair else "",
             "router": pair.router.name if pair and pair.router and tuning.policy == "router" else None,
             "acceptance": asked.setting.acceptance,
             "max_draft": asked.setting.max_draft,
             "max_new_tokens": asked.max_new_tokens,
-            "seed": asked.seed,
         },
         "cut_off": _cut_off(results),
-        "curves": {kind: curve and _curve(curve) for kind, curve in tuning.curves().items()},
+        "curves": {kind: _curve(tuning, results, kind) for kind in ("right", "same")},
         "prompts": [_prompt(tuning, result) for result in results[start:]],
     }
     return to_json(message)
@@ -248,11 +222,11 @@ def _cut_off(results: Sequence[PromptResult]) -> list[int]:
     return [sum(text.cut for text in texts), len(texts)]
 
 
-def _curve(curve: Curve) -> dict[str, Any]:
-    """How many questions, and per point: threshold, quality, low, high, LLM share, bytes."""
-    points = [[p.threshold, p.accuracy, p.accuracy_low, p.accuracy_high, p.llm_share, p.bytes] for p in curve.measured]
+def _curve(tuning: Tuning, results: Sequence[PromptResult], kind: Quality) -> dict[str, Any] | None:
+    """How many questions, and the points as `CurvePoint` has them; None while there are none."""
+    questions, points = curve(results, [0.0, *tuning.thresholds, LLM_ONLY], kind)
     rounded = [[significant(value, 9) for value in point] for point in points]
-    return {"questions": curve.questions, "points": rounded}
+    return {"questions": questions, "points": rounded} if points else None
 
 
 def _prompt(tuning: Tuning, result: PromptResult) -> list[Any]:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import FiniteFloat
+from pydantic import Field
 
 from engine.errors import check_number
 from engine.events import TokenEvent, charged, tokens_read
-from engine.events.parsing import Many
+from engine.events.parsing import Amount, Count, Many, Seconds
 
 UNITS = ("bytes", "flops", "seconds", "price")
 MODELLED = ("seconds.run", "seconds.slm_only", "seconds.llm_only")
@@ -60,6 +60,9 @@ class Prices:
         )
 
 
+PassTimes = Annotated[Many[tuple[Count, Seconds]], Field(max_length=100)]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelCost:
     """What one forward pass of a model moves and computes.
@@ -79,19 +82,19 @@ class ModelCost:
         router_bytes, router_flops: For the SLM, what a score of the router in use costs on top; 0 for the LLM.
     """
 
-    trunk_bytes: int
-    head_bytes: int
-    embedding_bytes: int
-    kv_bytes: int
-    trunk_flops: int
-    head_flops: int
-    attention_flops: int
-    pass_seconds: FiniteFloat = 0.0
-    token_seconds: FiniteFloat = 0.0
-    router_bytes: int = 0
-    router_flops: int = 0
-    pass_table: Many[tuple[int, FiniteFloat]] = ()
-    head_table: Many[tuple[int, FiniteFloat]] = ()
+    trunk_bytes: Amount
+    head_bytes: Amount
+    embedding_bytes: Amount
+    kv_bytes: Amount
+    trunk_flops: Amount
+    head_flops: Amount
+    attention_flops: Amount
+    pass_seconds: Seconds = 0.0
+    token_seconds: Seconds = 0.0
+    router_bytes: Amount = 0
+    router_flops: Amount = 0
+    pass_table: PassTimes = ()
+    head_table: PassTimes = ()
 
     def seconds(self, fed: float, head: float = 1) -> float:
         """A pass over `fed` tokens (0: none) with `lm_head` at `head` positions; both may be means of some passes.
@@ -104,8 +107,9 @@ class ModelCost:
             return self.pass_seconds + (fed - 1) * self.token_seconds
         one, heads = self.pass_table[0][1], self.head_table
         of_head = heads[0][1] if heads else 0.0
-        longer = _at(self.pass_table, fed) + (_at(heads, head) - of_head if head > 1 else (head - 1) * of_head)
-        return self.pass_seconds / one * longer if one else longer
+        of_heads = _at(heads, head) if heads and head > 1 else head * of_head
+        longer = _at(self.pass_table, fed) + of_heads - of_head
+        return self.pass_seconds / one * longer if one > 1e-9 else longer
 
     def forward(self, fed: int, cached: int, head: int, price: float, reading_ratio: float) -> Cost:
         """The cost of a pass over `fed` new tokens (0: none), with `cached` ones in the KV cache.

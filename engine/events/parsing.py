@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, FailFast, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, FailFast, Field, FiniteFloat, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from engine.errors import InvalidRequest, first_fault
@@ -31,6 +31,17 @@ FEW = BeforeValidator(_few)
 
 Many = Annotated[tuple[Item, ...], FailFast()]
 """A tuple of any length that is checked up to its first bad item."""
+
+Nothing = Annotated[tuple[Item, ...], FailFast(), Field(max_length=0)]
+"""A tuple that is empty wherever it is read from a file."""
+
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=10_000_000)]
+Seconds = Annotated[FiniteFloat, Field(ge=0, le=1e7)]
+Amount = Annotated[int, Field(ge=0, le=10**18)]
+"""Bytes or floating-point operations."""
+
+Name = Annotated[str, Field(max_length=300)]
 
 
 def parsed(adapter: TypeAdapter[Kind], text: str | bytes, what: str) -> Kind:

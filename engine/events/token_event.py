@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import FiniteFloat
+from pydantic import Field, FiniteFloat
 
-from engine.events.parsing import FEW, Many
+from engine.events.parsing import FEW, Count, Many, Nothing, Seconds, Share
 
 # Why a text ended: an end token, a stop string, the token or context limit, or a person.
 FinishReason = Literal["eos", "stop", "length", "cancelled"]
@@ -49,15 +49,19 @@ def llm_share(events: Collection[TokenEvent]) -> float:
     return llm_tokens(events) / max(1, len(events))
 
 
+_Piece = Annotated[str, Field(max_length=10_000)]
+
+
 class Alternative(NamedTuple):
     """One candidate for a position: token id, its text, and its probability in [0, 1] before sampling settings."""
 
     id: int
-    text: str
-    probability: FiniteFloat
+    text: _Piece
+    probability: Annotated[FiniteFloat, Field(ge=0, le=1.001)]  # a sum of rounded numbers
 
 
-Candidates = Many[Annotated[Alternative, FEW]]
+Candidates = Annotated[Many[Annotated[Alternative, FEW]], Field(max_length=50)]
+_Entropy = Annotated[FiniteFloat, Field(ge=0, le=64)]
 
 
 class Revealed(NamedTuple):
@@ -66,19 +70,19 @@ class Revealed(NamedTuple):
     index: int
     role: Role
     alternatives: Candidates
-    entropy: FiniteFloat | None = None
+    entropy: float | None = None
 
 
 class Verdict(NamedTuple):
     """The ratio of an earlier drafted token that the LLM keeps, learned when it read the draft."""
 
     index: int
-    ratio: FiniteFloat
+    ratio: float
 
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """One generated token and everything known about it.
+    """One generated token and everything known about it. The limits of its fields hold where it is read from a file.
 
     Attributes:
         row, index: Row of the batch, and position in the generated text; both from 0.
@@ -103,31 +107,31 @@ class TokenEvent:
         finish_reason: Set on the last event of a text only.
     """
 
-    id: int
-    text: str
+    id: Annotated[int, Field(ge=0, lt=2**31)]
+    text: _Piece
     role: Role
-    score: FiniteFloat | None
-    threshold: FiniteFloat
-    slm_fed: int
-    llm_fed: int
+    score: Share | None
+    threshold: Annotated[FiniteFloat, Field(ge=0, le=MAX_THRESHOLD)]
+    slm_fed: Count
+    llm_fed: Count
     slm_head: bool
-    seconds: FiniteFloat
+    seconds: Seconds = 0.0
     row: int = 0
     index: int = 0
     router: bool = False
     slm_alternatives: Candidates = ()
     llm_alternatives: Candidates = ()
-    slm_entropy: FiniteFloat | None = None
-    llm_entropy: FiniteFloat | None = None
-    revealed: Many[Annotated[Revealed, FEW]] = ()
+    slm_entropy: _Entropy | None = None
+    llm_entropy: _Entropy | None = None
+    revealed: Nothing[Revealed] = ()
     forced: bool = False
     finish_reason: FinishReason | None = None
-    acceptance: FiniteFloat = 0.0
-    ratio: FiniteFloat | None = None
+    acceptance: Share = 0.0
+    ratio: Share | None = None
     taken_back: Many[TokenEvent] = ()
-    verdicts: Many[Annotated[Verdict, FEW]] = ()
-    llm_head: int = 1
-    probability: FiniteFloat | None = None
+    verdicts: Nothing[Verdict] = ()
+    llm_head: Count = 1
+    probability: Share | None = None
 
     @property
     def judged(self) -> bool:

@@ -6,7 +6,6 @@ A trace may come from a stranger: it is parsed as data and validated, never exec
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
@@ -17,8 +16,8 @@ from pydantic import FiniteFloat, TypeAdapter
 
 from engine.errors import InvalidRequest
 from engine.events import FinishReason, Role, TokenEvent, fold_revealed, in_row, keeps, llm_share, role_at
-from engine.events.cost import Costs, ModelCost, Prices, costs
-from engine.events.parsing import Many, parsed
+from engine.events.cost import ModelCost, Prices, costs
+from engine.events.parsing import Count, Many, Name, parsed
 from engine.request import Forced, Request, Sampling, Turn
 from engine.setting import DraftLimit, Setting
 
@@ -41,13 +40,13 @@ class Trace:
 
     prompt: str
     text: str
-    preset: str
-    slm: str
-    llm: str
-    router: str | None
+    preset: Name
+    slm: Name
+    llm: Name
+    router: Name | None
     policy: str
     threshold: FiniteFloat
-    prompt_tokens: int
+    prompt_tokens: Count
     events: Many[TokenEvent]
     finish_reason: FinishReason
     slm_cost: ModelCost
@@ -81,37 +80,17 @@ class Trace:
 
     def to_json(self) -> str:
         """The trace as one JSON object, with its cost in every unit beside both extremes."""
-        value = {**asdict(self), "llm_share": self.llm_share, "cost": self._cost().told()}
+        cost = costs(self.events, self.prompt_tokens, self.slm_cost, self.llm_cost, self.prices)
+        value = {**asdict(self), "llm_share": self.llm_share, "cost": cost.told()}
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-    def _cost(self) -> Costs:
-        return costs(self.events, self.prompt_tokens, self.slm_cost, self.llm_cost, self.prices)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Trace:
         """Reads what `to_json` wrote; raises InvalidRequest, with the first field that is wrong, for anything else."""
-        trace = cls.parse(text)
-        trace.check_cost()
-        return trace
-
-    @classmethod
-    def parse(cls, text: str | bytes) -> Trace:
-        """As `from_json`, without `check_cost`: for callers that bound the values first."""
-        trace = parsed(_adapter(), text, "a trace")
+        trace = parsed(trace_adapter(), text, "a trace")
         if trace.format != FORMAT:
             raise InvalidRequest(f"The trace has format {trace.format}; this program reads format {FORMAT}.")
         return trace
-
-    def check_cost(self) -> None:
-        """Raises InvalidRequest where no cost follows from the numbers: they are too large, or point nowhere."""
-        try:
-            finite = all(math.isfinite(value) for unit in self._cost().by_unit().values() for value in unit.values())
-        except (OverflowError, IndexError):
-            finite = False
-        if not finite:
-            raise InvalidRequest(
-                "This is not a trace written by this program: what it cost is more than a number holds"
-            )
 
     def save(self, path: str | Path) -> None:
         Path(path).write_text(self.to_json(), encoding="utf-8")
@@ -137,7 +116,7 @@ def build_trace(request: Request, events: Iterable[TokenEvent], **about: Any) ->
 
 
 @cache
-def _adapter() -> TypeAdapter[Trace]:
+def trace_adapter() -> TypeAdapter[Trace]:
     return TypeAdapter(Trace)
 
 
@@ -163,31 +142,6 @@ def _flips(event: TokenEvent, setting: Setting) -> bool:
     if event.role is Role.SLM and event.ratio is not None and not keeps(event.ratio, setting.acceptance):
         return True
     return role is not event.role
-
-
-def same_text(events: Sequence[TokenEvent]) -> tuple[float, float]:
-    """The thresholds at which every decision of a text stays as it is, as (low, high].
-
-    They are the highest score that went to the LLM (−∞ without one), and the lowest that went to the SLM (+∞). Empty
-    (low ≥ high) where the threshold was moved while the text was written.
-    """
-    decided = [(e.score, e.role) for e in events if e.score is not None and not e.forced and not e.refused]
-    low = max((score for score, role in decided if role is Role.LLM), default=-math.inf)
-    high = min((score for score, role in decided if role is Role.SLM), default=math.inf)
-    return low, high
-
-
-def same_acceptance(events: Sequence[TokenEvent]) -> tuple[float, float]:
-    """The acceptances at which every decision of a text stays as it is, as (low, high].
-
-    They are the highest ratio of a draft that was not kept (−∞ without one), and the lowest of one that was (+∞); 0
-    where the LLM has not read one.
-    """
-    events = fold_revealed(events)
-    drafts = [event for event in events if event.role is Role.SLM and not event.forced]
-    low = max((e.ratio for e in events if e.refused and e.ratio is not None), default=-math.inf)
-    high = min((0.0 if event.ratio is None else event.ratio for event in drafts), default=math.inf)
-    return low, high
 
 
 def at_setting(request: Request, events: Sequence[TokenEvent], setting: Setting) -> tuple[Request, list[TokenEvent]]:

@@ -48,7 +48,7 @@ def test_a_damaged_trace_is_refused_or_everything_can_be_done_with_it(content):
         extend(shown, event)
     assert len(shown) == len(trace.events) > 0 and Trace.from_json(trace.to_json()) == trace
     assert told(run)["tokens"] and html_page(trace)
-    assert Trace.parse(link_json(trace)).text == trace.text
+    assert Trace.from_json(link_json(trace)).text == trace.text
 
 
 STRINGS = st.text(max_size=30) | st.text("a\\n\n\u2028\ud800", max_size=30) | VALUES.map(str) | st.integers().map(str)

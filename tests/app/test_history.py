@@ -179,7 +179,7 @@ class Windows(RuleBasedStateMachine):
     def go_to(self, place: int) -> None:
         version, spent = [*self.kept][place % len([*self.kept])], self.pair.tokens
         there = version is self.session.history.current
-        run = self.session.go_to(version.version)
+        run = self.session.go_to(version.id)
         assert run is (None if there else version) and self.pair.tokens == spent
         if not there:
             self.gone_to(version)
@@ -197,9 +197,9 @@ class Windows(RuleBasedStateMachine):
     def the_strip_shows_what_is_kept(self) -> None:
         told = json.loads(versions_message(self.session))
         assert (told["undo"], told["redo"]) == (self.session.can_step(-1), self.session.can_step(1))
-        assert [row[0] for row in told["versions"]] == [each.version for each in [*self.kept]]
+        assert [row[0] for row in told["versions"]] == [each.id for each in [*self.kept]]
         if self.page is not None and not self.failed:
-            assert told["current"] == self.steps[self.at].version and self.session.run is self.page
+            assert told["current"] == self.steps[self.at].id and self.session.run is self.page
 
 
 def _alike(one: list[Any], other: list[Any]) -> int:
@@ -295,7 +295,7 @@ def test_a_setting_of_the_map_writes_the_text_on_or_its_own_prompt_anew(session,
     row = next(n for n, point in enumerate(sweep.points) if point.threshold > 0.5 and point.acceptance > 0)
     asked = build_request(sweep.at(row), alternatives=first.request.alternatives)
     opened = finished(session.write_at(asked, host))
-    assert opened.request.setting == asked.setting and opened.again and opened.origin is None
+    assert opened.request.setting == asked.setting and opened.again
     assert tokens_of(opened.events) == tokens_of(sweep.events[row])
     assert session.set_dials(*sweep.points[row], host) is None, "the sliders say the same"
     other = finished(session.write_at(replace(asked, prompt="another"), host))

@@ -110,11 +110,11 @@ BACK = "events.1.taken_back"
     ("path", "value", "named"),
     [
         ("format", 2, "format 2"), ("policy", "magic", "magic"), ("text", "another", "text is not"),
-        ("prices.slm", -1, "SLM price = -1"), ("slm", "x" * 1000, "length of slm = 1000"),
+        ("prices.slm", -1, "SLM price = -1"), ("slm", "x" * 1000, "slm = .x"),
         ("slm_cost.trunk_bytes", 10**400, "slm_cost"), ("events", [], "tokens of the trace = 0"),
         ("events.1.role", "person", "events.1.role"), ("events.1.index", 7, "events.1.index = 7"),
         ("events.1.row", 3, "events.1.row = 3"), ("events.1.seconds", float("nan"), "events.1.seconds"),
-        ("events.1.slm_alternatives.0.2", 3.5, "events.1: .* = 3.5"), ("events.1.llm_head", -1, "llm_head = -1"),
+        ("events.1.slm_alternatives.0.2", 3.5, "slm_alternatives.0.*= 3.5"), ("events.1.llm_head", -1, "llm_head = -1"),
         ("events.1.revealed", [[0, "llm", []]], "events.1.revealed"), ("events.1.verdicts", [[0, 0.5]], "verdicts"),
         (f"{BACK}.0.ratio", -0.5, f"{BACK}.0.ratio = -0.5"), (f"{BACK}.0.index", 3, f"{BACK}.0.index = 3"),
         (f"{BACK}.0.taken_back", "a draft", f"{BACK}.0.taken_back"), (BACK, "too many", "20001"),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import runpy
 import threading
-from dataclasses import replace
-from operator import attrgetter
 from typing import Any
 
 import pytest
 
 import engine
 from app.compare.comparison import Comparison
-from app.fields import router_dials
+from app.fields import FIELDS
+from app.handlers import Handlers
 from app.header import header_html
 from app.running.host import Host
 from app.running.run import Run
@@ -22,7 +21,7 @@ from app.stream.updates import waiting_for
 from app.sweep import Sweep
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning
-from engine import SettingsError, WeightsError, load_settings
+from engine import Setting, SettingsError, WeightsError, load_settings
 from engine.guard.limits import Busy, Places
 from tests.support.browser import eventually
 from tests.support.fake_pair import FakePair, SteppedPair, request
@@ -116,63 +115,44 @@ def test_what_is_asked_for_before_a_pair_without_a_router_is_there_is_scored_by_
     assert {each.setting.policy for each in pair.requests} == {"confidence", "slm", "llm"}
     assert run.setting.policy == "confidence" == tuning.policy
     assert comparison.texts["middle"].request.setting.policy == "confidence"
-    assert done(session.begin(asked, host)).request.setting.policy == "router", "by then the page knows the pair"
 
 
 @pytest.mark.parametrize(
-    ("named", "turned", "dials"),
+    ("stated", "asked", "turned", "dials"),
     [
-        ([], {}, (0.5, 0.0)),
-        (["threshold", "acceptance"], {}, (0.9, 0.3)),
-        (["threshold"], {"acceptance": 0.7}, (0.9, 0.7)),
-        (["threshold", "acceptance"], {"threshold": 0.2}, (0.2, 0.3)),
+        ({}, (0.5, 0.0), None, (0.9, 0.3)),
+        ({}, (0.7, 0.0), None, (0.7, 0.3)),
+        ({}, (0.5, 0.4), None, (0.9, 0.4)),
+        ({"setting": "< 0.5"}, (0.5, 0.0), None, (0.5, 0.3)),
+        ({}, (0.5, 0.0), (0.5, 0.7), (0.9, 0.7)),
+        ({}, (0.5, 0.0), (0.2, 0.0), (0.2, 0.3)),
     ],
 )
 def test_a_text_that_waits_for_the_models_starts_where_the_router_does_but_for_what_somebody_chose(
-    pair, named, turned, dials
+    pair, stated, asked, turned, dials
 ):
     ready, host = loading(pair)
-    run = Session().begin(request(threshold=0.5), host, starts={name: attrgetter(name) for name in named})
-    for name, value in turned.items():  # while it waits
-        run.setting = replace(run.setting, **{name: value})
+    page, session = Handlers(host, Sessions(), load_settings(**stated), [None] * len(FIELDS)), Session()
+    threshold, acceptance = asked
+    run = session.begin(
+        request(threshold=threshold, acceptance=acceptance), host, lambda *known: page.settled(session, *known)
+    )
+    if turned:  # while it waits
+        session.set_dials(*turned, host)
     ready.set()
     assert {(event.threshold, event.acceptance) for event in done(run).events} == {dials}
-    assert turned or (run.setting.threshold, run.setting.acceptance) == dials
+    assert (run.setting.threshold, run.setting.acceptance) == dials
 
 
-@pytest.mark.parametrize(
-    ("named", "threshold", "acceptance", "moved", "dials"),
-    [
-        ({}, 0.5, 0, set(), ("threshold", "acceptance")),
-        ({}, 0.5, 0, {"acceptance"}, ("threshold",)),
-        ({}, 0.7, 0, set(), ("acceptance",)),
-        ({"setting": "< 0.5"}, 0.5, 0, set(), ("acceptance",)),
-        ({}, 0.5, 0.4, set(), ("threshold",)),
-    ],
-)
-def test_the_routers_dials_are_those_that_neither_the_settings_nor_the_visitor_chose(
-    named, threshold, acceptance, moved, dials
-):
-    assert router_dials(load_settings(**named), threshold, acceptance, moved) == dials
-
-
-@pytest.mark.parametrize(
-    ("begins", "turned", "moved"),
-    [
-        (None, [(0.5, 0.2), (0.5, 0.4)], {"acceptance"}),
-        (None, [(0.5, 0.2), (0.6, 0.2), (0.5, 0.2)], {"threshold", "acceptance"}),  # and put back by hand
-        ((0.9, 0.3), [(0.9, 0.3)], set()),  # where the page itself put them
-        ((0.9, 0.0), [(0.9, 0.4), (0.5, 0.4)], {"threshold", "acceptance"}),
-    ],
-)
-def test_what_a_visitor_moved_is_a_choice_and_what_the_page_moved_is_none(host, begins, turned, moved):
-    session = Session()
-    if begins:
-        session.put_dials(*begins)
-    for dials in turned:
-        threshold, acceptance = dials
-        session.set_dials(threshold, acceptance, host)
-    assert session.moved == moved
+def test_what_a_visitor_moves_once_the_models_are_there_is_a_choice_also_where_the_page_begins(pair):
+    host = Host(lambda *_, **__: pair)
+    host.start()
+    host.wait(threading.Event())
+    page, session, first = Handlers(host, Sessions(), load_settings(), [None] * len(FIELDS)), Session(), Setting()
+    assert page.settled(session, first, pair) == Setting("router", 0.9, 0.3)
+    session.set_dials(0.9, 0.3, host)
+    session.set_dials(0.5, 0.0, host)
+    assert page.settled(session, first, pair) == first
 
 
 # ---- one text after the other ----

@@ -39,7 +39,7 @@ class Stub(Job):
     """A job that lasts until the test ends it, and weighs what the test says."""
 
     def __init__(self, weight: int = 0) -> None:
-        super().__init__()
+        super().__init__(request())
         self.tokens = weight
 
     @property

@@ -151,7 +151,7 @@ def test_a_file_that_is_refused_changes_nothing_and_one_that_is_taken_can_be_und
     tab.typed.fill("What did I type?")
     tab.shows(".tune-read", "1 prompt")
     for name, content, part in (
-        ("no.csv", "question,question\n<b>,1", "mean the same"),
+        ("no.csv", "question,answer\n<b>,1,2", "3 cells"),
         ("big.csv", b"x" * 5_000_001, "5,000,001"),
         ("wide.csv", "a".encode("utf-16"), "UTF-8"),
         (f"{HOSTILE}.csv".replace("/", ""), "a,b\nc,d", "row 1"),

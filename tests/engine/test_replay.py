@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import replace
 
-from engine import Request, Role, Setting, Trace, at_setting, costs, first_flip, same_acceptance, same_text
+from engine import Request, Role, Setting, Trace, at_setting, costs, first_flip
 from engine.pair import Pair
 from tests.support.paths import ROOT
 from tests.support.texts import PROMPTS, asked, expected, facts, ids, resume, verified
@@ -68,28 +68,17 @@ def test_a_draft_that_took_others_back_is_taken_back_by_none_after_the_acceptanc
     assert ids(text.events) == ids(tiny_pair.generate(asked, acceptance=1.0).events)
 
 
-def test_the_range_of_the_same_text_ends_where_the_first_decision_flips(tiny_pair):
-    decoding = written(tiny_pair, request())
-    events = list(decoding.texts[0].events)
-    low, high = same_text(events)
-    assert low < 0.9 <= high
-    (text,) = decoding.texts
-    resume(decoding, text, *at_setting(text.request, events, Setting(threshold=math.nextafter(low, 1))))
-    assert not decoding.active, "without a flip nothing is decoded"
-    flips = [first_flip(events, Setting("router", each)) for each in (low, math.nextafter(low, 1), high, high + 1e-6)]
-    assert [flip is None for flip in flips] == [False, True, True, False]
-
-
-def test_nothing_flips_within_the_dials_at_which_a_text_is_the_same(tiny_pair):
+def test_a_decision_flips_where_the_dial_passes_its_score_or_its_ratio(tiny_pair):
+    events = list(written(tiny_pair, request()).texts[0].events)
+    low = max(e.score for e in events if e.role is Role.LLM and e.score is not None)
+    high = min(e.score for e in events if e.role is Role.SLM and e.score is not None)
+    for at, same in ((low, False), (math.nextafter(low, 1), True), (high, True), (high + 1e-6, False)):
+        assert (first_flip(events, Setting("router", at)) is None) == same
     row = verified()
     events = tiny_pair.generate(row).events
-    low, high = same_acceptance(events)
-    assert low < row.setting.acceptance <= high
-    for acceptance in (math.nextafter(low, 1), min(high, 1.0)):
-        assert first_flip(events, replace(row.setting, acceptance=acceptance)) is None
-        assert ids(tiny_pair.generate(row, acceptance=acceptance).events) == ids(events)
-    if high < 1:
-        assert first_flip(events, replace(row.setting, acceptance=math.nextafter(high, 1))) is not None
+    kept = min(e.ratio for e in events if e.role is Role.SLM and e.ratio is not None)
+    for at, same in ((row.setting.acceptance, True), (kept, True), (min(1.0, math.nextafter(kept, 2)), kept == 1)):
+        assert (first_flip(events, replace(row.setting, acceptance=at)) is None) == same
 
 
 OLD = ROOT / "tests" / "support" / "trace_before_acceptance.json"

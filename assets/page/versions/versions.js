@@ -37,19 +37,19 @@ export const start = ({ element, props, trigger, watch }) => {
     if (waiting.length) send();
   });
 
-  const makeVersion = (number) => {
+  const makeVersion = (run) => {
     const button = makeButton('version');
-    button.dataset.number = number;
-    button.addEventListener('click', () => goTo({ number }));
+    button.dataset.run = run;
+    button.addEventListener('click', () => goTo({ run }));
     return button;
   };
 
   const drawList = ({ versions, current }) => {
-    const focused = document.activeElement, there = new Map([...list.children].map((button) => [Number(button.dataset.number), button]));
+    const focused = document.activeElement, there = new Map([...list.children].map((button) => [button.dataset.run, button]));
     list.append(...versions.toReversed().map((version) => {
-      const [number] = version, button = draw(there.get(number) ?? makeVersion(number), version);
-      button.setAttribute('aria-current', number === current);
-      there.delete(number);
+      const [run] = version, button = draw(there.get(run) ?? makeVersion(run), version);
+      button.setAttribute('aria-current', run === current);
+      there.delete(run);
       return button;
     }));
     for (const button of there.values()) button.remove();
