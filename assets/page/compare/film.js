@@ -6,7 +6,7 @@ import { LLM } from '../lib/threshold.js';
 import { AUTHOR, SECONDS, TEXT } from './column.js';
 
 const WIDTH = 1280, HEIGHT = 720, EDGE = 28, GAP = 20, TOP = 142;   // pixels
-const LINES = 17, MOST_LINES = 400;              // lines of a text: on the picture, and of all
+const LINES = 17, MOST_LINES = 400;              // lines of a text: on one picture, and in the whole film
 const RATE = 20, BITS = 4_000_000, HOLD = 1.5;   // pictures and bits a second; seconds for which the end is shown
 const SHORTEST = 4, LONGEST = 15;                // seconds of the film; the race is played faster or slower to fit
 const TYPES = ['video/webm;codecs=vp9', 'video/webm;codecs=vp8', 'video/webm'];

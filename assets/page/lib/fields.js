@@ -16,7 +16,7 @@ const note = (field, text) => {
   say(notes.get(field), text);
 };
 
-const isWhole = ({ step }) => Number.isInteger(Number(step));   // a fractional step is coarser than what may be typed
+const isWhole = ({ step }) => Number.isInteger(Number(step));   // a field with a fractional step also takes numbers between the steps
 const rangeOf = ({ min, max, step }) => {
   const kind = isWhole({ step }) ? 'a whole number' : 'a number', [low, high] = [min, max].map((end) => Number(end).toLocaleString('en'));
   return min && max ? `${kind} from ${low} to ${high}` : min ? `${kind} of at least ${low}` : kind;

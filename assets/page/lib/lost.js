@@ -65,5 +65,5 @@ document.addEventListener('citer-key', ({ detail }) => {
   key = detail;
   if (isLost(false)) goOn(false);   // the feed has noticed first, and has a new session's key by now
 });
-addEventListener('pageshow', ({ persisted }) => { if (persisted) location.reload(); });   // the server dropped its session when it was left
+addEventListener('pageshow', ({ persisted }) => { if (persisted) location.reload(); });   // a page from the browser's cache has lost its session
 look();

@@ -1,7 +1,7 @@
 // "Rendered" shows the text with its Markdown, code and maths beside its tokens.
 import { finder } from '../lib/dom.js';
 
-const REST = 400, PART = 10;   // milliseconds between two drawings of a growing text, and at most one part of this many of the time
+const REST = 400, PART = 10;   // milliseconds between two drawings of a growing text; they take at most a tenth (1/PART) of the time
 
 export const startRendered = (text, { element }) => {
   const find = finder(element), toggle = find('.rendered-toggle'), place = find('.stream-rendered');

@@ -49,7 +49,7 @@ export const start = ({ element, props, trigger, watch }) => {
   follow({ props, watch }, (message) => {
     if (!message) return;
     show(message);
-    if (message.run && note.getBoundingClientRect().top > innerHeight / 2) note.scrollIntoView({ block: 'start' });   // on a telephone it is far below
+    if (message.run && note.getBoundingClientRect().top > innerHeight / 2) note.scrollIntoView({ block: 'start' });   // on a telephone the note is below the window
   });
   if (!restored) open();
 };

@@ -1,6 +1,6 @@
 // Packs a text into an address and unpacks it. The browser deflates it; base64url needs no escapes in an address.
 export const LONGEST = 32_000;   // characters; browsers, messengers and mail carry as many in one piece
-const MOST = 4_000_000;          // bytes of the unpacked text; a stranger's link may be made to burst
+const MOST = 4_000_000;          // bytes of the unpacked text; a hostile link could fill the memory
 const MARK = '#text=';
 
 export const carried = (hash) => (hash.startsWith(MARK) ? hash.slice(MARK.length) : null);

@@ -3,7 +3,7 @@ import { make } from '../lib/dom.js';
 import { brushOf, coloursOf, LINE, linesOf, MONO, paintLine, SANS, SIZE } from '../lib/paint.js';
 import { LLM } from '../lib/threshold.js';
 
-const WIDTH = 1080, SCALE = 2, EDGE = 40, INSIDE = 28;   // pixels, drawn SCALE times as large
+const WIDTH = 1080, SCALE = 2, EDGE = 40, INSIDE = 28;   // pixels; the picture has SCALE times as many
 const MOST_LINES = 100, PROMPT_LINES = 3, MOST_ASKED = 1000;   // so that the canvas stays within every browser's limit
 
 // Returns the canvas, and how many of the tokens are on it. `tokens` are [text, author].

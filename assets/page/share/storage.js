@@ -16,7 +16,7 @@ export const kept = (name) => {
     if (!text) sessionStorage.removeItem(`citer-${name}`);
     return text ?? '';
   } catch {
-    return '';   // forbidden
+    return '';   // storage is forbidden
   }
 };
 

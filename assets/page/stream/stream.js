@@ -38,7 +38,7 @@ export const start = (gradio) => {
     gradio.trigger('follow_up', { run: text.message.run });
     promptBox().focus();
   });
-  listen(element, 'citer-followed', () => {   // a prompt that differs is the follow-up, typed already
+  listen(element, 'citer-followed', () => {   // another prompt in the box is the follow-up, already typed
     const prompt = promptBox();
     if (prompt.value !== text.message.asked?.[0]) return;
     prompt.value = '';

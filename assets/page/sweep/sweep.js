@@ -15,7 +15,7 @@ const written = ([threshold, acceptance]) => nameOf(threshold, acceptance) || `t
 
 export const start = (gradio) => {
   const { element, trigger } = gradio, find = finder(element), card = find('.sweep');
-  let message = null;   // the newest
+  let message = null;   // the newest one
 
   const open = (on) => {
     card.hidden = !on;
