@@ -10,12 +10,11 @@ export const start = ({ element, props, trigger, watch }) => {
     trigger('new_conversation');
     document.querySelector('#prompt textarea')?.focus();
   });
-  follow({ props, watch }, (message) => {
-    const turns = message ?? [];
+  follow({ props, watch }, (turns) => {
     find('.conversation').hidden = turns.length === 0;
     list.replaceChildren(...turns.map(turnItem));
     list.scrollTop = list.scrollHeight;
     say(find('.conversation-count'), turns.length ? counted(turns.length, 'message') : '');
     announce('citer-conversation');
-  });
+  }, []);
 };

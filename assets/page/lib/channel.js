@@ -3,9 +3,11 @@ import { announce, listen } from './dom.js';
 
 export const isOver = (state) => ['done', 'stopped', 'failed'].includes(state);
 
-// Calls `receive` with the parsed value of a component, or null while it is empty: now and after each change.
-export const follow = ({ props, watch }, receive) => {
-  const look = () => receive(props.value ? JSON.parse(props.value) : null);
+// Calls `receive` with the parsed value of a component, now and after each change. While there is no value, it gets `empty`, if given.
+export const follow = ({ props, watch }, receive, empty) => {
+  const look = () => {
+    if (props.value || empty) receive(props.value ? JSON.parse(props.value) : empty);
+  };
   watch('value', look);
   look();
 };
@@ -32,5 +34,5 @@ export const openChannel = ({ element, props, trigger, watch }, show) => {
 
   listen(element, 'citer-news', ({ detail }) => { if (detail.panel === props.panel) accept(JSON.parse(detail.data)); });
   listen(element, 'citer-have', ({ detail }) => { if (isComplete) detail[props.panel] = shown; });
-  return { receive: () => follow({ props, watch }, (message) => { if (message) accept(message); }) };
+  return { receive: () => follow({ props, watch }, accept) };
 };

@@ -73,8 +73,7 @@ const nodeOf = (token, deep) => {
   if (type === 'checkbox') return [token.checked ? '☑ ' : '☐ '];
   if (type === 'br' || type === 'hr') return [make(type)];
   if (type === 'space') return [];
-  if (type === 'text') return tokens ? children() : [text];
-  if (type === 'escape') return [text];
+  if (type === 'text' || type === 'escape') return tokens ? children() : [text];
   return [raw];   // HTML, pictures and all others
 };
 const nodesOf = (tokens = [], deep = 0) => tokens.flatMap((token) => nodeOf(token, deep));

@@ -47,7 +47,6 @@ export const start = ({ element, props, trigger, watch }) => {
   });
   window.addEventListener('hashchange', () => { if (element.isConnected) open(); });
   follow({ props, watch }, (message) => {
-    if (!message) return;
     show(message);
     if (message.run && note.getBoundingClientRect().top > innerHeight / 2) note.scrollIntoView({ block: 'start' });   // on a telephone the note is below the window
   });

@@ -91,7 +91,6 @@ export const start = ({ element, props, server, trigger, watch }) => {
   });
   startKeep({ element, server });
   follow({ props, watch }, (message) => {
-    if (!message) return;
     sayLine(message.said, message.bad);
     menu.open = Boolean(message.bad);
   });

@@ -52,23 +52,24 @@ export const start = ({ element, props, trigger, watch }) => {
     });
   });
 
+  const put = (place) => {
+    share.value = place;
+    announce('citer-place');
+    draw();
+  };
   // Sets the dials of a position. At the small model's end the acceptance is 0, and beyond it what it was before.
   const apply = () => {
     const place = placeNow(), acceptance = dialAt('acceptance');
     if (place === 0 && acceptance > 0) { moveSlider(0, 'acceptance'); paused = acceptance; }
     else if (place > 0 && paused !== null) { moveSlider(paused, 'acceptance'); paused = null; }
     if (scale()) moveSlider(scale()[place]);
-    announce('citer-place');
-    draw();
+    put(place);
   };
-  const put = (place) => { share.value = place; draw(); };
   const play = (place) => {
     const isPlaying = playOnce(100, place, (at, isOver) => {
       if (isOver) target = null;
       outcome.ariaLive = isOver ? null : 'off';   // or every step would be read out
-      if (share.value === String(at)) return;
-      put(at);
-      announce('citer-place');
+      if (share.value !== String(at)) put(at);
     });
     if (isPlaying) target = place;
   };
@@ -87,10 +88,7 @@ export const start = ({ element, props, trigger, watch }) => {
   // The slider follows a typed number, and the setting of a text from the history.
   const followDial = (threshold) => {
     const at = scale();
-    if (at && !held && target === null && at[placeNow()] !== threshold) {
-      put(Math.round(placeOf(at, threshold)));
-      announce('citer-placed');
-    }
+    if (at && !held && target === null && at[placeNow()] !== threshold) put(Math.round(placeOf(at, threshold)));
   };
   onSlider(element, draw, 'acceptance');
   onSlider(element, (threshold) => { if (document.activeElement?.closest?.('#threshold')) followDial(threshold); });
@@ -146,12 +144,10 @@ export const start = ({ element, props, trigger, watch }) => {
   listen(element, 'citer-map-shown', ({ detail }) => find('.map-open').setAttribute('aria-expanded', detail));
 
   follow({ props, watch }, (message) => {
-    if (!message) return;
     ratios = message.ratios;
     if (!recorded || !choice.ratio) takeRatios();
     if (message.place !== undefined && !touched) {
-      share.value = message.place;
-      announce('citer-placed');
+      put(message.place);
       play(message.place);
     }
     const first = !scale() && message.scales;

@@ -22,7 +22,7 @@ export const startRecorded = ({ element, props }, show) => {
     const note = `Recorded: ${row === 0 ? 'small model only' : row === last ? 'large model only' : `threshold ${threshold}`}`;
     show(texts[row], { ...about, about: said, note, share, cost, row, recorded: true });
   });
-  for (const type of ['citer-place', 'citer-placed']) listen(element, type, draw);
+  listen(element, 'citer-place', draw);
   listen(element, 'citer-run', () => { recorded = null; });
   draw();
 };

@@ -100,10 +100,6 @@ export const start = (gradio) => {
     find('.tune-old').hidden = shown === null || shown.n === n;
   };
 
-  const look = () => {
-    const kind = shown.curves.right === null ? 'same' : 'right', { points, questions } = shown.curves[kind];
-    return { kind, points, questions, at: Math.min(points.length - 1, picked ?? recommended(points)) };
-  };
   const cost = (point) => point[BYTES] / (view.points.at(-1)[BYTES] || 1);
   const nameOf = (i) => (i === 0 ? (shown.about.acceptance ? 'the small model, corrected' : 'the small model alone') : i === view.points.length - 1 ? 'the large model alone' : `threshold ${view.points[i][THRESHOLD]}${shown.about.acceptance ? `, acceptance ${shown.about.acceptance}` : ''}`);
   const labelOf = (i) => {
@@ -140,7 +136,8 @@ export const start = (gradio) => {
   const schedule = perFrame(() => {
     if (latest) drawProgress(latest);
     if (shown === null) return;
-    view = look();
+    const kind = shown.curves.right === null ? 'same' : 'right', { points, questions } = shown.curves[kind];
+    view = { kind, points, questions, at: Math.min(points.length - 1, picked ?? recommended(points)) };
     drawPick();
   });
 

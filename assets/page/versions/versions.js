@@ -66,7 +66,7 @@ export const start = ({ element, props, trigger, watch }) => {
     if (!button.hidden) button.click();
   });
   follow({ props, watch }, (message) => {
-    if (!message || message.at < newest) return;
+    if (message.at < newest) return;
     newest = message.at;
     stepBy(-1).hidden = !message.undo;
     stepBy(1).hidden = !message.redo;
