@@ -39,6 +39,6 @@ export const startPreview = (text, { element }) => {
   for (const dial of ['threshold', 'acceptance']) onSlider(element, preview, dial);
   listen(element, 'citer-commit', () => {
     draw();
-    if (!text.over) for (const span of text.spans) span.classList.remove('flip');
+    if (!text.over) text.unmark();
   });
 };

@@ -118,12 +118,12 @@ export const start = (gradio) => {
     items = items.slice(0, cut);
     if (fresh) {
       announce('citer-run');
-      if (text.foreign) text.tokens = [];
+      text.unmark();
       text.foreign = text.awaited = false;
       items = items.map((token) => Object.assign([...token], { [THRESHOLD]: threshold, [ACCEPTANCE]: acceptance }));
     }
     items.push(...message.tokens);
-    text.replace(items, fresh);
+    text.tokens = items;
     const { asked: prompt, cost, took } = text.message ?? {};   // only the first message of a job has its prompt
     text.message = { asked: prompt, ...(fresh ? {} : { cost, took }), ...message };
     if (text.message.asked) prompts.add(text.message.asked[0]);
@@ -132,7 +132,8 @@ export const start = (gradio) => {
 
   startRecorded(gradio, (tokens, message) => {
     text.foreign = true;
-    text.replace(tokens, true);
+    text.unmark();
+    text.tokens = tokens;
     text.message = { n: '', state: 'done', finish: 'eos', fixed: true, policy: '', ...message };
     schedule();
   });

@@ -26,7 +26,7 @@ export class Text {
   awaited = false;       // whether another text is requested that has no token yet
   focused = -1;
   pinned = -1;
-  #cut = Infinity;       // spans from here on are removed before the next drawing
+  #drawn = [];           // the tokens of the spans
 
   constructor(box) { this.box = box; }
 
@@ -42,35 +42,30 @@ export class Text {
     return this.message?.finish === 'eos' && index === this.tokens.length - 1 && this.tokens[index]?.[TEXT] === '';
   }
 
-  // Takes these tokens. The first spans stay as long as their tokens look the same. `isOther` tells that it is another text, whose
-  // spans lose the marks of the dials.
-  replace(tokens, isOther) {
-    const differs = this.tokens.findIndex((token, i) => !looksLike(token, tokens[i]));
-    if (differs >= 0 || isOther) this.#cut = Math.min(this.#cut, differs < 0 ? this.tokens.length : differs);
-    this.tokens = tokens;
-  }
-
   mark(className, index) {
     this.box.querySelector(`.${className}`)?.classList.remove(className);
     this.spans[index]?.classList.add(className);
   }
 
+  // The first spans stay as long as their tokens look the same, with their focus and their pin.
   draw() {
-    if (this.#cut < Infinity) this.#clear();
-    const { box, spans } = this, from = spans.length;
-    box.append(...this.tokens.slice(from).map((token, i) => numberedSpan(token, from + i)));
-    spans.forEach((span, i) => span.classList.toggle('draft', isDraft(this.tokens[i])));
+    const { box, spans, tokens } = this, differs = this.#drawn.findIndex((token, i) => !looksLike(token, tokens[i]));
+    if (differs >= 0) this.#cut(differs);
+    const from = spans.length;
+    box.append(...tokens.slice(from).map((token, i) => numberedSpan(token, from + i)));
+    this.#drawn = tokens;
+    spans.forEach((span, i) => span.classList.toggle('draft', isDraft(tokens[i])));
     const last = spans.length - 1;
     spans[last]?.classList.toggle('end', this.isEnd(last));   // a person does not count the end as a token
     box.classList.toggle('code', /```|^ {4}\S/m.test(this.words));
   }
 
-  // Removes the spans that have changed. The others keep their focus and their pin.
-  #clear() {
-    const from = this.#cut;
-    this.#cut = Infinity;
+  // Removes what `preview.js` has marked.
+  unmark() { for (const span of this.spans) span.classList.remove('flip', 'stale'); }
+
+  #cut(from) {
     while (this.spans.length > from) this.box.lastChild.remove();
-    for (const span of this.spans) span.classList.remove('flip', 'stale');
+    this.unmark();
     if (this.focused >= from) this.focused = -1;
     if (this.pinned >= from) this.pinned = -1;
     this.box.dispatchEvent(new CustomEvent('cut'));
