@@ -60,9 +60,8 @@ export const start = (gradio) => {
   });
   find('.sweep-go').addEventListener('click', () => trigger('sweep'));
   find('.sweep-close').addEventListener('click', () => open(false));
-  listen(element, 'citer-dials', draw);
+  for (const type of ['citer-dials', 'citer-cost']) listen(element, type, draw);
   for (const dial of DIALS) onSlider(element, draw, dial);
-  listen(element, 'citer-cost', draw);
 
   openChannel(gradio, (news, fresh) => {
     message = news;

@@ -108,7 +108,7 @@ export const start = (gradio) => {
   };
 
   // Why no setting can be recommended, or ''.
-  const vain = () => {
+  const whyNone = () => {
     const { kind, points } = view, [cut, all] = shown.cut_off;
     if (kind !== 'right' || picked !== null) return '';
     if (cut > all / 2) return `${wholePercent(cut / all)} of the texts were cut off at ${counted(shown.about.max_new_tokens, 'token')}: give New tokens per text more room.`;
@@ -116,7 +116,7 @@ export const start = (gradio) => {
   };
 
   const drawPick = () => {
-    const { kind, points, questions, at } = view, point = points[at], why = vain(), { about, done, total } = shown;
+    const { kind, points, questions, at } = view, point = points[at], why = whyNone(), { about, done, total } = shown;
     sayAt('said', why ? `Nothing can be recommended: ${why}` : `${picked === null ? 'Recommended: ' : ''}${labelOf(at)}, on ${counted(questions, 'prompt')}.`);
     sayAt('how', why ? '' : `95\u202f% interval ${wholePercent(point[LOW])} to ${wholePercent(point[HIGH])}; the large model alone ${wholePercent(points.at(-1)[QUALITY])}. `
       + `${wholePercent(point[SHARE])} of the tokens are the large model’s.`);
