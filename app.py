@@ -32,7 +32,7 @@ def load(preset, progress):
     return engine.load(preset, settings.model_copy(update=own), progress)
 
 
-host = Host(load, settings.preset, settings.rows, settings.memory)
+host = Host(load, settings.preset, settings.rows)
 try:
     recorded = load_recorded()
 except engine.InvalidRequest as error:

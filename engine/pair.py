@@ -22,8 +22,7 @@ from engine.events.trace import Trace, build_trace
 from engine.model.language_model import LanguageModel
 from engine.model.pass_times import FILE as PASS_TIMES
 from engine.models.load import load_models
-from engine.models.router_folder import router_folder
-from engine.models.sources import ROUTERS, Preset, choose_preset
+from engine.models.sources import ROUTERS, Preset, choose_preset, router_folder
 from engine.models.store import FP32, StoredModel
 from engine.operating_points import OperatingPoints
 from engine.policy import POLICIES, REGISTRY, Policy, build_policy
@@ -56,6 +55,7 @@ class Pair:
         identity: Of the weights; changes when they do. Empty for the presets, whose weights are pinned.
         quantisation: "NF4", "int8" or "fp32", for people; the SLM's where the LLM is on a server.
         context: Tokens a text may have, prompt included.
+        memory: Gigabytes that a server of this pair may take; None is what the machine allows.
         prices: For the unit "price".
         end_ids: Token ids that end a text, by either model.
         end_id: The one that ends an assistant's message.
@@ -75,6 +75,7 @@ class Pair:
         identity: str = "",
         quantisation: str = "fp32",
         context: int = 2048,
+        memory: float | None = None,
         prices: Prices | None = None,
     ) -> None:
         self.tokenizer = tokenizer
@@ -86,7 +87,7 @@ class Pair:
         self.slm_name, self.llm_name, self.preset, self.quantisation = slm_name, llm_name, preset, quantisation
         self.identity = identity
         self.context = min(context, *(model.context for model in (self.slm, self.llm) if model.context))
-        self.prices = prices or Prices()
+        self.memory, self.prices = memory, prices or Prices()
         self.timed = True
         self.router: Router | None = None
         self._policies: dict[str, Policy] = {}  # one object each: rows with the same are scored together
@@ -356,6 +357,7 @@ def load(
         identity=loaded.identity,
         quantisation=loaded.quantisation,
         context=settings.context,
+        memory=settings.memory,
     )
     pair.use_router(load_router(settings, chosen, pair.slm_name, progress))
     pair.calibrate(settings.cache_dir / PASS_TIMES if pair.quantisation != FP32 else None)

@@ -26,7 +26,7 @@ from engine.batch.text import State, Text
 from engine.errors import EngineError, log_fault
 from engine.events import TokenEvent
 from engine.events.cost import modelled_seconds
-from engine.model.memory import plan_memory
+from engine.model.memory import rows_that_fit
 from engine.pair import Pair
 from engine.request import Request
 from engine.settings import DEFAULT_ROWS
@@ -58,11 +58,9 @@ class Scheduler:
         tokens, steps, texts: Totals since the start: tokens (those taken back included), steps, texts that ended.
     """
 
-    def __init__(self, pair: Pair, rows: int = DEFAULT_ROWS, memory: float | None = None) -> None:
-        """Starts its thread. `rows` are fewer where `memory` allows no more; see `plan_memory` for what it raises."""
-        plan = plan_memory(pair, rows, memory)
-        logger.warning("memory: %s", plan)
-        self.bound = plan.rows
+    def __init__(self, pair: Pair, rows: int = DEFAULT_ROWS) -> None:
+        """Starts its thread. `rows` are fewer where memory holds no more; raises as `rows_that_fit`."""
+        self.bound = rows_that_fit(pair, rows)
         self.rows = self.waiting = self.tokens = self.steps = self.texts = 0
         self._pair, self._decoding = pair, pair.open(self.bound)
         self._running: list[Text] = []

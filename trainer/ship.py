@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.model.adapter import FILE as ADAPTER
 from engine.model.adapter import Adapter
 from engine.models.files import filling, sha256_of
-from engine.models.sources import aligned_title, base_title
+from engine.models.sources import ADAPTER, aligned_title, base_title
 from engine.operating_points import Curve, OperatingPoint, OperatingPoints
 from engine.policy import POLICIES, REGISTRY
 from engine.provenance import command
@@ -23,8 +22,8 @@ from engine.router import WEIGHTS, Router
 from engine.setting import DraftLimit, Setting
 from trainer import TrainerError
 from trainer.evaluation import statistics
-from trainer.evaluation.one_setting import common_settings, is_worse_than_rule, task_of
 from trainer.evaluation.rows import GENERAL, ROUTER, Results
+from trainer.evaluation.statistics import common_settings, is_worse_than_rule, task_of
 from trainer.fit.card import write_card
 from trainer.labels.rollouts import fingerprint
 

@@ -47,21 +47,15 @@ class Host:
     Args:
         load: `load(preset, progress=callback)` → pair; slow, raises EngineError.
         preset: What to load; None leaves the choice to the engine.
-        rows, memory: Texts at once and gigabytes, at most; see `engine.Scheduler`.
+        rows: Texts at once, at most; see `engine.Scheduler`.
 
     Attributes:
         preset: What was asked for.
         status: Replaced as a whole, so that any thread may read it.
     """
 
-    def __init__(
-        self,
-        load: Callable[..., Any],
-        preset: str | None = None,
-        rows: int = DEFAULT_ROWS,
-        memory: float | None = None,
-    ) -> None:
-        self._load, self.preset, self._rows, self._memory = load, preset, rows, memory
+    def __init__(self, load: Callable[..., Any], preset: str | None = None, rows: int = DEFAULT_ROWS) -> None:
+        self._load, self.preset, self._rows = load, preset, rows
         self.status = Status()
         self._models: tuple[Any, Any] | None = None  # the pair and its scheduler
         self._loaded = threading.Event()
@@ -118,7 +112,7 @@ class Host:
     def _load_pair(self) -> None:
         try:
             pair = self._load_or_fall_back()
-            self._models = pair, engine.Scheduler(pair, self._rows, self._memory)
+            self._models = pair, engine.Scheduler(pair, self._rows)
             self.status = replace(self.status, phase="ready")
         except Exception as error:  # the page must say so rather than wait for ever
             self._fail(_in_words(error))

@@ -17,8 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from engine.events import Role
 from engine.events.progress import ProgressCallback
 from engine.models import store
-from engine.models.convert import folder_of
-from engine.models.load import layout_for, slm_files
+from engine.models.load import folder_of, layout_for, slm_files
 from engine.models.model_files import files_of
 from engine.models.sources import choose_preset
 from engine.pair import load

@@ -54,7 +54,7 @@ def _main(arguments: Sequence[str] | None) -> None:
     kind = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     with socket.create_server((options.host, options.port), family=kind) as listening:
         pair = load(None, settings, print_progress if sys.stderr.isatty() else None)
-        scheduler = Scheduler(pair, settings.rows, settings.memory)
+        scheduler = Scheduler(pair, settings.rows)
         try:
             guard = application(pair, scheduler, settings, options.host)
             host, port = listening.getsockname()[:2]

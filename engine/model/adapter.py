@@ -22,10 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from engine.errors import SettingsError, WeightsError, first_fault, shown
+from engine.errors import WeightsError, first_fault, shown
 from engine.models.files import read_bytes, replacing
 
-FILE = "adapter.safetensors"
 MAX_BYTES = 200_000_000
 """Bytes that an adapter's file may have. That of a 0.5B model with rank 16 has nine million."""
 
@@ -139,23 +138,3 @@ def _parts(content: bytes) -> tuple[bytes, bytes]:
     """The header (JSON) and the data of a safetensors file."""
     end = 8 + int.from_bytes(content[:8], "little")
     return content[8:end], content[end:]
-
-
-def find_adapter(name: str, routers: Path, own: Path | None) -> Path | None:
-    """The file of the adapter that `CITER_ADAPTER` means; a SettingsError where nothing has this name.
-
-    "none" is none, "auto" the one in the folder `own` of the pair's router, if there is one. Else it is a file, or a
-    folder with such a file, which may be one of the shipped `routers`.
-    """
-    if name == "none":
-        return None
-    if name == "auto":
-        return own / FILE if own is not None and (own / FILE).exists() else None
-    for path in (Path(name).expanduser(), Path(name).expanduser() / FILE, routers / name / FILE):
-        if path.is_file():
-            return path
-    known = ", ".join(sorted(path.parent.name for path in routers.glob(f"*/{FILE}"))) or "none yet"
-    raise SettingsError(
-        f"CITER_ADAPTER = {shown(name)}: no such file, no folder with {FILE}, and not among the adapters shipped here "
-        f"({known}); none takes the SLM as it is"
-    )

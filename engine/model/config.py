@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 CONFIG, GENERATION = "config.json", "generation_config.json"
 
 _SIZES = {
-    "vocab_size": (1, 2_000_000),
-    "hidden_size": (1, 65_536),
-    "intermediate_size": (1, 1_000_000),
-    "num_hidden_layers": (1, 512),
-    "num_attention_heads": (1, 1_024),
-    "num_key_value_heads": (1, 1_024),
-    "head_dim": (2, 1_024),
-    "max_position_embeddings": (1, 2**31),
+    "vocab_size": 2_000_000,
+    "hidden_size": 65_536,
+    "intermediate_size": 1_000_000,
+    "num_hidden_layers": 512,
+    "num_attention_heads": 1_024,
+    "num_key_value_heads": 1_024,
+    "head_dim": 1_024,
+    "max_position_embeddings": 2**31,
 }
-_OPTIONAL = ("num_key_value_heads", "head_dim")
+"""Whole numbers from 1, and the largest that each may be."""
+
 _OTHERS = (
     *("rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters", "hidden_act", "initializer_range"),
     *("tie_word_embeddings", "attention_bias", "mlp_bias", "bos_token_id", "eos_token_id", "pad_token_id"),
@@ -68,14 +69,18 @@ def config_of(title: str, values: Mapping[str, Any]) -> PretrainedConfig:
         )
     from transformers import CONFIG_MAPPING
 
-    _check_sizes(title, values)
+    for name, most in _SIZES.items():
+        if (value := values.get(name)) is not None and (type(value) is not int or not 0 < value <= most):
+            raise WeightsError(
+                f"{title}: {name} is {shown(value, True)} in its configuration, not a whole number from 1 to {most:,}"
+            )
     kept = {name: values[name] for name in (*_SIZES, *_OTHERS) if values.get(name) is not None}
     kept |= {"eos_token_id": _ends(values)}
     # A null says what the classes' own values, which stand for a name that is missing, do not.
     if "sliding_window" in values:
         kept["sliding_window"] = values["sliding_window"]
     if values.get("num_key_value_heads", 0) is None:
-        kept["num_key_value_heads"] = values["num_attention_heads"]
+        kept["num_key_value_heads"] = values.get("num_attention_heads")
     try:
         config = CONFIG_MAPPING[kind](**kept)
         refuse_unsupported(config, title)
@@ -108,25 +113,6 @@ def check_widths(title: str, config: Any, layout: str) -> None:
             f"{title} has matrices of {size} {sides}, and NF4 holds multiples of {block}: "
             "set CITER_CPU_WEIGHTS=int8, or choose another model"
         )
-
-
-def _check_sizes(title: str, values: Mapping[str, Any]) -> None:
-    def refuse(name: str, hint: str) -> None:
-        raise WeightsError(f"{title}: {name} is {shown(values.get(name), True)} in its configuration, {hint}")
-
-    for name, (low, high) in _SIZES.items():
-        value = values.get(name)
-        if value is None and name in _OPTIONAL:
-            continue
-        if type(value) is not int or not low <= value <= high:
-            refuse(name, f"not a whole number from {low:,} to {high:,}")
-    heads = values["num_attention_heads"]
-    if heads % (values.get("num_key_value_heads") or heads):
-        refuse("num_key_value_heads", f"which does not divide the {heads} attention heads")
-    if values.get("head_dim") is None and values["hidden_size"] % heads:
-        refuse("hidden_size", f"which the {heads} attention heads do not divide")
-    if (values.get("head_dim") or values["hidden_size"] // heads) % 2:
-        refuse("head_dim", "and the rotary embedding needs an even one")
 
 
 def _ends(values: Mapping[str, Any]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Files that may be damaged, a stranger's or on a full disk: read within a limit, written whole or not at all."""
+"""Files that may be damaged, a stranger's or on a full disk: read within a limit, hashed, written whole or not."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from engine.errors import shown
+from engine.errors import WeightsError, shown
+from engine.events.progress import ProgressCallback, say
 
 MAX_JSON = 1_000_000
 """Bytes of a JSON file that this project writes beside weights; the largest has a few thousand."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+_SMALL = 20_000_000  # bytes; what is smaller is hashed whenever its hash is wanted
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how the Rust libraries (safetensors, tokenizers) spell an errno
 
 
@@ -116,3 +119,44 @@ def sha256_of(path: Path) -> str:
     """The hex SHA-256 of a file, about a gigabyte a second."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_sha256(path: Path, cache: Path, progress: ProgressCallback | None = None) -> str:
+    """A file's SHA-256 in hex; a large file is hashed once, and then only after a change.
+
+    The cache remembers the hash with the file's size, time of change and inode.
+    """
+    stat = path.stat()
+    if stat.st_size < _SMALL:
+        return sha256_of(path)
+    state = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
+    name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    note = cache / "hashes" / f"{name}.json"
+    known = read_json(note)
+    sha256 = known.get("sha256")
+    if isinstance(sha256, str) and known == {**state, "sha256": sha256}:
+        return sha256
+    say(progress, f"checking {path.name}")
+    sha256 = sha256_of(path)
+    with suppress(OSError):  # a cache that cannot be written: the file is hashed again next time
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_json(note, {**state, "sha256": sha256})
+    return sha256
+
+
+@contextmanager
+def storing(folder: Path) -> Iterator[None]:
+    """Creates a folder of the cache. A disk that is full or read-only for what is done inside is a WeightsError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except Exception as error:
+        number = disk_error(error)
+        if number in FULL:
+            raise WeightsError(
+                f"no space in {folder}: free some, or set CITER_CACHE_DIR to a folder on another disk."
+            ) from error
+        if number in _NOT_WRITABLE:
+            why = getattr(error, "strerror", None) or error
+            raise WeightsError(f"{folder} cannot be written ({why}): set CITER_CACHE_DIR to one that can.") from error
+        raise

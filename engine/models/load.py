@@ -1,38 +1,43 @@
-"""From a pair's name to two loaded models and their tokenizer. Falling back to another pair is left to the caller."""
+"""From a pair's files to two loaded models and their tokenizer, by way of a converted folder in the cache.
+
+A model's files are turned, once, into a folder: the model in few bits, its tokenizer, and a manifest. The folder is
+written under a temporary name and renamed when complete, so that a killed conversion leaves nothing under the final
+one. Falling back to another pair is left to the caller.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
+from filelock import FileLock
 
 from engine.errors import WeightsError
 from engine.events.progress import ProgressCallback, say
-from engine.model.adapter import Adapter, find_adapter
-from engine.model.config import CONFIG
-from engine.model.memory import allowed_bytes
+from engine.model.adapter import Adapter
+from engine.model.config import CONFIG, check_widths
+from engine.model.memory import memory_bytes
 from engine.models import store
-from engine.models.cache import HASHES, in_words, make_folder, no_space
-from engine.models.convert import MANIFEST, converted, folder_of, problem
-from engine.models.files import read_json, remove
+from engine.models.files import read_json, remove, storing, write_json
 from engine.models.model_files import ModelFiles, files_of, read_tokenizer
-from engine.models.router_folder import router_folder
-from engine.models.sources import PRESETS, ROUTERS, Preset
+from engine.models.sources import PRESETS, Preset, slm_adapter
 from engine.settings import Settings
-from engine.tokenizer import check_same_tokenizer, tokenizer_fingerprint
+from engine.tokenizer import PADDING, check_same_tokenizer, tokenizer_fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_Read = TypeVar("_Read")
+FORMAT = 1  # raise when the folder's form or the quantisation changes; older folders are then made again
+MANIFEST = "manifest.json"
+"""Of a converted folder: what it was made of and how, `files` (bytes by name), and the `tokenizer`'s fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -64,50 +69,42 @@ def load_models(
             missing, or the two tokenizers differ. The message says which and what to do.
     """
     device, layout = _device(preset), layout_for(preset, settings)
-    models = [slm_files(preset, settings, progress)]
+    files = [slm_files(preset, settings, progress)]
     if with_llm:
-        models.append(files_of(preset.llm, settings, progress))
-    cache, missing = settings.cache_dir, models
+        files.append(files_of(preset.llm, settings, progress))
+    missing = files
     if layout != store.FP32:
-        missing = [each for each in models if problem(folder_of(each, settings, layout), each.identity, cache)]
+        missing = [each for each in files if not _is_whole(each, folder_of(each, settings, layout))]
     if missing:
-        _check_room(missing, settings, layout)
-        small, large = models[0], models[-1]
+        small, large = files[0], files[-1]
         if small.folder and large.folder and small.folder != large.folder:  # can be compared before more is fetched
             check_same_tokenizer(small.title, small.tokenizer, large.title, large.tokenizer)
+        _check_memory(missing, layout, settings.memory)
     with ThreadPoolExecutor(1) as aside:
         if not missing:  # the import takes a second; a conversion would import transformers in a second thread, too
             aside.submit(import_module, "transformers.models.auto.tokenization_auto")
-        loaded = [_load(model, settings, layout, device, progress) for model in models]
-    (slm, fingerprint), tokenizer = loaded[0], _tokenizer(models[0], settings, layout, progress)
-    for files, (model, other) in zip(models, loaded, strict=True):
+        loaded = [_load(each, settings, layout, device, progress) for each in files]
+    (slm, fingerprint), tokenizer = loaded[0], _tokenizer(files[0], settings, layout)
+    for each, (model, other) in zip(files, loaded, strict=True):
         if other != fingerprint:
-            theirs = _tokenizer(files, settings, layout, progress)
-            check_same_tokenizer(models[0].title, tokenizer, files.title, theirs)
+            check_same_tokenizer(files[0].title, tokenizer, each.title, _tokenizer(each, settings, layout))
         # Every token needs a row; more rows than tokens are padding and do no harm.
         if (rows := model.config.vocab_size) < len(tokenizer):
             raise WeightsError(
-                f"{files.title} has {rows} rows in its vocabulary, fewer than the tokenizer's {len(tokenizer)} tokens: "
+                f"{each.title} has {rows} rows in its vocabulary, fewer than the tokenizer's {len(tokenizer)} tokens: "
                 "the tokenizer is not this model's"
             )
-    llm, identity = loaded[-1][0] if with_llm else None, " ".join(model.base for model in models)
+    llm, identity = loaded[-1][0] if with_llm else None, " ".join(each.base for each in files)
     own = "" if preset.name in PRESETS else identity
-    return LoadedPair(slm, llm, tokenizer, fingerprint, store.form(layout), own, models[0].title)
+    return LoadedPair(slm, llm, tokenizer, fingerprint, store.form(layout), own, files[0].title)
 
 
 def slm_files(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> ModelFiles:
     """The SLM's files, with the adapter that the settings name; a WeightsError for one that is damaged or another's."""
     model = files_of(preset.slm, settings, progress)
-    adapter = slm_adapter(preset, settings, progress)
-    if adapter is not None:
+    if (adapter := slm_adapter(preset, settings, progress)) is not None:
         model.aligned(Adapter.load(adapter))
     return model
-
-
-def slm_adapter(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> Path | None:
-    """The file of the adapter that the settings name for a preset's SLM; raises as `find_adapter`."""
-    own = router_folder(settings, preset, ROUTERS, progress) if settings.adapter == "auto" else None
-    return find_adapter(settings.adapter, ROUTERS, own)
 
 
 def layout_for(preset: Preset, settings: Settings) -> str:
@@ -115,6 +112,11 @@ def layout_for(preset: Preset, settings: Settings) -> str:
     if preset.weights == store.FP32:
         return store.FP32
     return "plain" if _device(preset).type == "cuda" else store.cpu_layout(settings.cpu_weights)
+
+
+def folder_of(model: ModelFiles, settings: Settings, layout: str) -> Path:
+    """Where a model's quantised form lies; one folder per layout, so that machines may share a cache."""
+    return settings.cache_dir / store.form(layout).lower() / f"{model.key}-{layout}"
 
 
 def _device(preset: Preset) -> torch.device:
@@ -126,21 +128,13 @@ def _device(preset: Preset) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def _check_room(missing: Sequence[ModelFiles], settings: Settings, layout: str) -> None:
-    """Refuses what disk or memory do not hold, by a WeightsError, before anything large is fetched or converted."""
-    titles = " and ".join(model.title for model in missing)
-    download = sum(model.missing for model in missing)
-    stored = sum(store.stored_bytes(model.weights, layout) for model in missing)
-    disk = download + (0 if layout == store.FP32 else stored)
-    if disk:
-        make_folder(settings.cache_dir)
-        if disk > shutil.disk_usage(settings.cache_dir).free:
-            needs = f"{titles} need {in_words(disk)} there, {in_words(download)} of it to download"
-            raise no_space(settings.cache_dir, needs)
-    if (memory := allowed_bytes(settings.memory)) and stored > memory:
+def _check_memory(missing: Sequence[ModelFiles], layout: str, gigabytes: float | None) -> None:
+    """Refuses models that memory does not hold, by a WeightsError, before their weights are fetched or converted."""
+    stored = sum(store.stored_bytes(each.weights, layout) for each in missing)
+    if (memory := memory_bytes(gigabytes)) and stored > memory:
         raise WeightsError(
-            f"not enough memory: {titles} take {in_words(stored)}, and {in_words(memory)} may be taken. Choose "
-            "smaller models (CITER_SLM, CITER_LLM, or CITER_PRESET=tiny)."
+            f"not enough memory: {' and '.join(each.title for each in missing)} take {stored / 1e9:,.2f} GB, and "
+            f"there are {memory / 1e9:,.2f} GB. Choose smaller models (CITER_SLM, CITER_LLM, or CITER_PRESET=tiny)."
         )
 
 
@@ -148,38 +142,86 @@ def _load(
     model: ModelFiles, settings: Settings, layout: str, device: torch.device, progress: ProgressCallback | None
 ) -> tuple[Any, str]:
     """A model, and its tokenizer's fingerprint, for which a converted model's tokenizer need not be read."""
-
-    def load(folder: Path) -> tuple[Any, str]:
+    if layout == store.FP32:
         say(progress, f"loading {model.title}")
-        loaded = store.load(folder / store.WEIGHTS, read_json(folder / CONFIG), layout, device)
-        return loaded, str(read_json(folder / MANIFEST).get("tokenizer"))
-
-    if layout != store.FP32:
-        return _from_folder(model, settings, layout, progress, load)
+        return store.dense(*model.open(), torch.float32).to(device), tokenizer_fingerprint(model.tokenizer)
+    folder = _converted(model, settings, layout, progress)
     say(progress, f"loading {model.title}")
-    return store.dense(*model.open(), torch.float32).to(device), tokenizer_fingerprint(model.tokenizer)
+    try:
+        loaded = store.load(folder / store.WEIGHTS, read_json(folder / CONFIG), layout, device)
+    except Exception as error:  # the libraries raise whatever they stumble over
+        raise WeightsError(
+            f"{model.title} cannot be loaded from {folder}: {str(error) or type(error).__name__}. "
+            "If that folder is damaged, remove it: it is then made again"
+        ) from error
+    return loaded, str(read_json(folder / MANIFEST).get("tokenizer"))
 
 
-def _tokenizer(model: ModelFiles, settings: Settings, layout: str, progress: ProgressCallback | None) -> Any:
+def _tokenizer(model: ModelFiles, settings: Settings, layout: str) -> Any:
     if layout == store.FP32:
         return model.tokenizer
-    return _from_folder(model, settings, layout, progress, partial(read_tokenizer, model.title))
+    return read_tokenizer(model.title, folder_of(model, settings, layout))
 
 
-def _from_folder(
-    model: ModelFiles,
-    settings: Settings,
-    layout: str,
-    progress: ProgressCallback | None,
-    read: Callable[[Path], _Read],
-) -> _Read:
-    """Reads from a model's converted folder, which is made if need be, and made again where it turns out damaged."""
-    while True:
-        folder = converted(model, settings, layout, progress)
-        try:
-            return read(folder)
-        except Exception as error:  # the libraries raise whatever they stumble over, tokenizers a bare Exception
-            remove(settings.cache_dir / HASHES)  # so that all files are hashed anew
-            if problem(folder, model.identity, settings.cache_dir, progress) is None:
-                reason = str(error) or type(error).__name__
-                raise WeightsError(f"{model.title} cannot be loaded from {folder}: {reason}") from error
+def _converted(model: ModelFiles, settings: Settings, layout: str, progress: ProgressCallback | None) -> Path:
+    """The folder of a model in a layout, made now if it is not there or not whole."""
+    folder = folder_of(model, settings, layout)
+    if not _is_whole(model, folder):
+        with storing(folder.parent), FileLock(f"{folder}.lock"):
+            if not _is_whole(model, folder):  # another process may have made it while this one waited
+                _convert(model, folder, layout, progress)
+    return folder
+
+
+def _is_whole(model: ModelFiles, folder: Path) -> bool:
+    """Whether a folder holds what a conversion of these files makes now, each file with its size."""
+    manifest = read_json(folder / MANIFEST)
+    sizes, made_of = manifest.get("files"), _made_of(model, folder.name.rpartition("-")[2])
+    if not isinstance(sizes, dict) or not made_of.items() <= manifest.items():
+        return False
+    try:
+        return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())
+    except OSError:  # a link to itself
+        return False
+
+
+def _made_of(model: ModelFiles, layout: str) -> dict[str, Any]:
+    """The entries of a manifest that make a folder outdated when they change."""
+    made_of = {"format": FORMAT, "bitsandbytes": version("bitsandbytes"), "layout": layout}
+    return {**made_of, "source_sha256": model.identity}
+
+
+def _convert(model: ModelFiles, folder: Path, layout: str, progress: ProgressCallback | None) -> None:
+    doing = f"converting {model.title} to {store.form(layout)}, once"
+    temporary = folder.with_name(folder.name + ".tmp")
+    remove(temporary)  # a killed conversion's; the lock is ours
+    try:
+        temporary.mkdir()
+        say(progress, f"{doing}: reading the tokenizer")
+        skeleton, read = model.open()
+        check_widths(model.title, skeleton.config, layout)
+        fingerprint = _convert_tokenizer(model, temporary)
+        say(progress, f"{doing}: quantising")
+        skeleton.config.save_pretrained(temporary)
+        store.save(store.quantise(skeleton, layout, read), temporary / store.WEIGHTS)
+        sizes = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
+        write_json(temporary / MANIFEST, _made_of(model, layout) | {"tokenizer": fingerprint, "files": sizes})
+        remove(folder)
+        temporary.replace(folder)
+    finally:
+        remove(temporary)
+    say(progress, f"{model.title} is converted")
+
+
+def _convert_tokenizer(model: ModelFiles, folder: Path) -> str:
+    """Writes the tokenizer without the padding entries of GGUF files; returns its fingerprint."""
+    from transformers import AutoTokenizer
+
+    model.tokenizer.save_pretrained(folder)
+    stored = folder / "tokenizer.json"
+    data = json.loads(stored.read_text(encoding="utf-8"))
+    vocabulary = data["model"]["vocab"]
+    if isinstance(vocabulary, dict):
+        data["model"]["vocab"] = {token: index for token, index in vocabulary.items() if not PADDING.fullmatch(token)}
+        stored.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    return tokenizer_fingerprint(AutoTokenizer.from_pretrained(folder, local_files_only=True))

@@ -22,35 +22,31 @@ from engine.errors import WeightsError, shown
 from engine.events.progress import ProgressCallback
 from engine.model.adapter import Adapter
 from engine.model.config import CONFIG, GENERATION, read_config, skeleton
-from engine.models.cache import known_sha256
-from engine.models.download import fetch
-from engine.models.files import MAX_JSON, read_object
+from engine.models.fetch import Wanted, fetch, fetch_repo
+from engine.models.files import known_sha256, read_object
 from engine.models.gguf_file import GgufFile
-from engine.models.hub import Listed, Wanted, fetch_repo
-from engine.models.sources import PinnedFile, Source, aligned_title, base_title
+from engine.models.sources import Source, aligned_title, base_title
 from engine.settings import Settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TOKENIZER, SINGLE, INDEX = "tokenizer.json", "model.safetensors", "model.safetensors.index.json"
-MAX_INDEX = 20_000_000  # bytes
-_MODELS = "models"  # folder of the cache
-_BITS = 4.85  # of a weight in the usual GGUF file, Q4_K_M
-_LIMITS = {
-    CONFIG: MAX_JSON,
-    GENERATION: MAX_JSON,
-    INDEX: MAX_INDEX,
-    TOKENIZER: 100_000_000,
-    "tokenizer_config.json": 10_000_000,
-    "special_tokens_map.json": MAX_JSON,
-    "chat_template.jinja": MAX_JSON,
-}
-"""Small files of a model, and the bytes that each may have."""
+_MAX_INDEX = 20_000_000  # bytes
+_SMALL = (
+    CONFIG,
+    GENERATION,
+    INDEX,
+    TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+"""Files of a model that are read before its weights."""
 
+_WEIGHTS = "model*.safetensors"
 _FLOATS = {"F32", "F16", "BF16"}
 _PART = re.compile(r"[\w-][\w.-]{0,200}\.safetensors", re.ASCII)
-_MOST_PARTS = 1_000
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
@@ -64,7 +60,6 @@ class ModelFiles:
         base: Changes when any of the files does.
         get: Fetches and opens the weights, of a GGUF file where there is no `folder`.
         folder: Where tokenizer and configuration lie; None for a GGUF file, which holds both.
-        missing: Bytes that have yet to be fetched.
         adapter: Added to the weights as they are read.
     """
 
@@ -74,7 +69,6 @@ class ModelFiles:
     get: Callable[[], Any]
     folder: Path | None = None
     given_config: Any = None
-    missing: int = 0
     adapter: Adapter | None = None
 
     @cached_property
@@ -102,9 +96,7 @@ class ModelFiles:
 
     @property
     def weights(self) -> int:
-        """Number of weights; for a GGUF file that is not here yet, an estimate."""
-        if self.missing and not self.folder:
-            return int(self.missing * 8 / _BITS)
+        """How many there are."""
         return sum(tensor.numel() for tensor in skeleton(self.config).state_dict().values())
 
     @cached_property
@@ -144,9 +136,9 @@ def _gguf(source: Source, settings: Settings, progress: ProgressCallback | None)
     key = stem if file.repo or source.path is None else f"{stem}-{file.sha256[:12]}"
 
     def get() -> GgufFile:
-        return GgufFile(source.title, fetch(file, settings, source.path, progress))
+        return GgufFile(source.title, source.path or fetch(file, path, progress))
 
-    return ModelFiles(source.title, key, file.sha256, get, missing=0 if path.is_file() else file.bytes)
+    return ModelFiles(source.title, key, file.sha256, get)
 
 
 def _folder(source: Source, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
@@ -156,15 +148,9 @@ def _folder(source: Source, settings: Settings, progress: ProgressCallback | Non
     assert folder is not None
     if not (weights / CONFIG).is_file():
         raise WeightsError(f"{title}: {weights} is not there, or holds no {CONFIG}: it is no model's folder")
-    parts = [weights / name for name in parts_of(title, weights)]
-    if missing := [path.name for path in parts if not path.is_file()]:
-        raise WeightsError(
-            f"{title}: {weights} holds no {missing[0]}; weights are read from safetensors only, never "
-            "from pickled files: convert them, or fetch what is missing"
-        )
-    config = read_config(title, weights)
+    parts, config = parts_of(title, weights, weights), read_config(title, weights)
     digest = hashlib.sha256()
-    small = {path for each in (weights, folder) for name in _LIMITS if (path := each / name).is_file()}
+    small = {path for each in (weights, folder) for name in _SMALL if (path := each / name).is_file()}
     for path in sorted({*parts, *small}):
         digest.update(f"{path.name}\0{known_sha256(path, settings.cache_dir, progress)}\n".encode())
     base, tied = digest.hexdigest(), bool(config.tie_word_embeddings)
@@ -173,43 +159,39 @@ def _folder(source: Source, settings: Settings, progress: ProgressCallback | Non
 
 
 def _repo(source: Source, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
-    title, wanted = source.title, Wanted("CITER_SLM / CITER_LLM", "model", WeightsError, (CONFIG, TOKENIZER), _LIMITS)
-    snapshot = fetch_repo(source.repo, wanted, settings, progress)
-    repo, names, config = source.hub_repo, parts_of(title, snapshot.folder), read_config(title, snapshot.folder)
-    key = f"{_plain(repo.replace('/', '--'))}-{snapshot.commit[:12]}"
-
-    def pinned(name: str) -> PinnedFile:
-        size, sha256 = snapshot.listed.get(name, Listed())
-        if size < 0 or not sha256:
-            raise WeightsError(
-                f"{title}: the repo {repo} has no {name} of which the Hub says size and hash; weights "
-                "are read from safetensors only: choose a repo that has them, or name a GGUF file's path"
-            )
-        place = f"{_MODELS}/{key}"
-        return PinnedFile(name, size, sha256, repo, snapshot.commit, login=True, place=place)
+    """A repo of the Hub, known by its commit. Its weights are fetched when they are asked for."""
+    title, repo, cache = source.title, source.hub_repo, settings.cache_dir / "models"
+    wanted = Wanted("CITER_SLM / CITER_LLM", _SMALL, WeightsError)
+    folder = fetch_repo(source.repo, wanted, cache, progress)
+    config, commit = read_config(title, folder), folder.name
 
     def get() -> SafetensorsFiles:
-        paths = [fetch(pinned(name), settings, None, progress) for name in names]
-        return SafetensorsFiles(title, paths, bool(config.tie_word_embeddings))
+        whole = fetch_repo(f"{repo}@{commit}", wanted._replace(files=[_WEIGHTS]), cache, progress)
+        return SafetensorsFiles(title, parts_of(title, folder, whole), bool(config.tie_word_embeddings))
 
-    here = settings.cache_dir / _MODELS / key
-    absent = [snapshot.listed.get(name, Listed(0)).bytes for name in names if not (here / name).is_file()]
-    missing = sum(size for size in absent if size > 0)
-    return ModelFiles(title, key, f"{repo}@{snapshot.commit}", get, snapshot.folder, config, missing)
+    key = f"{_plain(repo.replace('/', '--'))}-{commit[:12]}"
+    return ModelFiles(title, key, f"{repo}@{commit}", get, folder, config)
 
 
-def parts_of(title: str, folder: Path) -> list[str]:
-    """Names of the files that hold a model's tensors, by its index if it has one; a WeightsError if that is none."""
-    if not (folder / INDEX).is_file():
-        return [SINGLE]
-    try:
-        parts = sorted(set(read_object(folder / INDEX, MAX_INDEX)["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{title}: its {INDEX} cannot be read ({shown(str(error))})") from None
-    named = all(isinstance(each, str) and _PART.fullmatch(each) for each in parts)
-    if not named or not 0 < len(parts) <= _MOST_PARTS:
-        raise WeightsError(f"{title}: its {INDEX} names {shown(parts)}, and not files of safetensors beside it")
-    return parts
+def parts_of(title: str, folder: Path, weights: Path) -> list[Path]:
+    """The files in `weights` that hold a model's tensors, by the index in `folder` if there is one.
+
+    A WeightsError if one of them is not there, or the index is none.
+    """
+    names = [SINGLE]
+    if (folder / INDEX).is_file():
+        try:
+            names = sorted(set(read_object(folder / INDEX, _MAX_INDEX)["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise WeightsError(f"{title}: its {INDEX} cannot be read ({shown(str(error))})") from None
+        if not names or not all(isinstance(each, str) and _PART.fullmatch(each) for each in names):
+            raise WeightsError(f"{title}: its {INDEX} names {shown(names)}, and not files of safetensors beside it")
+    if missing := [name for name in names if not (weights / name).is_file()]:
+        raise WeightsError(
+            f"{title}: {weights} holds no {missing[0]}; weights are read from safetensors only, never "
+            "from pickled files: convert them, or fetch what is missing"
+        )
+    return [weights / name for name in names]
 
 
 class SafetensorsFiles:

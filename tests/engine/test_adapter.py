@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from engine import EngineError, SettingsError, WeightsError, load
-from engine.model.adapter import FILE, Adapter, AdapterCard, save_adapter
+from engine.model.adapter import Adapter, AdapterCard, save_adapter
 from engine.models.model_files import files_of
-from engine.models.sources import PRESETS
+from engine.models.sources import ADAPTER, PRESETS
 from engine.settings import load_settings
 from tests.support.paths import ROOT
 from tests.support.random_gguf import logits
@@ -29,7 +29,7 @@ def write(path, base, layer, inputs, outputs, rank=4, title="tiny SLM"):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """An adapter of the tiny SLM, and its change."""
-    path = tmp_path_factory.mktemp("adapter") / FILE
+    path = tmp_path_factory.mktemp("adapter") / ADAPTER
     base = files_of(PRESETS["tiny"].slm, load_settings(preset="tiny")).base
     return path, write(path, base, TINY_LAYER, 64, 192)
 
@@ -49,7 +49,7 @@ def test_auto_takes_the_one_beside_the_router_and_none_takes_the_slm_as_it_is(ti
     shutil.copytree(ROOT / "assets" / "routers" / "tiny", tmp_path / "mine")
     about = {"preset": "tiny", "router": str(tmp_path / "mine")}
     assert load(None, load_settings(**about)).slm_name == tiny_pair.slm_name
-    shutil.copy(tiny[0], tmp_path / "mine" / FILE)
+    shutil.copy(tiny[0], tmp_path / "mine" / ADAPTER)
     with pytest.raises(EngineError, match="was trained for tiny SLM, not for tiny SLM \\(aligned"):
         load(None, load_settings(**about))
     plain = load(None, load_settings(**about, adapter="none"))
@@ -57,7 +57,7 @@ def test_auto_takes_the_one_beside_the_router_and_none_takes_the_slm_as_it_is(ti
 
 
 def test_a_converted_slm_has_a_place_of_its_own_in_the_cache(files, tmp_path):
-    path, layer = tmp_path / FILE, "model.layers.0.self_attn.q_proj"
+    path, layer = tmp_path / ADAPTER, "model.layers.0.self_attn.q_proj"
     shape = files.slm_dense.get_submodule(layer).weight.shape
     base = files_of(files.preset.slm, files.settings).base
     write(path, base, layer, shape[1], shape[0], title="small")
@@ -77,7 +77,7 @@ def test_a_damaged_file_is_refused_by_name_with_the_way_out(tiny, tmp_path):
 
 
 def test_one_for_other_weights_or_other_matrices_is_refused(tmp_path):
-    path = tmp_path / FILE
+    path = tmp_path / ADAPTER
     write(path, "other weights", TINY_LAYER, 64, 192, title="another SLM")
     with pytest.raises(WeightsError, match=r"made for another SLM with other weights .*CITER_ADAPTER=none"):
         load(None, load_settings(preset="tiny", adapter=str(path)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections import namedtuple
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from engine import Role, RouterError, SettingsError, WeightsError, build_request, load_settings
 from engine.__main__ import main as terminal
-from engine.models import load as loading
 from engine.models import store
-from engine.models.cache import in_words
 from engine.models.sources import PRESETS, Preset, Source, choose_preset
 from engine.pair import load
 from tests.support.converted_pair import Files
@@ -50,7 +47,6 @@ def own(saved, tmp_path):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CITER_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("CITER_HUB_TIMEOUT", "60")  # the machine may be busy
     return tmp_path / "cache"
 
 
@@ -130,7 +126,7 @@ def test_without_a_router_confidence_decides_and_one_of_the_pairs_name_is_taken_
     [
         ({"model_type": "gpt2"}, ("'gpt2'", "llama, mistral, qwen2, qwen3")),
         ({"hidden_size": 10**12}, ("hidden_size is 1000000000000", "1")),
-        ({"num_key_value_heads": 3}, ("num_key_value_heads is 3", "4")),
+        ({"num_key_value_heads": 3}, ("k_proj.weight is", "by its configuration")),
         ({"quantization_config": {"quant_method": "awq"}}, ("quantised", "awq")),
         ({"sliding_window": 64, "model_type": "mistral"}, ("sliding_attention",)),
         ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, ("dynamic",)),
@@ -153,7 +149,7 @@ def test_what_this_engine_does_not_decode_is_refused_with_the_reason(own, values
 def test_gguf_files_are_taken_by_path_and_known_ones_are_recognised(tmp_path, monkeypatch):
     files = Files(tmp_path / "elsewhere")
     paths = [files.settings.cache_dir / "gguf" / f"{name}.gguf" for name in ("small", "large")]
-    settings = named(paths, hub=False, mirror=False)
+    settings = named(paths)
     pair = load(None, settings)
     assert (pair.preset, pair.quantisation) == ("small_large", FORM)
     assert near(pair.slm, files.slm_dense)
@@ -164,22 +160,19 @@ def test_gguf_files_are_taken_by_path_and_known_ones_are_recognised(tmp_path, mo
             choose_preset(load_settings(preset="tiny", llm=name))
 
 
-# The Hub, disk and memory
+# The Hub and memory
 
 
 @pytest.fixture
-def repo(saved, fake_hub, monkeypatch):
-    """A repo of the Hub with the LLM in it, and what it holds."""
-    monkeypatch.setenv("HF_ENDPOINT", fake_hub.url)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+def repo(saved, fake_hub):
+    """A repo of the Hub with the LLM in it."""
     repo = fake_hub.repos["someone/large"] = Repo()
     content = {path.name: path.read_bytes() for path in saved[1].iterdir()}
     repo.commit({**content, "evil.py": b"1/0"}, branch="v1")
-    return repo, content
+    return repo
 
 
-def test_a_repo_is_fetched_at_one_commit_checked_by_hash_and_needed_once(saved, fake_hub, repo):
-    repo, content = repo
+def test_a_repo_is_fetched_at_one_commit_and_needed_once(saved, fake_hub, repo):
     settings = named((saved[0], "someone/large@v1"))
     pair = load(None, settings)
     assert (pair.preset, pair.llm_name) == ("small_large-v1", "large@v1")
@@ -189,26 +182,13 @@ def test_a_repo_is_fetched_at_one_commit_checked_by_hash_and_needed_once(saved, 
     assert load(None, settings).llm_name == "large@v1"
     assert len(fake_hub.asked("/resolve/")) == before
     fake_hub.fail.clear()
-    spoilt = bytearray(content["model.safetensors"])
-    spoilt[-1] ^= 1
-    fake_hub.announced_sha256["model.safetensors"] = "0" * 64
-    repo.commit({**content, "model.safetensors": bytes(spoilt)}, branch="v1")
-    assert "sha256 is" in refused((saved[0], "someone/large@v1"))
-    assert " v2" in refused((saved[0], "someone/large@v2"))
+    assert "@v2: no such folder" in refused((saved[0], "someone/large@v2"))
 
 
-def test_of_what_disk_or_memory_do_not_hold_nothing_large_is_fetched_or_written(
-    saved, fake_hub, repo, cache, monkeypatch
-):
-    models = saved[0], "someone/large@v1"
-    with monkeypatch.context() as patch:
-        usage = namedtuple("usage", "total used free")
-        patch.setattr(loading.shutil, "disk_usage", lambda _: usage(1, 1, 1_000_000))
-        said = refused(models)
-        assert in_words(len(repo[1]["model.safetensors"])) in said and "1.0 MB" in said
-    monkeypatch.setattr("engine.model.memory.memory_bytes", lambda: 100_000)
-    said = refused(models)
-    assert "memory" in said and "large" in said and "0.1 MB" in said
+def test_of_what_memory_does_not_hold_nothing_large_is_fetched_or_written(saved, fake_hub, repo, cache, monkeypatch):
+    monkeypatch.setattr("engine.models.load.memory_bytes", lambda _: 100_000)
+    said = refused((saved[0], "someone/large@v1"))
+    assert "memory" in said and "large" in said and "there are 0.00 GB" in said
     assert not (cache / "nf4").exists() and not (cache / "int8").exists()
     assert not [path for _, path in fake_hub.asked("/resolve/") if path.endswith(".safetensors")]
 

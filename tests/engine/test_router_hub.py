@@ -10,8 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from engine.errors import RouterError, WeightsError
-from engine.models.router_folder import router_folder
-from engine.models.sources import PRESETS, ROUTERS
+from engine.models.sources import PRESETS, ROUTERS, router_folder
 from engine.router import Router
 from engine.settings import load_settings
 from tests.support.fake_hub import TOKEN, Repo
@@ -38,8 +37,8 @@ def repo(fake_hub):
     return fake_hub.repos["someone/tiny"]
 
 
-def fetched(cache, name="someone/tiny", hub=True, progress=None) -> Any:
-    settings = load_settings(router=name, cache_dir=cache.parent, hub=hub, hub_timeout=60)  # the machine may be busy
+def fetched(cache, name="someone/tiny", progress=None) -> Any:
+    settings = load_settings(router=name, cache_dir=cache.parent)
     return router_folder(settings, PRESETS["tiny"], ROUTERS, progress)
 
 
@@ -51,16 +50,17 @@ def test_only_for_what_may_be_a_repo_and_with_leave_the_hub_is_asked(fake_hub, r
         with pytest.raises(RouterError, match=r"tiny.*owner/name") as caught:
             fetched(cache, name)
         assert name in str(caught.value)
-    with pytest.raises(RouterError, match="CITER_HUB is false"):
-        fetched(cache, hub=False)
-    assert fetched(cache, "tiny") == TINY and not cache.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_OFFLINE", True)
+        with pytest.raises(RouterError, match="HF_HUB_OFFLINE"):
+            fetched(cache)
+    assert fetched(cache, "tiny") == TINY
     folder = shutil.copytree(TINY, tmp_path / "someone" / "tiny")
     assert fetched(cache, str(folder)) == folder
     with monkeypatch.context() as patch:
         patch.chdir(tmp_path)
         assert fetched(cache).resolve() == folder, "a folder here wins over the Hub"
     assert fake_hub.requests == []
-    assert fetched(cache) == fetched(cache, hub=False)
 
 
 def test_of_a_repo_a_routers_files_alone_are_fetched_of_one_commit(fake_hub, repo, cache, capfd):
@@ -82,7 +82,6 @@ def test_a_revision_names_a_branch_or_a_commit(fake_hub, repo, cache):
     assert (fetched(cache, "someone/tiny@refs/pr/1") / "README.md").read_bytes() == b"# other"
     folder = fetched(cache, f"someone/tiny@{old}")
     assert (folder / "README.md").read_bytes() == tiny_files()["README.md"]
-    assert fetched(cache, f"someone/tiny@{old}", hub=False) == folder
     assert (fetched(cache) / "README.md").read_bytes() == b"# newer"
     repo.commit(tiny_files() | {"README.md": b"# newest"})
     assert (fetched(cache) / "README.md").read_bytes() == b"# newest", "a branch that moved is fetched again"
@@ -94,31 +93,12 @@ def test_a_revision_names_a_branch_or_a_commit(fake_hub, repo, cache):
 # What is refused
 
 
-@pytest.mark.parametrize(
-    ("file", "size"), [("router.json", 1_000_001), ("router.safetensors", 200_000_001), ("router.json", None)]
-)
-def test_what_is_too_large_for_a_router_is_refused_before_it_is_fetched(fake_hub, repo, cache, file, size):
-    fake_hub.announced[file] = size
-    with pytest.raises(RouterError, match=f"{file}.*at most"):
-        fetched(cache)
-    fake_hub.announced.clear()
-    repo.commit({name: content for name, content in tiny_files().items() if name != file})
-    with pytest.raises(RouterError, match=f"someone/tiny.*no {file}"):
-        fetched(cache)
-    assert fake_hub.asked("resolve") == []
-
-
 def test_what_is_not_there_or_private_is_named_and_a_broken_token_is_not_quoted(fake_hub, repo, cache, monkeypatch):
     with pytest.raises(RouterError, match=r"someone/else.*HF_TOKEN"):
         fetched(cache, "someone/else")
-    with pytest.raises(RouterError, match=r"someone/tiny .* v9"):
+    with pytest.raises(RouterError, match=r"someone/tiny@v9: .*branch"):
         fetched(cache, "someone/tiny@v9")
-    main = repo.branches["main"]
-    repo.commits["../../up"] = tiny_files()
-    repo.branches["main"] = "../../up"
-    with pytest.raises(RouterError, match="not a Hub"):
-        fetched(cache)
-    repo.private, repo.branches["main"] = True, main
+    repo.private = True
     with pytest.raises(RouterError, match="HF_TOKEN"):
         fetched(cache)
     assert fake_hub.asked("resolve") == []
@@ -153,9 +133,6 @@ def test_out_of_reach_what_was_fetched_before_is_used_and_said_so(fake_hub, repo
 def test_another_revision_or_half_a_commit_is_not_passed_off_as_what_was_asked_for(fake_hub, repo, cache, monkeypatch):
     repo.commit(tiny_files(), branch="v2")
     folder = fetched(cache)
-    repo.commit(tiny_files() | {"README.md": b"# new", "router.json": b"{}"})
-    fake_hub.announced["README.md"] = 7  # the last file that is fetched is not what it should be
-    assert fetched(cache) == folder
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(RouterError, match="someone/tiny@v2"):
         fetched(cache, "someone/tiny@v2")
@@ -164,11 +141,6 @@ def test_another_revision_or_half_a_commit_is_not_passed_off_as_what_was_asked_f
         fetched(cache)
 
 
-def test_a_cache_that_is_full_is_called_so_and_serves_still(fake_hub, repo, cache):
+def test_a_cache_that_is_full_is_called_so(fake_hub, repo, cache):
     with no_file_larger_than(10_000), pytest.raises(WeightsError, match=r"no space in .*routers: .* CITER_CACHE_DIR"):
         fetched(cache)
-    folder, said = fetched(cache), []
-    repo.commit({**tiny_files(), "router.safetensors": bytes(80_000)})
-    with no_file_larger_than(10_000):
-        assert fetched(cache, progress=lambda each: said.append(each.what)) == folder
-    assert "from the cache" in said[-1] and "no space" in said[-1]

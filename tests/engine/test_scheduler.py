@@ -22,13 +22,12 @@ from engine import (
     WeightsError,
     costs,
     extend,
-    load_settings,
 )
 from engine.batch.prefixes import common, prefix_keys
 from engine.batch.text import Text, follow
 from engine.events import charged
 from engine.events.cost import modelled_seconds
-from engine.model.memory import plan_memory
+from engine.model import memory
 from engine.policy import RouterPolicy
 from engine.request import Turn
 from engine.scheduler import Scheduler
@@ -366,17 +365,17 @@ def test_what_cannot_be_served_is_refused_before_anything_waits(tiny_pair):
         assert (scheduler.texts, scheduler.waiting) == (0, 0)
 
 
-def test_texts_at_once_are_as_many_as_fit_into_the_memory_and_none_is_refused_with_the_numbers(tiny_pair, monkeypatch):
-    one = plan_memory(tiny_pair, 1)
-    assert one.row == (tiny_pair.slm_cost.kv_bytes + tiny_pair.llm_cost.kv_bytes) * tiny_pair.context
-    for limit in (memory_of(monkeypatch, one.most + 4 * one.row), None):
-        assert [plan_memory(tiny_pair, rows, limit).rows for rows in (1, 5, 16)] == [1, 5, 5]
-    plan = plan_memory(tiny_pair, 16, 1e3)
-    assert plan.rows == 16 and str(plan).startswith(f"at most {plan.most / 1e9:.1f} GB") and "of 1000.0 GB" in str(plan)
-    memory_of(monkeypatch, 0)
-    assert plan_memory(tiny_pair, 32).rows == load_settings().rows == 32, "where nobody knows, what is wished for"
+def test_texts_at_once_are_as_many_as_memory_holds_and_none_is_refused_with_the_numbers(tiny_pair, monkeypatch):
+    row = (tiny_pair.slm_cost.kv_bytes + tiny_pair.llm_cost.kv_bytes) * tiny_pair.context
+    for gigabytes, rows in ((0, 16), (1000, 16), (1.5, 16)):
+        monkeypatch.setattr(memory, "memory_bytes", lambda _, size=gigabytes: int(size * 1e9))
+        assert memory.rows_that_fit(tiny_pair, 16) == rows
+    monkeypatch.setattr(memory, "TEXTS", int(1.5e9) - memory.LIBRARIES - memory.WORK - 5 * row)
+    assert memory.rows_that_fit(tiny_pair, 16) == 4, "the weights take some of it"
+    monkeypatch.undo()
+    monkeypatch.setattr(tiny_pair, "memory", 1.0)
     with pytest.raises(WeightsError, match=r"at most 1\.4 GB .* of 1\.0 GB.*CITER_MEMORY"):
-        Scheduler(tiny_pair, 16, 1.0)
+        Scheduler(tiny_pair, 16)
 
 
 def test_passes_are_timed_anew_when_nothing_is_written_after_steps_took_another_time_than_they_say(
@@ -392,12 +391,6 @@ def test_passes_are_timed_anew_when_nothing_is_written_after_steps_took_another_
         assert not timed.wait(0.1)
         assert scheduler.submit(asked(), "me").wait(TIME)
         assert timed.wait(TIME) and not tiny_pair.timed
-
-
-def memory_of(monkeypatch, size: int) -> float:
-    """Has the machine have so many bytes; returns them in gigabytes."""
-    monkeypatch.setattr("engine.model.memory.memory_bytes", lambda: size)
-    return size / 1e9
 
 
 def test_what_a_text_costs_is_what_it_costs_alone_also_where_steps_are_shared(tiny_pair):

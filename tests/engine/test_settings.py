@@ -41,7 +41,6 @@ def test_a_variable_sets_its_field_alone_and_an_argument_wins_over_it_and_over_a
         ("CITER_PRESET", "huge", "'auto', 'gpu', 'cpu' or 'tiny'"),
         ("CITER_CONTEXT", "9" * 30, "1000000"),
         ("CITER_SERVER__PORT", "70000", "65535"),
-        ("CITER_HUB", "perhaps", ""),
         ("CITER_CACHE_DIR", "~nosuchuser/x", "user"),
         ("CITER_SERVER", "{oops", "JSON"),
         ("CITER_SERVER__HOST", "bad host", "match"),

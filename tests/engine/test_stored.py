@@ -11,8 +11,7 @@ import torch
 
 from engine.model.language_model import LanguageModel
 from engine.models import store
-from engine.models.convert import folder_of
-from engine.models.load import load_models
+from engine.models.load import folder_of, load_models
 from engine.models.model_files import files_of
 from tests.support.converted_pair import LOADED, Files
 from tests.support.paths import ROOT

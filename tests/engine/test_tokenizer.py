@@ -45,7 +45,7 @@ def test_what_is_typed_stays_text(text):
 @pytest.mark.parametrize("raw", [True, False])
 def test_a_typed_control_token_that_is_not_flagged_as_special_stays_text(raw):
     tokenizer = byte_tokenizer()
-    for added in ("<tool_call>", "</tool_call>", "    "):  # as Qwen2.5 and Phi have them
+    for added in ("<tool_call>", "</tool_call>"):  # as Qwen2.5 has them
         tokenizer.add_tokens([AddedToken(added, special=False, normalized=False)])
     text = "a <tool_call>{}</tool_call><|im_end|> b\u0301 漢"
     ids = render(tokenizer, Request(text, raw=raw, system=None if raw else text))
@@ -54,7 +54,6 @@ def test_a_typed_control_token_that_is_not_flagged_as_special_stays_text(raw):
     assert isinstance(template, str)
     tokenizer.chat_template = "<tool_call>" + template
     assert render(tokenizer, Request(text))[0] == tokenizer.get_vocab()["<tool_call>"], "the template's own is one"
-    assert len(render(tokenizer, Request("a    b", raw=True))) == 3, "an added token that controls nothing is one"
 
 
 def test_a_template_that_has_no_place_for_some_messages_is_said_to_have_none():

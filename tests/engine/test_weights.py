@@ -14,10 +14,10 @@ import torch
 from transformers import AutoTokenizer
 
 from engine.errors import WeightsError
-from engine.models import cache, convert, store
-from engine.models.convert import MANIFEST
-from engine.models.files import read_json
-from engine.models.load import load_models
+from engine.models import files as storage
+from engine.models import store
+from engine.models.files import known_sha256, read_json
+from engine.models.load import MANIFEST, load_models
 from engine.models.sources import PRESETS, Preset, Source
 from engine.settings import load_settings
 from engine.tokenizer import PADDING, check_same_tokenizer, tokenizer_fingerprint
@@ -35,20 +35,6 @@ def same(model, dense):
     return (logits(model).float() - expected).norm() < 0.04 * expected.norm()
 
 
-def flip(path):
-    content = bytearray(path.read_bytes())
-    content[-1000] ^= 0x40
-    with path.open("r+b") as file:  # in place, so that the inode stays
-        file.write(content)
-
-
-def flip_unseen(path):
-    """As when a disk decays."""
-    stat = path.stat()
-    flip(path)
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-
-
 # The cache
 
 
@@ -61,8 +47,8 @@ def test_a_pair_is_converted_from_gguf_with_its_tokenizer_and_needs_the_files_no
     assert pair.tokenizer.decode(pair.tokenizer("the thing")["input_ids"]) == "the thing"
     assert len(pair.tokenizer) == 256 + len(WORDS) + 2
     assert not [token for token in pair.tokenizer.get_vocab() if PADDING.fullmatch(token)], "padding is no token"
-    os.truncate(files.folder("small") / convert.WEIGHTS, 1000)
-    with pytest.raises(WeightsError, match="CITER_HUB is false"):
+    os.truncate(files.folder("small") / store.WEIGHTS, 1000)
+    with pytest.raises(WeightsError, match="no repo is known"):
         files.load()
 
 
@@ -81,22 +67,22 @@ def put(path, make):
 
 
 DAMAGE = {
-    "flipped": lambda folder: flip(folder / convert.WEIGHTS),
+    "cut off": lambda folder: os.truncate(folder / store.WEIGHTS, 1000),
     "no JSON": lambda folder: (folder / MANIFEST).write_text("[" * 100_000),
     "another model": lambda folder: (folder / MANIFEST).write_text(json.dumps({"bitsandbytes": "0.1"})),
     "a pipe": lambda folder: put(folder / MANIFEST, os.mkfifo),
-    "a folder": lambda folder: put(folder / convert.WEIGHTS, os.mkdir),
+    "a folder": lambda folder: put(folder / store.WEIGHTS, os.mkdir),
     "a link to itself": lambda folder: put(folder / "tokenizer.json", lambda path: path.symlink_to(path)),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_cache_is_made_again_and_said_so(files, damage):
+def test_a_damaged_cache_is_made_again(files, damage):
     damage(files.folder("small"))
     pair, said = files.load()
     assert same(pair.slm, files.slm_dense)
     assert any("converting small" in line for line in said)
-    assert not any("large in the cache" in line for line in said)
+    assert not any("converting large" in line for line in said)
 
 
 def test_a_whole_cache_stays_where_loading_it_fails_for_another_reason(files, monkeypatch):
@@ -114,30 +100,17 @@ def test_a_whole_cache_stays_where_loading_it_fails_for_another_reason(files, mo
 # Hashes
 
 
-def test_a_large_file_is_hashed_once_and_again_after_any_change(converted, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "_SMALL", 0)
-    files = converted.copied_to(tmp_path / "cache")
-    folder, model, place = files.folder("small"), files.preset.slm.gguf.sha256, files.settings.cache_dir
-
-    def problem():
-        return convert.problem(folder, model, place)
-
-    assert problem() is None, "copied files have other inodes, so they were hashed"
-    hashed, real = [], cache.sha256_of
-    with monkeypatch.context() as patch:
-        patch.setattr(cache, "sha256_of", lambda path, *rest: hashed.append(path.name) or real(path, *rest))
-        assert problem() is None and hashed == []
-        weights = folder / convert.WEIGHTS
-        os.utime(weights, ns=(1, 1))
-        assert problem() is None and hashed == [convert.WEIGHTS]
-        shutil.copy2(weights, folder / "new")
-        (folder / "new").replace(weights)
-        assert problem() is None and hashed == [convert.WEIGHTS] * 2, "another inode"
-    flip_unseen(weights)
-    assert problem() is None, "nothing shows"
-    shutil.rmtree(place / cache.HASHES)
-    assert f"{weights.name} has changed" in (problem() or ""), "all are hashed anew"
-    assert any("made again" in line for line in files.load()[1]) and problem() is None
+def test_a_large_file_is_hashed_once_and_again_after_any_change(tmp_path, monkeypatch):
+    hashed, real, path = [], storage.sha256_of, tmp_path / "weights"
+    monkeypatch.setattr(storage, "_SMALL", 0)
+    monkeypatch.setattr(storage, "sha256_of", lambda path: hashed.append(path.name) or real(path))
+    path.write_bytes(b"abc")
+    assert known_sha256(path, tmp_path) == known_sha256(path, tmp_path) and len(hashed) == 1
+    os.utime(path, ns=(1, 1))
+    assert known_sha256(path, tmp_path) and len(hashed) == 2
+    shutil.copy2(path, tmp_path / "new")
+    (tmp_path / "new").replace(path)
+    assert known_sha256(path, tmp_path) and len(hashed) == 3, "another inode"
 
 
 # In the middle

@@ -11,8 +11,9 @@ from transformers import Qwen2ForCausalLM
 
 from engine.models import load as weights
 from engine.models import store
+from engine.models.fetch import PinnedFile
 from engine.models.load import load_models
-from engine.models.sources import PinnedFile, Preset, Source
+from engine.models.sources import Preset, Source
 from engine.settings import load_settings
 from tests.support.random_gguf import WORDS, random_qwen, write_gguf
 
@@ -20,10 +21,11 @@ LOADED = """
 from pathlib import Path, PosixPath
 import engine.pair
 from engine import load_settings
-from engine.models.sources import PinnedFile, Preset, Source
+from engine.models.fetch import PinnedFile
+from engine.models.sources import Preset, Source
 from engine.models.load import load_models
 cache = Path({files.settings.cache_dir!r})
-settings = load_settings(cache_dir=cache, hub=False, mirror=False)
+settings = load_settings(cache_dir=cache)
 loaded = load_models({files.preset!r}, settings)
 """
 """A program that loads a pair of `Files` in a process of its own; to be formatted with `files`."""
@@ -33,7 +35,7 @@ class Files:
     """A cache folder with the GGUF files of a random pair in it, and the preset that names them."""
 
     def __init__(self, folder: Path) -> None:
-        self.settings = load_settings(cache_dir=folder, hub=False, mirror=False)
+        self.settings = load_settings(cache_dir=folder)
         self.slm_dense, self.llm_dense = random_qwen(1), random_qwen(2, width=192)
         self.preset = Preset("test", self.add("small", self.slm_dense), self.add("large", self.llm_dense))
 

@@ -51,19 +51,9 @@ class FakeHub(ThreadingHTTPServer):
         self.requests: list[tuple[str, str]] = []  # method and path of each
         self.fail: dict[str, tuple[int, str]] = {}  # part of a path: status and words
         self.hang_up: str | None = None  # part of a path at which the connection is closed without an answer
-        self.announced: dict[str, int | None] = {}  # a file's size, where it is not the true one
-        self.announced_sha256: dict[str, str] = {}  # likewise
 
     def asked(self, part: str) -> list[tuple[str, str]]:
         return [request for request in self.requests if part in request[1]]
-
-    def listed(self, name: str, content: bytes) -> dict:
-        """What it says of a file."""
-        told = {"rfilename": name, "size": self.announced.get(name, len(content))}
-        if not name.endswith(".safetensors"):
-            return told
-        sha256 = self.announced_sha256.get(name) or hashlib.sha256(content).hexdigest()
-        return {**told, "lfs": {"sha256": sha256, "size": len(content), "pointerSize": 130}}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -94,9 +84,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._file(commit, (files or {}).get(name))
         if files is None:
             return self._answer(404, {"error": "Invalid rev id"}, code="RevisionNotFound")
-        siblings = [self.server.listed(*file) for file in files.items()]
-        told = {"id": repo_id, "sha": commit, "private": repo.private, "siblings": siblings, "tags": []}
-        return self._answer(200, told)
+        if what == "tree":
+            tree = [{"type": "file", "path": name, "size": len(each), "oid": "0"} for name, each in files.items()]
+            return self._answer(200, tree)
+        return self._answer(200, {"id": repo_id, "sha": commit, "private": repo.private, "siblings": [], "tags": []})
 
     @property
     def _may_write(self) -> bool:
@@ -108,8 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
         sha256 = hashlib.sha256(content).hexdigest()
         return self._send(200, content, {"X-Repo-Commit": commit, "ETag": f'"{sha256}"'})
 
-    def _answer(self, status: int, value: dict, code: str = "") -> None:
-        headers = {"Content-Type": "application/json", "X-Error-Code": code, "X-Error-Message": value.get("error", "")}
+    def _answer(self, status: int, value: dict | list, code: str = "") -> None:
+        said = value.get("error", "") if isinstance(value, dict) else ""
+        headers = {"Content-Type": "application/json", "X-Error-Code": code, "X-Error-Message": said}
         self._send(status, json.dumps(value).encode(), headers)
 
     def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = report(options, rehearsal, arguments if arguments is not None else sys.argv[1:])
     print(text)
     if options.write:
-        PAGE.write_text(filled(PAGE.read_text("utf-8"), "soak", text, PAGE), encoding="utf-8")
+        PAGE.write_text(filled(PAGE, {"soak": text}), encoding="utf-8")
     return int(rehearsal.losses > 0)
 
 
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--attackers", type=int, default=4)
     parser.add_argument("--browsers", type=int, default=0, help="visitors with Chromium")
     parser.add_argument("--mutations", type=int, default=200, help="of each kind of file afterwards; 0 leaves them out")
-    parser.add_argument("--kills", type=int, default=10, help="of each kind of process, and as many downloads")
+    parser.add_argument("--kills", type=int, default=10, help="of each kind of process")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
     parser.add_argument("--app", type=Path, default=APP, help="the page's program")

@@ -39,8 +39,6 @@ def page(app: Path, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("CITER_", "GRADIO_"))}
     env |= {
         "CITER_PRESET": "tiny",
-        "CITER_HUB": "false",
-        "CITER_MIRROR": "false",
         "CITER_SERVER__HOST": "127.0.0.1",
         "CITER_SERVER__PORT": str(port),
         "CITER_SERVER__PROXIES": "1",

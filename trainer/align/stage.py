@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ import torch
 
 from engine import load
 from engine.bench.markdown import table
-from engine.model.adapter import FILE, AdapterCard, save_adapter
+from engine.model.adapter import AdapterCard, save_adapter
 from engine.models import store
 from engine.models.files import sha256_of, write_json
 from engine.models.model_files import ModelFiles, files_of
-from engine.models.sources import Preset, choose_preset
+from engine.models.sources import ADAPTER, Preset, choose_preset
 from engine.provenance import processor, provenance, revision
 from engine.settings import Settings
 from trainer import Report, TrainerError
@@ -54,7 +54,7 @@ def align(
         TrainerError: There is too little to learn, the folder is of another run, or nothing was gained.
         WeightsError: The SLM's files cannot be had.
     """
-    adapter = folder / FILE
+    adapter = folder / ADAPTER
     settings = settings.model_copy(update={"adapter": "none"})
     if not (folder / RESULT).exists():
         pair = load(None, settings)
@@ -87,11 +87,11 @@ def _learn(
         "llm": preset.llm.title,
         "texts": dict(sorted(Counter(text.kind for text in learned).items())),
         "tokens": sum(len(text.tokens) for text in learned),
-        "settings": asdict(how),
+        "settings": dict(how),
         "revision": revision(),
     }
     card = AdapterCard(model.title, model.base, how.rank)
-    content = [[[each.kind, each.prompt, each.tokens] for each in texts], asdict(how), model.base]
+    content = [[[each.kind, each.prompt, each.tokens] for each in texts], dict(how), model.base]
     made_of = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     run = Alignment(dense_slm(preset, model), vocabulary, texts, how, folder, made_of, report)
     position = run.position
@@ -99,7 +99,7 @@ def _learn(
     def keep() -> None:
         before, after = (round(share(position.agreement[n]), 4) for n in (0, -1))
         told = {**about, "steps": position.step, "agreement_before": before, "agreement": after}
-        save_adapter(folder / FILE, factors_of(run.model), replace(card, learned=told))
+        save_adapter(folder / ADAPTER, factors_of(run.model), replace(card, learned=told))
 
     run.run(keep)
     before, after = position.agreement[0], position.agreement[position.best]
@@ -118,11 +118,11 @@ def _learn(
         for kind, (hits, tokens) in sorted(before.items())
     }
     result = {
-        "adapter_sha256": sha256_of(folder / FILE),
+        "adapter_sha256": sha256_of(folder / ADAPTER),
         "kinds": kinds,
         "evaluations": [share(each) for each in position.agreement],
         "after": share(after),
-        "settings": asdict(how),
+        "settings": dict(how),
         "seconds": round(position.seconds),
         **provenance("trainer"),
     }

