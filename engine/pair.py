@@ -28,7 +28,7 @@ from engine.operating_points import OperatingPoints
 from engine.policy import POLICIES, REGISTRY, Policy, build_policy
 from engine.request import Request, Sampling, build_request, same_prompt
 from engine.router import Router
-from engine.served.model import ServedModel, check_acceptance
+from engine.served.model import ServedModel
 from engine.served.start import connect
 from engine.setting import DEFAULT_THRESHOLD, Setting
 from engine.settings import Settings, load_settings
@@ -116,8 +116,8 @@ class Pair:
 
     @property
     def acceptance(self) -> float:
-        """Where to start with the other dial: the router's own, too, if the LLM can judge drafts."""
-        return self.router.card.acceptance if self.router and self.llm.judges else 0.0
+        """Where to start with the other dial: the router's own, too."""
+        return self.router.card.acceptance if self.router else 0.0
 
     @property
     def operating_points(self) -> OperatingPoints | None:
@@ -292,10 +292,6 @@ class Pair:
             prices=self.prices,
         )
 
-    def check_acceptance(self, acceptance: float) -> None:
-        """Raises InvalidRequest for an acceptance that this LLM cannot serve."""
-        check_acceptance(self.llm, acceptance)
-
     def check_sampling(self, sampling: Sampling) -> None:
         """Raises InvalidRequest for sampling that this LLM cannot serve."""
         if sampling.repetition_penalty != 1 and not self.llm.local:
@@ -305,7 +301,6 @@ class Pair:
             )
 
     def _check(self, request: Request) -> None:
-        self.check_acceptance(request.setting.acceptance)
         self.check_sampling(request.sampling)
         tokens = len(self.tokenizer)
         for index, id in ((forced.index, forced.id) for forced in request.forced):

@@ -12,7 +12,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import app.share.open_trace
-from app.api import ApiRun
 from app.running.host import Host
 from app.running.run import Run
 from app.share.buttons import taken
@@ -44,7 +43,6 @@ def of_run(run: Run, host: Host, kind: str) -> str:
 GIVERS: dict[str, Callable[[Request, Host], str]] = {
     "the page's trace": lambda asked, host: of_run(Run(asked), host, "json"),
     "the page's link": lambda asked, host: of_run(Run(asked), host, "link"),
-    "a program's text": lambda asked, host: of_run(ApiRun(asked), host, "json"),
     "the engine's batch": lambda asked, host: host.pair.generate_batch([replace(asked, seed=1), asked])[1].to_json(),
 }
 

@@ -131,13 +131,11 @@ class FakePair:
             raise InvalidRequest(f"{tokens:,} tokens, the context holds {self.context:,}: shorten the prompt.")
         return tokens
 
-    def check_acceptance(self, acceptance: float) -> None:
-        pass
-
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    check_sampling = check_acceptance
+    def check_sampling(self, sampling) -> None:
+        pass
 
     def texts(self, requests, policies=None, prompts=None) -> list[FakeText]:
         found = []
