@@ -44,7 +44,7 @@ def test_at_the_sliders_ends_only_one_model_is_paid_for(pair):
     assert parts == [(0, 1)] * 3 and slm_read == slm_written == 0 and large[:2] == large[2:]
     *parts, (_, _, llm_read, llm_written, *_) = parts_of(pair, threshold=0)[1]
     assert all(both and both[1] == 0 < both[0] < 1 for both in parts) and llm_read == llm_written == 0
-    assert parts == parts_of(pair, policy="slm")[1][:3], "Compare says the same: the router is not run"
+    assert parts == [*parts_of(pair, policy="slm")[1][:3]], "Compare says the same: the router is not run"
 
 
 def test_positions_of_the_slider_rise_in_threshold_and_follow_the_measured_share():

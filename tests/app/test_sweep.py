@@ -42,7 +42,7 @@ def test_every_setting_has_the_text_and_the_figures_of_a_run_of_its_own(tiny_pai
         total = costs(alone.events, alone.prompt_tokens, tiny_pair.slm_cost, tiny_pair.llm_cost)
         (moved, *_), _ = sweep.figures[row]
         if sweep.points[row].threshold > 1:
-            assert moved == [0, 1], "neither the SLM nor the router is needed"
+            assert moved == (0, 1), "neither the SLM nor the router is needed"
         elif any(sweep.points[row]):  # without the router's cost where only the SLM writes
             assert sum(moved) == pytest.approx(total.run.bytes / total.llm_only.bytes, rel=5e-3)
 
