@@ -17,8 +17,8 @@ from app.running.job import Job, State, request_weight
 from app.stream.token_stream import in_common
 from app.stream.updates import waiting_for
 from engine import Request, Role, TokenEvent, build_request
+from engine.events import SettledEvents
 from engine.events.cost import modelled_seconds
-from engine.events.settled import SettledEvents
 from engine.grading import is_right
 
 KEYS = ("slm", "middle", "llm")
