@@ -336,14 +336,12 @@ def load(
     if preset is not None and preset != settings.preset:
         settings = load_settings(**{**settings.model_dump(), "preset": preset, "slm": None, "llm": None})
     chosen = choose_preset(settings, progress)
+    loaded = load_models(chosen, settings, progress, with_llm=not settings.llm_url)
+    llm, llm_name = loaded.llm, chosen.llm.title
     if settings.llm_url:
-        loaded = load_models(chosen, settings, progress, with_llm=False)
         say(progress, f"asking the LLM's server at {settings.llm_url}")
         llm = connect(settings, loaded.tokenizer, loaded.slm.device)
         llm_name = llm.name
-    else:
-        loaded = load_models(chosen, settings, progress)
-        llm, llm_name = loaded.llm, chosen.llm.title
     pair = Pair(
         loaded.slm,
         llm,

@@ -67,20 +67,11 @@ class RaggedCache:
 
     def copy(self, spans: Sequence[Span]) -> None:
         """Stores behind each target's last token what a source holds at the same places."""
-        if len(spans) == 1:
-            ((source, target, start, stop),) = spans
+        for source, target, start, stop in spans:
+            assert self.lengths[target] == start and stop <= self.lengths[source], (source, target, start, stop)
             for block in (*self.keys, *self.values):
                 block[target, :, start:stop] = block[source, :, start:stop]
-        else:
-            places = torch.tensor(
-                [(span.source, span.target, place) for span in spans for place in range(span.start, span.stop)],
-                device=self.keys[0].device,
-            )
-            sources, targets, positions = places.T
-            for block in (*self.keys, *self.values):
-                block[targets, :, positions] = block[sources, :, positions]
         for span in spans:
-            assert self.lengths[span.target] == span.start and span.stop <= self.lengths[span.source], span
             self.lengths[span.target] = span.stop
 
 
