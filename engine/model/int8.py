@@ -15,7 +15,6 @@ Without fbgemm (Arm) torch's product of bf16 activations with int8 weights stand
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -49,22 +48,20 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
 class Int8Linear(nn.Module):
     """A linear layer in int8; it keeps its codes only as the product wants them."""
 
-    def __init__(self, codes: Sequence[Tensor], scales: Sequence[Tensor], bias: Tensor | None) -> None:
-        """Takes matrices with one input, as `quantise` made them; their outputs stand side by side."""
+    def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None) -> None:
+        """Takes codes and scales as `quantise` makes them."""
         super().__init__()
-        matrix = torch.cat([*codes]) if len(codes) > 1 else codes[0]
-        scale = torch.cat([*scales])
-        if scale.shape != matrix.shape[:1]:
-            raise ValueError(f"{tuple(matrix.shape)} codes with {tuple(scale.shape)} scales")
-        self.out_features, self.in_features = matrix.shape
-        self.weight_bytes = matrix.nbytes + scale.nbytes
+        if scales.shape != codes.shape[:1]:
+            raise ValueError(f"{tuple(codes.shape)} codes with {tuple(scales.shape)} scales")
+        self.out_features, self.in_features = codes.shape
+        self.weight_bytes = codes.nbytes + scales.nbytes
         self.bias = None if bias is None else nn.Parameter(bias.float(), requires_grad=False)
         self.batch_invariant = has_fbgemm()
         if self.batch_invariant:
-            self._packed = _packed(matrix, scale)
+            self._packed = _packed(codes, scales)
             self._product = getattr(torch.ops.quantized, _PRODUCT).default
         else:
-            self._codes, self._scales = matrix.clone(), scale.bfloat16()
+            self._codes, self._scales = codes, scales.bfloat16()
 
     def forward(self, x: Tensor) -> Tensor:
         """Inputs float32 [..., in] → float32 [..., out]."""

@@ -143,26 +143,15 @@ def _pack(parts: list[Tensor], state: Any, rows: int) -> tuple[Tensor, Any]:
     return torch.cat([codes for codes, _ in packed]), state
 
 
-def linear4bit(file: Any, name: str, inputs: int, outputs: int) -> Any:
-    """A layer in the layout `plain` from a store's open file; a ValueError if what is stored is another's."""
+def linear4bit(codes: Tensor, state: dict[str, Tensor], bias: Tensor | None, inputs: int, outputs: int) -> Any:
+    """A layer in the layout `plain`, from its codes and the parts of its state; a ValueError if they are another's."""
     import bitsandbytes as bnb
-    from bitsandbytes.functional import QuantState
 
-    prefix, names = f"{name}.weight.", file.keys()
     with torch.device("meta"):
-        linear = bnb.nn.Linear4bit(
-            inputs, outputs, bias=f"{name}.bias" in names, compute_dtype=torch.bfloat16, quant_type="nf4"
-        )
-    parts = {key.removeprefix(prefix): file.get_tensor(key).clone() for key in names if key.startswith(prefix)}
-    codes = file.get_tensor(f"{name}.weight").clone()
-    state: Any = QuantState.from_dict(parts, device=torch.device("cpu"))
-    if tuple(state.shape) != (outputs, inputs) or codes.numel() * 2 != math.prod(state.shape):
-        raise ValueError(f"{name}: stored as {tuple(state.shape)}, the model wants {(outputs, inputs)}")
-    params4bit: Any = bnb.nn.Params4bit  # pyright does not see its __new__ behind nn.Parameter's
-    weight = params4bit(
-        codes, requires_grad=False, quant_state=state, blocksize=BLOCK, quant_type="nf4", bnb_quantized=True
-    )
-    weight.module, linear.weight, linear.quant_state = linear, weight, state
-    if linear.bias is not None:
-        linear.bias = nn.Parameter(file.get_tensor(f"{name}.bias").clone(), requires_grad=False)
+        linear = bnb.nn.Linear4bit(inputs, outputs, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
+    linear.weight = bnb.nn.Params4bit.from_prequantized(codes, state, device="cpu", module=linear)
+    shape = tuple(linear.quant_state.shape)
+    if shape != (outputs, inputs) or codes.numel() * 2 != math.prod(shape):
+        raise ValueError(f"stored as {shape}, the model wants {(outputs, inputs)}")
+    linear.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
     return linear.requires_grad_(False)
