@@ -37,9 +37,6 @@ from engine.tokenizer import backend, check_ids, check_length, end_ids, id_of, r
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_MOST_CALIBRATIONS = 4
-_ALIKE = 1.25  # two times of one pass differ by no more than this factor
-
 
 class Pair:
     """Two models with one tokenizer, and a router if there is one for them.
@@ -167,7 +164,7 @@ class Pair:
             self.llm.connection.close()
 
     def calibrate(self, kept: Path | None = None) -> None:
-        """Measures what passes of both models take, until two measurements agree; `timed` says whether they did.
+        """Measures what passes of both models take; `timed` says whether these times are to be believed.
 
         `kept`: a file in which times are kept for the next start. What it has is taken where it is still so.
         """
@@ -176,22 +173,12 @@ class Pair:
             self.llm.calibrate()
             return
         self.timed = kept is not None and all(model.recall(kept) for model in self.models)
-        if self.timed:
-            return
-        before: list[float] = []
-        for _ in range(_MOST_CALIBRATIONS):
-            self.slm.calibrate()
-            self.llm.calibrate()
-            now = [self.slm_cost.pass_seconds, self.llm_cost.pass_seconds]
-            first, second = now if self.llm_cost.trunk_bytes > self.slm_cost.trunk_bytes else now[::-1]
-            alike = before and all(max(pair) <= _ALIKE * min(pair) for pair in zip(before, now, strict=True))
-            if alike and first <= second:  # the larger model is the slower one
-                self.timed = True
-                break
-            before = now
-        if kept is not None and self.timed:
-            for model in self.models:
-                model.keep(kept)
+        if not self.timed:
+            calm = [model.calibrate() for model in self.models]
+            self.timed = all(calm)
+            if kept is not None and self.timed:
+                for model in self.models:
+                    model.keep(kept)
 
     def check(self, request: Request) -> int:
         """Raises InvalidRequest for what cannot be served, before any model runs; returns the prompt's tokens."""

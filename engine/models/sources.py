@@ -9,7 +9,7 @@ from typing import Literal
 
 from engine.errors import RouterError, SettingsError, shown
 from engine.events.progress import ProgressCallback
-from engine.models.fetch import Mirror, PinnedFile, Wanted, fetch_repo, is_repo
+from engine.models.fetch import Mirror, PinnedFile, fetch_repo, is_repo
 from engine.models.files import known_sha256
 from engine.provenance import ROOT
 from engine.settings import Settings
@@ -210,7 +210,7 @@ def router_folder(
             f"{setting} = {name}: no such folder, not among the routers shipped here ({_shipped(routers, '')}), "
             "and not a repo of the Hub (owner/name or owner/name@revision)"
         )
-    return fetch_repo(name, Wanted(setting, ROUTER_FILES, RouterError), settings.cache_dir / "routers", progress)
+    return fetch_repo(name, setting, ROUTER_FILES, settings.cache_dir / "routers", RouterError, progress)
 
 
 def slm_adapter(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> Path | None:
