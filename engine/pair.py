@@ -41,21 +41,18 @@ if TYPE_CHECKING:
 class Pair:
     """Two models with one tokenizer, and a router if there is one for them.
 
-    `generate`, `generate_batch` and `stream` step a decoding of their own in the caller's thread, for scripts and
-    evaluations. Where several want text at once, `engine.scheduler.Scheduler` steps one for all, in a thread of its
-    own; both write the same texts. They must not run at the same time: a pair is for one thread.
+    `generate`, `generate_batch` and `stream` write in the caller's thread. Where several want text at once,
+    `engine.scheduler.Scheduler` writes the same texts in a thread of its own. A pair is for one thread at a time.
 
     Attributes:
-        fingerprint: Of the tokenizer, see `engine.tokenizer.tokenizer_fingerprint`.
-        router: May be None; then the policy "router" is refused.
+        fingerprint: Of the tokenizer (`engine.tokenizer.tokenizer_fingerprint`).
         llm: In this process, or behind a server.
-        identity: Of the weights; changes when they do. Empty for the presets, whose weights are pinned.
-        quantisation: "NF4", "int8" or "fp32", for people; the SLM's where the LLM is on a server.
-        context: Tokens a text may have, prompt included.
-        prices: For the unit "price".
+        identity: Changes when the weights do. Empty for the presets, whose weights are pinned.
+        quantisation: "NF4", "int8" or "fp32"; the SLM's where the LLM is on a server.
+        context: Tokens that a text may have, prompt included.
         end_ids: Token ids that end a text, by either model.
         end_id: The one that ends an assistant's message.
-        timed: Whether the times of passes are to be believed; see `calibrate`.
+        timed: Whether the times of passes are to be believed (`calibrate`).
     """
 
     def __init__(
@@ -71,7 +68,6 @@ class Pair:
         identity: str = "",
         quantisation: str = "fp32",
         context: int = 2048,
-        prices: Prices | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         here = [slm] if isinstance(llm, ServedModel) else [slm, llm]
@@ -82,7 +78,7 @@ class Pair:
         self.slm_name, self.llm_name, self.preset, self.quantisation = slm_name, llm_name, preset, quantisation
         self.identity = identity
         self.context = min(context, *(model.context for model in (self.slm, self.llm) if model.context))
-        self.prices = prices or Prices()
+        self.prices = Prices()
         self.timed = True
         self.router: Router | None = None
         self._policies: dict[str, Policy] = {}  # one object each: rows with the same are scored together
@@ -106,33 +102,33 @@ class Pair:
 
     @property
     def threshold(self) -> float:
-        """Where to start: the router's own threshold, if there is a router."""
+        """The router's own, where texts start."""
         return self.router.card.threshold if self.router else DEFAULT_THRESHOLD
 
     @property
     def acceptance(self) -> float:
-        """Where to start with the other dial: the router's own, too, if the LLM can judge drafts."""
+        """The router's own, if the LLM can verify drafts."""
         return self.router.card.acceptance if self.router and self.llm.judges else 0.0
 
     @property
     def operating_points(self) -> OperatingPoints | None:
-        """What the router's thresholds gave, if they were measured; with another LLM they would say nothing."""
+        """What the router's thresholds gave, where that was measured with this LLM."""
         return self.router.operating_points if self.router and self.router.card.llm == self.llm_name else None
 
     @property
     def device(self) -> str:
-        """Where the models run, for people."""
+        """The GPU's name, or CPU."""
         device = self.slm.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
 
     @property
     def trouble(self) -> str:
-        """What keeps the LLM from writing now, for people; empty where nothing does."""
+        """What keeps the LLM from writing now; empty where nothing does."""
         return self.llm.connection.trouble if isinstance(self.llm, ServedModel) else ""
 
     @property
     def policies(self) -> tuple[str, ...]:
-        """Names of the policies a request may give here."""
+        """Names that a request may give here."""
         return tuple(name for name in POLICIES if self.router is not None or not REGISTRY[name].needs_router)
 
     def default_policy(self, named: str) -> str:
@@ -166,7 +162,7 @@ class Pair:
     def calibrate(self, kept: Path | None = None) -> None:
         """Measures what passes of both models take; `timed` says whether these times are to be believed.
 
-        `kept`: a file in which times are kept for the next start. What it has is taken where it is still so.
+        Times are stored in the file `kept` for the next start, which takes them where no pass is faster by then.
         """
         if not self.llm.local:
             self.slm.calibrate()
@@ -213,10 +209,7 @@ class Pair:
         return texts
 
     def open(self, most: int | None = None, remember: bool = False) -> Decoding:
-        """A batch without texts, for `Decoding.add`; of `most` texts at most, where that is known.
-
-        `remember` is for evaluations, in which many texts begin alike: see `engine.batch.prefixes`.
-        """
+        """A batch without texts, of `most` at most; to `remember` is for evaluations whose texts begin alike."""
         about = backend(self.tokenizer), self.end_ids, self.context
         return Decoding(self.slm, self.llm, *about, most, remember)
 
@@ -226,9 +219,7 @@ class Pair:
         policies: Sequence[Policy | None] | None = None,
         prompts: Sequence[Sequence[int] | None] | None = None,
     ) -> Decoding:
-        """A batch of some texts; arguments as for `texts`. No request at all is an InvalidRequest."""
-        if not requests:
-            raise InvalidRequest("A batch needs at least one request.")
+        """A batch of some texts; arguments as for `texts`."""
         decoding = self.open()
         decoding.add(self.texts(requests, policies, prompts))
         return decoding
@@ -258,10 +249,7 @@ class Pair:
         return [self.trace(text.request, text.events, text.prompt_tokens) for text in decoding.texts]
 
     def trace(self, request: Request, events: Sequence[TokenEvent], prompt_tokens: int | None = None) -> Trace:
-        """The trace of what `stream` yielded for a request, complete or cut short.
-
-        `prompt_tokens`: Of a text that went on from token ids, their number; else the rendered prompt is counted.
-        """
+        """The trace of what `stream` yielded for a request; without `prompt_tokens` the rendered prompt is counted."""
         if prompt_tokens is None:
             prompt_tokens = len(render(self.tokenizer, request))
         return build_trace(

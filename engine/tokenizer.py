@@ -125,10 +125,7 @@ def backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 
 
 def token_text(tokenizer: Tokenizer, id: int) -> str:
-    """A token by itself, special ones as they are spelled.
-
-    Some decoders strip the space that a text begins with (Llama 2's); a token has it wherever else it stands.
-    """
+    """A token by itself, with the space that some decoders strip where a text begins (Llama 2's)."""
     text, token = tokenizer.decode([id], skip_special_tokens=False), tokenizer.id_to_token(id) or ""
     spaces = len(token) - len(token.lstrip("▁"))
     return " " * spaces + text.lstrip(" ") if spaces else text
@@ -156,13 +153,10 @@ def end_ids(tokenizer: PreTrainedTokenizerBase, *models: Any) -> frozenset[int]:
 
 
 class TextStream:
-    """The text of one row, token by token.
+    """The text of one row, token by token, without special tokens.
 
     A character whose bytes span several tokens arrives with the token that completes it. Text that may begin a stop
-    string is held back until it cannot be one any more. Special tokens have no text.
-
-    Attributes:
-        stopped: Whether a stop string was reached; the text ends just before it.
+    string is held back until it cannot be one any more. `stopped`: one was reached, and the text ends before it.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = (), tokens: Sequence[int] = ()) -> None:

@@ -1,7 +1,7 @@
 """What an SLM has learned of its LLM's own texts: low-rank changes of its matrices (LoRA, Hu et al. 2021), in one file.
 
-The file lies beside a router, which was fitted to the changed SLM. The changes are added to the SLM's weights as these
-are read, before they are quantised. So an aligned SLM costs nothing more when it runs.
+The file lies beside a router, which was fitted to the changed SLM. The changes are added to the SLM's weights before
+these are quantised, so an aligned SLM costs nothing more when it runs.
 
 A matrix [out, in] has three tensors: `<name>.down` int8 [rank, in], `<name>.up` int8 [rank, out], and `<name>.scale`
 float32 [rank]. Its change is `up.T @ (scale * down)`. The card is JSON in the header of the file.

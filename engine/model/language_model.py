@@ -170,10 +170,9 @@ class LanguageModel:
 
 
 def _together(before: int, tokens: int, looks: int) -> range:
-    """Which of a row's new tokens, numbered from 0, attend in one call.
+    """Which of a row's new tokens, numbered from 0, attend in one call: many far into a text, without a look at them.
 
-    These are many tokens far into a text whose hidden states are not wanted. The others attend as if each were read
-    alone. So a text does not depend on when or beside which texts it is read, and a long prompt is read as fast.
+    The others attend as if each were read alone, so that a text does not depend on the texts beside it.
     """
     few = before and tokens <= LENGTHS[-1]
     first = max(0, ALONE_UP_TO - before)

@@ -1,8 +1,7 @@
-"""How certain a model is, and its likeliest tokens, from its logits, in a fraction of the time of plain operators.
+"""How certain a model is, and its likeliest tokens, from its logits, in few passes over the long vocabulary.
 
-A vocabulary is long, and after a forward pass neither logits nor operators are in the processor's caches, so every pass
-over the vocabulary counts. The highest logits are found by blocks, since the maximum of a block is a vector operation:
-the k highest lie in the k blocks with the highest maxima.
+The highest logits are found by blocks, since the maximum of a block is a vector operation: the k highest lie in the k
+blocks with the highest maxima.
 """
 
 from __future__ import annotations

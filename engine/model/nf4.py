@@ -1,14 +1,10 @@
 """NF4 matrices, made by bitsandbytes, and on a processor with AVX512-BF16 multiplied by its compiled kernel alone.
 
-Importing its Python package takes two seconds, since it wraps some functions in torch's compiler, which is imported
-with it; and its checks and conversions take 20 µs of a product of 100 µs.
+Its Python package takes two seconds to import, and 20 µs of a product of 100 µs.
 
-There are two layouts. `plain` is what bitsandbytes quantises to, with doubly quantised scales. The kernel wants the
-nibbles of 32 rows interleaved and the scales in bf16. `Linear4bit.forward` would convert each matrix at its first use:
-measured 18 s for the 0.5B and 1.5B together on 2 cores. So that layout, `packed`, is stored for it.
-
-A token's product is the same to the bit in a pass of one token and of many. The kernel's time grows with the tokens,
-so a bf16 copy would read long prompts a third faster, for three times the memory: docs/speed.md.
+There are two layouts. `plain` is what bitsandbytes quantises to, with doubly quantised scales, for a GPU. The kernel
+wants the nibbles of 32 rows interleaved and the scales in bf16: `packed`. `Linear4bit.forward` would convert to that at
+each start, which takes 18 s for the 0.5B and 1.5B together on 2 cores.
 """
 
 from __future__ import annotations
@@ -45,10 +41,7 @@ def _library() -> Any:
 
 
 def has_kernel() -> bool:
-    """Whether the kernel is there, and this processor has its instructions.
-
-    torch can be held to fewer instructions than the processor has (ATEN_CPU_CAPABILITY); then this is, too.
-    """
+    """Whether the kernel is there and this processor has its instructions, to which torch may not be held."""
     check = getattr(_library(), "has_avx512bf16_cpu", None)
     return check is not None and bool(check()) and "AVX512" in torch.backends.cpu.get_cpu_capability()
 
@@ -90,14 +83,10 @@ def _pointer(tensor: Tensor) -> ctypes.c_void_p:
 
 
 def quantise(weight: Tensor, layout: str) -> tuple[Tensor, Any]:
-    """Quantises one matrix to NF4, block size 64, with doubly quantised scales.
+    """Quantises one matrix [out, in], `in` a multiple of 64, to NF4 in a layout.
 
-    Args:
-        weight: [out, in] in bf16 or fp32, `in` a multiple of 64.
-        layout: `plain`, or `packed`, where rows of zeros are added up to a multiple of 32.
-
-    Returns:
-        uint8 codes ([out · in / 2, 1] plain, [out, in / 2] packed) and bitsandbytes' state (scales, shape, code).
+    `packed` adds rows of zeros up to a multiple of 32. Returns uint8 codes ([out · in / 2, 1] plain, [out, in / 2]
+    packed) and bitsandbytes' state (scales, shape, code).
     """
     from bitsandbytes import functional as bnbf  # late: it takes seconds to import
 

@@ -18,7 +18,7 @@ _HEAD = 1024  # candidates sorted first; the whole vocabulary is sorted only if 
 def uniform(seed: int, position: int, stream: int = 0) -> float:
     """A number in [0, 1) that depends on its arguments alone (splitmix64, Steele et al., OOPSLA 2014).
 
-    `stream` separates uses at the same position: 0 draws tokens, 1 the random policy's score.
+    `stream` is 0 for tokens and 1 for the random policy's score.
     """
     mask = (1 << 64) - 1
     z = seed & mask

@@ -33,7 +33,6 @@ class Source:
     """Where one model comes from: a folder, a repo of the Hub with the same files, or a GGUF file.
 
     Attributes:
-        title: For people.
         folder: Holds config.json, safetensors, and the tokenizer unless that is in the folder `tokenizer`.
         repo: `owner/name` or `owner/name@revision`.
         gguf, path: The GGUF file, and where the user has it.
