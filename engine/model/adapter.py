@@ -123,7 +123,10 @@ def _read(content: bytes) -> tuple[AdapterCard, dict[str, Tensor]]:
         raise ValueError("it has no card") from None
     if hashlib.sha256(data).hexdigest() != card.sha256:
         raise ValueError("its bytes have changed since it was written")
-    return card, load(content)
+    tensors = load(content)
+    if any(len(tensor) != card.rank for tensor in tensors.values()):
+        raise ValueError(f"its matrices are not of rank {card.rank}")
+    return card, tensors
 
 
 def _parts(content: bytes) -> tuple[bytes, bytes]:
