@@ -4,7 +4,7 @@ The words around the digits follow from the story, so a very small model learns 
 worked out, which takes a larger one. That difference is what a token router can be tested on. Every random choice comes
 from the `random.Random` that is passed in, so that a seed stands for one list of questions.
 
-    python -m tools.arithmetic train 750 > assets/arithmetic/train.jsonl
+    python -m tools.arithmetic train 600 > assets/arithmetic/train.jsonl
     python -m tools.arithmetic dev 400 > assets/arithmetic/dev.jsonl
 """
 

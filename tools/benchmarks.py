@@ -51,7 +51,7 @@ def fetched(name: str, split: str) -> list[Row]:
     ):
         try:
             converted = benchmark.convert(dict(row))
-        except ValueError as error:
+        except (ValueError, KeyError) as error:
             print(f"{name} {split}: row {number} is left out: {error}")
             continue
         rows.append(converted | {"id": f"{name}-{split}-{converted.get('id', number)}"})

@@ -237,7 +237,7 @@ def main() -> None:
     if "sizes" in options.part:
         with chromium() as browser:
             rows += size_rows(browser)
-    about = provenance("tests.page_benchmark")
+    about = provenance("tools.page_benchmark")
     print(f"Preset {options.preset}, revision {about['revision']}, {about['hardware']}\n")
     print("| what | measured |\n|---|---|")
     for name, value in rows:

@@ -6,10 +6,7 @@ the trainer, too. The labels of both runs are compared token by token.
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,10 +14,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from engine.router import Router
-from tests.support.paths import ROOT, TINY
+from tests.support.paths import TINY
+from tests.trainer.test_pipeline import begun
 from tools.real_servers import Server, install
 
-RUN = "run --preset tiny --train-questions 300 --validation-questions 4 --dev-questions 6 --rounds 1 --budget 2"
+RUN = "run --preset tiny --train-questions 300 --dev-questions 6 --rounds 1 --budget 2"
 RUN += " --max-new-tokens 90 --epochs 2"
 STAGES = {
     "answers": "answers-llm/answers.json",
@@ -33,21 +31,13 @@ STAGES = {
 LABELS = ("question", "position", "token", "slm_token", "llm_token", "case")
 
 
-def begin(folder: Path, **more: str) -> subprocess.Popen[bytes]:
-    """The whole run as a process; its lines go to `log`."""
-    where = ["--out", str(folder / "run"), "--results", str(folder / "results"), "--routers", str(folder / "routers")]
-    with (folder / "log").open("ab") as log:
-        command = [sys.executable, "-m", "trainer", *RUN.split(), *where]
-        return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **more}, stdout=log, stderr=log)
-
-
 def served(folder: Path) -> None:
     """The run with a server that is killed in every stage, and a trainer that is killed in the last one."""
     with tempfile.TemporaryDirectory() as models:
         server = Server("vllm", Path(models))
         server.start()
         where = {"CITER_LLM_URL": server.url, "CITER_LLM_CONFIG": str(TINY / "llm" / "config.json")}
-        run = begin(folder, **where)
+        run = begun(folder, RUN, **where)
         try:
             for stage, file in STAGES.items():
                 while not (folder / "run" / file).exists():
@@ -58,7 +48,7 @@ def served(folder: Path) -> None:
                 if stage == "evaluation":
                     run.kill()
                     run.wait()
-                    run = begin(folder, **where)
+                    run = begun(folder, RUN, **where)
                 server.start()
             assert run.wait() == 0, (folder / "log").read_text()[-3000:]
         finally:
@@ -79,7 +69,7 @@ def main() -> None:
         here, there = (Path(name) / each for each in ("here", "served"))
         here.mkdir()
         there.mkdir()
-        assert begin(here).wait() == 0, (here / "log").read_text()[-3000:]
+        assert begun(here, RUN).wait() == 0, (here / "log").read_text()[-3000:]
         served(there)
         ours, theirs = labels(here), labels(there)
         places = {(row["question"], row["position"]): row for row in theirs}

@@ -63,7 +63,7 @@ def main() -> None:
     print(text)
     if asked.write:
         path = ROOT / "docs" / "deploy.md"
-        path.write_text(filled(path.read_text("utf-8"), "rehearsal", text, path), encoding="utf-8")
+        path.write_text(filled(path, {"rehearsal": text}), encoding="utf-8")
 
 
 def choose_python(names: Sequence[str]) -> str:

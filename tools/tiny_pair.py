@@ -8,7 +8,6 @@ They know only worked arithmetic. The SLM writes the words and misses many digit
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from engine.grading import grade
 from engine.models.files import filling
 from engine.pair import Pair
 from tools.arithmetic import questions
+from trainer.align.training import pace
 from trainer.continuous_batch import write_each
 from trainer.questions.question import Question
 
@@ -170,7 +170,7 @@ def train_model(
     torch.manual_seed(seed)
     model = Qwen2ForCausalLM(_config(shape, tokenizer))
     optimisers = _optimisers(model, shape.rate)
-    schedules = [LambdaLR(optimiser, lambda step: _pace(step, steps)) for optimiser in optimisers]
+    schedules = [LambdaLR(optimiser, lambda step: pace(min(step, steps), steps, WARMUP)) for optimiser in optimisers]
     begun = time.perf_counter()
     for step, (ids, targets) in enumerate(_batches(tokenizer, steps, seed), start=1):
         loss = _loss(model, ids, targets)
@@ -214,12 +214,6 @@ def _optimisers(model: Qwen2ForCausalLM, rate: float) -> list[torch.optim.Optimi
         torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.01, momentum=0.95),
         torch.optim.AdamW(rest, lr=rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True),
     ]
-
-
-def _pace(step: int, steps: int) -> float:
-    """Factor of the learning rate: a short linear rise, then a cosine down to zero."""
-    rise = min(1.0, (step + 1) / min(WARMUP, steps))
-    return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
 
 
 def _loss(model: Qwen2ForCausalLM, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

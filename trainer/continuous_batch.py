@@ -1,7 +1,6 @@
-"""Continuous batching for work that nobody watches: as texts end, the next ones enter, so that passes stay full.
+"""Continuous batching for work that nobody watches: a text that ends makes room for the next, so that passes stay full.
 
-Answers end at different times. A batch that is written to its end runs nearly alone at last, and then reads all weights
-for a few tokens. Here a text that has ended frees its place at once (Orca: Yu et al., OSDI 2022).
+Source: Orca (Yu et al., OSDI 2022).
 """
 
 from __future__ import annotations

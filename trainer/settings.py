@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from engine.events import MAX_THRESHOLD
 from trainer import TrainerError
 from trainer.options import Count, Number, Options, Rate, Words, option
 
@@ -18,20 +16,15 @@ Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=0.99, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, kw_only=True)
 class RolloutSettings(Options):
     """How tokens are rolled out; stored with the rollouts. An answer that `max_new_tokens` cuts is graded as it is."""
 
     budget: Count = option(8, "tokens rolled out per question at most, drawn by chance", "N")
     both: bool = option(False, "try the LLM's token as well, which a cost weight above 0 needs")
     max_new_tokens: Count = option(256, "of a whole answer", "N")
-    threshold: Annotated[float, Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)] | None = option(
-        None, "of the router that finishes the text (default: its own)", "T"
-    )
     seed: Number = option(0, "of the draw of tokens", "N")
 
 
-@dataclass(frozen=True, kw_only=True)
 class FitSettings(Options):
     """How a router is fitted; stored in its card."""
 
@@ -51,13 +44,13 @@ class FitSettings(Options):
     patience: Number = 4  # epochs without a better loss on the stopping questions before it ends
     seed: Number = option(0, "of weights, order and dropout", "N")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode="after")
+    def _check_skip(self) -> Self:
         if self.skip and not self.logit_features:
             raise TrainerError("a skip connection is for the logit features, which this router does not see")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
 class AlignSettings(Options):
     """How an SLM learns its LLM's texts; stored with the adapter."""
 
@@ -72,14 +65,12 @@ class AlignSettings(Options):
     seed: Number = option(0, "of weights and order", "N")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Recipe(Options):
     preset: str  # pair of models
     task: str  # name of the questions, in results and file names
     train: Words = ()  # files; if empty data/<task>/train.jsonl
     dev: Words = ()  # the same for questions that are only evaluated on
     train_questions: Count  # answered by both models and labelled
-    validation_questions: Count  # beyond those, to compare rounds on
     dev_questions: Count
     rounds: Count
     budget: Count  # rollouts per question and round
@@ -98,7 +89,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
 """By preset and task."""
 
 _FEWEST = 30
-_COUNTS = {"train_questions": 256, "validation_questions": 32, "dev_questions": 100}
+_COUNTS = {"train_questions": 256, "dev_questions": 100}
 
 
 def recipe_for(pair: str, task: str | None, data: Sequence[str] = (), **changes: Any) -> tuple[Recipe, bool]:
@@ -106,37 +97,37 @@ def recipe_for(pair: str, task: str | None, data: Sequence[str] = (), **changes:
 
     Args:
         pair: A preset, or the name of a pair of the user's own.
-        task: None for the preset's first task, or the first file's name.
-        data: The user's own questions.
+        task: None for the preset's first task, or where `data` is given for the one that its first file names.
+        data: Questions to train on, and to evaluate on unless `changes` have others for that.
         changes: Fields of the recipe that go before its usual values.
 
     Raises:
         TrainerError: There is no such task, there are no questions, or too few.
     """
     known = [name for preset, name in RECIPES if preset == pair]
-    if known and not data:
-        if (task := task or known[0]) not in known:
-            raise TrainerError(
-                f"--task {task}: the {pair} preset has {', '.join(known)}; for other questions give --data"
-            )
-        return replace(RECIPES[pair, task], **changes), False
-    if not (data or (changes.get("train") and changes.get("dev"))):
-        raise TrainerError(f"{pair} has no recipe of its own: give questions with --data, or with --train and --dev")
+    if data:
+        changes = {"dev": data, **changes, "train": data}
+    elif known:
+        task = task or known[0]
+    if task in known:
+        return RECIPES[pair, task].but(**changes), False
+    if not data:
+        there = f"the {pair} preset has {', '.join(known)}" if known else f"{pair} has no recipe of its own"
+        raise TrainerError(f"--task {task}: {there}; for other questions give --data")
     from trainer.questions.sources import read_questions, task_named_by
 
-    task = task or task_named_by([*data, *changes.get("train", ())][0])
+    task = task or task_named_by(data[0])
     there = sum(len(read_questions(Path(source), lambda line: None)) for source in data)
-    counts = _counts_for(there) if data else _COUNTS
-    values = {"rounds": 2, "budget": 4, "max_new_tokens": 256, "train": data, "dev": data, **counts, **changes}
+    counts = _counts_for(there) if changes["dev"] == data else _COUNTS
+    values = {"rounds": 2, "budget": 4, "max_new_tokens": 256, **counts, **changes}
     return Recipe(preset=pair, task=task, router=f"{pair}-{task}" if known else pair, description=task, **values), True
 
 
 def _counts_for(questions: int) -> dict[str, int]:
-    """How many of so many questions are trained on, compared on and evaluated on."""
+    """How many of so many questions are trained on, and evaluated on."""
     if questions >= sum(_COUNTS.values()):
         return _COUNTS
     if questions < _FEWEST:
         raise TrainerError(f"--data holds {questions} questions, which are too few: give a hundred or more")
-    dev, validation = max(3, 3 * questions // 10), max(2, questions // 10)
-    train = questions - dev - validation
-    return {"train_questions": train, "validation_questions": validation, "dev_questions": dev}
+    dev = 3 * questions // 10
+    return {"train_questions": questions - dev, "dev_questions": dev}

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypeVar
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # typing's own is not for pydantic before Python 3.12
@@ -18,13 +19,14 @@ from typing_extensions import TypedDict  # typing's own is not for pydantic befo
 from engine.errors import shown
 from engine.models.files import write_json
 from trainer import Report, TrainerError
-from trainer.json_files import read_json
-from trainer.parquet import PARQUET, ByQuestion, Value
 from trainer.questions.question import Question
+from trainer.stored import AGAIN, read_json
 from trainer.workers import alone_at, make_all
 
 if TYPE_CHECKING:
     from engine.pair import Pair
+
+Value = TypeVar("Value")
 
 
 class MadeOf(TypedDict):
@@ -44,7 +46,7 @@ class Shards:
     folder: Path
     stage: str  # what the shards are, e.g. "labels"; in file names and messages
     size: int  # questions in a shard; a folder that was begun with another size keeps that
-    suffix: str = PARQUET  # "" where a shard is a folder
+    suffix: str = ".parquet"  # "" where a shard is a folder
     made_of: type = MadeOf  # type of `<stage>.json`
 
     @property
@@ -142,6 +144,40 @@ class Shards:
                 "another folder"
             )
         return size
+
+
+class ByQuestion(Mapping[str, Value]):
+    """What shards hold for each question. One shard at a time is in memory."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        questions: Sequence[str],
+        size: int,
+        read: Callable[[Path], Iterable[Mapping[str, Any]]],
+        made: Callable[[Sequence[Mapping[str, Any]]], Value],
+    ) -> None:
+        """Takes the shards in order, each with the next `size` of the questions; `made` makes a value of one's rows."""
+        self._paths, self._read, self._made = paths, read, made
+        self._shard_of = {question: number // size for number, question in enumerate(questions)}
+        self._number, self._rows = -1, {}
+
+    def __getitem__(self, question: str) -> Value:
+        number = self._shard_of[question]
+        if number != self._number:
+            rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+            for row in self._read(self._paths[number]):
+                rows[row["question"]].append(row)
+            self._number, self._rows = number, rows
+        if question not in self._rows:
+            raise TrainerError(f"{self._paths[number]} has nothing of question {question}; {AGAIN}")
+        return self._made(self._rows[question])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shard_of)
+
+    def __len__(self) -> int:
+        return len(self._shard_of)
 
 
 def digest(questions: Sequence[Question]) -> str:

@@ -22,8 +22,8 @@ from engine.router import WEIGHTS, Router
 from engine.setting import DraftLimit, Setting
 from trainer import TrainerError
 from trainer.evaluation import statistics
-from trainer.evaluation.one_setting import common_settings, is_worse_than_rule, task_of
 from trainer.evaluation.rows import GENERAL, ROUTER, Results
+from trainer.evaluation.statistics import common_settings, is_worse_than_rule, task_of
 from trainer.fit.card import write_card
 from trainer.labels.rollouts import fingerprint
 

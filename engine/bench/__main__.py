@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from engine.errors import exit_status
+from engine.errors import EngineError, exit_status
 from engine.events.progress import print_progress
 from engine.models.files import write_json
 from engine.settings import add_model_options, load_settings, with_models
@@ -19,7 +19,13 @@ DESCRIPTION = "Measure the engine here, beside other ways to write. Run it on an
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m engine.bench", description=DESCRIPTION)
+    add = parser.add_argument
+    add_model_options(add)
+    add("--rounds", type=int, default=3, metavar="N", help="how often everything is measured (%(default)s)")
+    add("--tokens", type=int, default=200, metavar="N", help="new tokens of a text (%(default)s)")
+    add("--readme", action="store_true", help="write it to assets/benchmarks, docs/speed.md and README.md")
+    options = parser.parse_args(arguments)
     return exit_status(lambda: _measure(options))
 
 
@@ -29,6 +35,8 @@ def _measure(options: argparse.Namespace) -> None:
     from engine.bench.subject import Subject
     from engine.bench.table import SUMMARIES, render, rewrite
 
+    if min(options.tokens, options.rounds) < 1:
+        raise EngineError(f"{options.tokens} tokens, {options.rounds} rounds: --tokens and --rounds are at least 1.")
     plan = Plan(tokens=options.tokens, rounds=options.rounds)
     subject = Subject(with_models(load_settings(context=plan.longest), options), print_progress)
     summary = run(subject, plan, lambda text: print(text, file=sys.stderr, flush=True))
@@ -37,23 +45,6 @@ def _measure(options: argparse.Namespace) -> None:
         SUMMARIES.mkdir(exist_ok=True)
         write_json(SUMMARIES / f"{subject.pair.preset}.json", summary, indent=1, ensure_ascii=False)
         rewrite()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m engine.bench", description=DESCRIPTION)
-    add = parser.add_argument
-    add_model_options(add)
-    add("--rounds", type=_positive, default=3, metavar="N", help="how often everything is measured (%(default)s)")
-    add("--tokens", type=_positive, default=200, metavar="N", help="new tokens of a text (%(default)s)")
-    add("--readme", action="store_true", help="write it to assets/benchmarks, docs/speed.md and README.md")
-    return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A generated section of a Markdown file, between `<!-- name -->` and `<!-- /name -->`; what people wrote stays."""
+"""Markdown that programs write: tables, and sections of files in which people write the rest."""
 
 from __future__ import annotations
 
@@ -7,31 +7,20 @@ from pathlib import Path
 from engine.errors import EngineError
 
 
-class SectionError(EngineError):
-    """A file cannot be read, or its markers are not there once each in their order."""
+def filled(path: Path, sections: dict[str, str]) -> str:
+    """A file's text with each section between its markers `<!-- name -->` and `<!-- /name -->`.
 
-
-def read(path: Path) -> str:
-    """The text of a Markdown file; a SectionError if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SectionError(f"Cannot read {path}: {error}") from None
-
-
-def filled(text: str, name: str, body: str, path: Path) -> str:
-    """The text with `body` as its section `name`; a SectionError (about `path`) unless each marker is there once."""
-    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    for marker in (start, end):
-        if text.count(marker) != 1:
-            raise SectionError(
-                f"{path} has the marker {marker} {text.count(marker)} times: write {start} and {end} once each, "
-                f"around the place for the {name}"
-            )
-    before, _, after = text.partition(start)
-    if end in before:
-        raise SectionError(f"{path} has the marker {end} before {start}: put it after")
-    return f"{before}{start}\n{body}\n{after[after.index(end) :]}"
+    An EngineError unless each marker is there once, in this order.
+    """
+    text = path.read_text(encoding="utf-8")
+    for name, body in sections.items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, _, rest = text.partition(start)
+        _, found, after = rest.partition(end)
+        if not found or start in rest or end in before + after:
+            raise EngineError(f"{path}: write {start} and {end} once each, around the place for the {name}")
+        text = f"{before}{start}\n{body}\n{end}{after}"
+    return text
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.bench.markdown import code, filled, read, table
+from engine.bench.markdown import code, filled, table
 from engine.models.files import write_text
 from engine.provenance import ROOT, hardware
 
@@ -32,13 +32,14 @@ def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) 
     """
     summaries = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     short = next((each for each in summaries if each["preset"] == "cpu"), summaries[0])
-    sections = {page: ("benchmark", "\n\n".join(map(render, summaries))), readme: ("speed", render_short(short))}
-    old = {path: read(path) for path in sections}
-    new = {path: filled(old[path], name, body, path) for path, (name, body) in sections.items()}
-    for path, text in new.items():
-        if text != old[path]:
-            write_text(path, text)
-    return new != old
+    new = {
+        page: filled(page, {"benchmark": "\n\n".join(map(render, summaries))}),
+        readme: filled(readme, {"speed": render_short(short)}),
+    }
+    changed = {path: text for path, text in new.items() if text != path.read_text(encoding="utf-8")}
+    for path, text in changed.items():
+        write_text(path, text)
+    return bool(changed)
 
 
 def render(summary: Json) -> str:

@@ -12,11 +12,11 @@ from engine.model.logits import LOGIT_FEATURES
 from trainer.labels import labels, rollouts
 from trainer.labels.labels import write_labels as write_shard
 from trainer.labels.rollouts import Rollout
-from trainer.parquet import write_rows
 from trainer.preference import Case
 from trainer.questions.question import Question
 from trainer.settings import FitSettings
 from trainer.shards import Shards
+from trainer.stored import write_rows
 
 WIDTH = 16
 SETTINGS = {

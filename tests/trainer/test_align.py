@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -127,7 +126,7 @@ def test_it_learns_what_is_held_out_and_a_killed_run_ends_with_the_same_weights(
 
 
 def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path, texts):
-    made(tmp_path, texts, replace(HOW, epochs=1)).run(lambda: None)
+    made(tmp_path, texts, HOW.but(epochs=1)).run(lambda: None)
     with pytest.raises(TrainerError, match="made with other texts, settings or weights: choose another folder"):
         made(tmp_path, texts, made_of="others")
     path = tmp_path / CHECKPOINT

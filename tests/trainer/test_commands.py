@@ -71,7 +71,6 @@ SENSELESS = {
     "offset -1": [*ANSWER, "--offset", "-1"],
     "such.jsonl": [*ANSWER, "--data", "no/such.jsonl"],
     "budget -5": ["rollout", "--labels", "LABELS", "--out", "OUT", "--budget", "-5"],
-    "--router": ["rollout", "--labels", "LABELS", "--out", "OUT", "--threshold", "0.5"],
     "--answers": ["label", "--skip-llm", "--out", "OUT"],
     "csqa, gsm8k": ["run", "--preset", "cpu", "--task", "chess", "--out", "OUT"],
     "my task": [*EVALUATE, "--task", "my task"],

@@ -21,9 +21,8 @@ from tests.support.fake_labels import quiet
 from trainer import TrainerError
 from trainer.continuous_batch import write
 from trainer.evaluation.evaluate import evaluate, gather
-from trainer.evaluation.methods import Method, methods_of, read_methods
+from trainer.evaluation.methods import Method, as_published, methods_of, read_methods
 from trainer.evaluation.rows import GENERAL, read_rows
-from trainer.evaluation.speculative import as_published
 from trainer.questions.question import Question, prompt
 from trainer.questions.sources import load_questions
 

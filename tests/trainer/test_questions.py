@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 
+import datasets
 import pytest
 
+from engine.grading import grade
 from tests.support.paths import ROOT
+from tools import benchmarks
 from tools.arithmetic import questions
 from trainer import TrainerError
 from trainer.questions.question import Question, check_apart, prompt, texts_of
@@ -108,10 +111,6 @@ def test_sources_are_mixed_evenly_without_a_gap_from_an_offset_on(tmp_path):
     sources = [numbered(tmp_path / "a.jsonl", "a", 2), numbered(tmp_path / "b.jsonl", "b", 4)]
     assert [question.id for question in load_questions(sources, 10)] == ["a0", "b0", "a1", "b1", "b2", "b3"]
     assert load_questions(sources, 4) + load_questions(sources, 10, offset=4) == load_questions(sources, 6)
-    rows(tmp_path / "c.jsonl", *(GOOD | {"id": f"c{n}", "reference": "So." if n > 1 else ""} for n in range(4)))
-    mixed = [str(tmp_path / "c.jsonl"), sources[0]]
-    assert [question.id for question in load_questions(mixed, 3, need_reference=True)] == ["c2", "a0", "c3"]
-    assert [question.id for question in load_questions(mixed, 3)] == ["c0", "a0", "c1"]
 
 
 def test_questions_are_found_by_their_ids_in_the_order_of_these(tmp_path):
@@ -122,9 +121,7 @@ def test_questions_are_found_by_their_ids_in_the_order_of_these(tmp_path):
 
 
 def test_what_leaves_no_question_or_two_of_one_id_is_refused_with_the_way_out(tmp_path):
-    source = numbered(tmp_path / "q.jsonl", "q", 3, reference="")
-    with pytest.raises(TrainerError, match=r"q\.jsonl.*label --answers"):
-        load_questions([source], 3, need_reference=True)
+    source = numbered(tmp_path / "q.jsonl", "q", 3)
     for count, offset in ((1, 3), (0, 0)):
         with pytest.raises(TrainerError, match=rf"first {offset}"):
             load_questions([source], count, offset=offset)
@@ -152,3 +149,44 @@ def test_questions_to_evaluate_on_are_others_than_those_to_train_on_by_text_and_
             check_apart(trained, questions_, "way out")
     with pytest.raises(TrainerError, match="'q1'"):
         check_apart({"q1": ""}, [asked("q1", "Where?")], "way out")  # whose text nobody knows
+
+
+ROWS = {
+    "csqa": {
+        "id": "075e",
+        "question": "Where does a person keep milk cold?",
+        "choices": {"label": list("ABCDE"), "text": ["oven", "fridge", "lake", "desk", "bag"]},
+        "answerKey": "B",
+    },
+    "arc-challenge": {
+        "id": "NYSEDREGENTS_2013_8_4",
+        "question": "Which of these is hottest?",
+        "choices": {"text": ["ice", "water", "steam"], "label": ["1", "2", "3"]},
+        "answerKey": "3",
+    },
+    "mmlu-psychology": {"question": "Who studies behaviour?", "choices": ["a baker", "a doctor"], "answer": 1},
+    "gsm8k": {
+        "question": "Ann sold 48 clips in April and half as many in May. How many clips did she sell?",
+        "answer": "Ann sold 48/2 = <<48/2=24>>24 clips in May.\nShe sold 48+24 = <<48+24=72>>72 clips.\n#### 72",
+    },
+    "math": {"problem": "What is half of $1 + x$ where $x = 2$?", "solution": "So \\boxed{}, $\\boxed{\\frac{3}{2}}$."},
+}
+
+
+def test_the_hubs_benchmarks_become_files_of_questions_that_can_be_graded(tmp_path, monkeypatch, capsys):
+    by_repo = {each.repo: name for name, each in benchmarks.BENCHMARKS.items()}
+    broken = {"answer": "no number", "solution": "5"}
+    monkeypatch.setattr(datasets, "load_dataset", lambda repo, *_, **__: [ROWS[by_repo[repo]], broken])
+    monkeypatch.setattr("sys.argv", ["x", "gsm8k", "math", "--out", str(tmp_path)])
+    benchmarks.main()
+    assert "gsm8k train: row 1 is left out: the answer has no ####" in capsys.readouterr().out
+    monkeypatch.setattr(datasets, "load_dataset", lambda repo, *_, **__: [ROWS[by_repo[repo]]])
+    monkeypatch.setattr("sys.argv", ["x", "csqa", "arc-challenge", "mmlu-psychology", "--out", str(tmp_path)])
+    benchmarks.main()
+    found = {name: read_questions(tmp_path / name / "dev.jsonl", pytest.fail)[0] for name in ROWS}
+    assert [each.answer for each in found.values()] == ["B", "C", "B", "72", "\\frac{3}{2}"]
+    assert [each.family for each in found.values()] == [*["choice"] * 3, "number", "latex"]
+    assert found["csqa"].id == "csqa-dev-075e" and found["gsm8k"].id == "gsm8k-dev-0"
+    assert found["arc-challenge"].choices == (("A", "ice"), ("B", "water"), ("C", "steam")), "numbers become letters"
+    assert found["gsm8k"].reference.endswith("She sold 48+24 = 72 clips.\nThe answer is \\boxed{72}.")
+    assert grade(found["gsm8k"], found["gsm8k"].reference) and grade(found["math"], "\\boxed{\\dfrac32}")

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from engine.errors import EngineError
 from engine.setting import Setting
 from tests.support.fake_results import POINTS, write_results
 from trainer import TrainerError
@@ -84,7 +85,7 @@ def test_with_rows_of_the_aligned_pair_the_tables_are_about_it_and_one_is_about_
 
 def test_a_document_without_its_markers_and_a_folder_without_rows_are_refused(folder, tmp_path):
     (folder / "README.md").write_text("# Mine\n")
-    with pytest.raises(TrainerError, match="<!-- results -->"):
+    with pytest.raises(EngineError, match="<!-- results -->"):
         report("cpu", **places(folder))
     assert not (folder / "results" / "cpu.json").exists()
     with pytest.raises(TrainerError, match="no results"):

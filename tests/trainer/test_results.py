@@ -14,8 +14,8 @@ from engine.events import Role
 from engine.setting import Setting
 from tests.support.fake_results import POINTS, results_of, rows_of, write_results
 from trainer import TrainerError
-from trainer.evaluation.one_setting import common_settings
 from trainer.evaluation.rows import GENERAL, ROUTER, About, authors_of, load_all, load_results, read_rows, write_rows
+from trainer.evaluation.statistics import common_settings
 from trainer.report.summary import ABLATIONS, ALL, SHIPPED, START, summarise
 
 ABOUT = About("Small ⇄ Large", "tiny", "sums", 64, {"router": "abc"})

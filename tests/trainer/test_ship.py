@@ -11,8 +11,8 @@ from engine.router import Router
 from tests.support.fake_results import POINTS, results_of, write_results
 from trainer import TrainerError
 from trainer.__main__ import main
-from trainer.evaluation.one_setting import is_worse_than_rule
 from trainer.evaluation.rows import GENERAL
+from trainer.evaluation.statistics import is_worse_than_rule
 from trainer.labels.rollouts import fingerprint
 from trainer.ship import curves_of, operating_point, ship
 

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = report(options, rehearsal, arguments if arguments is not None else sys.argv[1:])
     print(text)
     if options.write:
-        PAGE.write_text(filled(PAGE.read_text("utf-8"), "soak", text, PAGE), encoding="utf-8")
+        PAGE.write_text(filled(PAGE, {"soak": text}), encoding="utf-8")
     return int(rehearsal.losses > 0)
 
 

@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = report(found, options)
     print(text)
     if options.write:
-        PAGE.write_text(filled(PAGE.read_text("utf-8"), "attacks", text, PAGE), encoding="utf-8")
+        PAGE.write_text(filled(PAGE, {"attacks": text}), encoding="utf-8")
     return int(not all(each.holds for each in found))
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +87,11 @@ def _learn(
         "llm": preset.llm.title,
         "texts": dict(sorted(Counter(text.kind for text in learned).items())),
         "tokens": sum(len(text.tokens) for text in learned),
-        "settings": asdict(how),
+        "settings": dict(how),
         "revision": revision(),
     }
     card = AdapterCard(model.title, model.base, how.rank)
-    content = [[[each.kind, each.prompt, each.tokens] for each in texts], asdict(how), model.base]
+    content = [[[each.kind, each.prompt, each.tokens] for each in texts], dict(how), model.base]
     made_of = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     run = Alignment(dense_slm(preset, model), vocabulary, texts, how, folder, made_of, report)
     position = run.position
@@ -122,7 +122,7 @@ def _learn(
         "kinds": kinds,
         "evaluations": [share(each) for each in position.agreement],
         "after": share(after),
-        "settings": asdict(how),
+        "settings": dict(how),
         "seconds": round(position.seconds),
         **provenance("trainer"),
     }

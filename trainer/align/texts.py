@@ -12,10 +12,10 @@ from engine.pair import Pair
 from engine.provenance import ROOT
 from engine.tokenizer import render
 from trainer import Report, TrainerError
-from trainer.json_files import read_json
 from trainer.labels.answers import answer, load_answers
 from trainer.questions.question import Question, prompt
 from trainer.questions.sources import Prompt
+from trainer.stored import read_json
 
 PROMPTS = ROOT / "assets" / "align_prompts.json"
 """General prompts by kind, written for this repository. Evaluations use others."""

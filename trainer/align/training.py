@@ -29,8 +29,8 @@ from engine.errors import first_fault
 from engine.models.files import replacing
 from trainer import Report, TrainerError
 from trainer.align.texts import LlmText
-from trainer.json_files import AGAIN
 from trainer.settings import AlignSettings
+from trainer.stored import AGAIN
 
 CHECKPOINT = "checkpoint.safetensors"
 PASS = 1024  # tokens, padding included, that the model reads at once; a longer text alone
@@ -130,7 +130,7 @@ class Alignment:
     def _learn(self, passes: Sequence[Sequence[LlmText]]) -> float:
         """One step of the optimiser; returns the mean loss of a token."""
         self.model.train()
-        rate = self._settings.learning_rate * pace(self.position.step, self.steps)
+        rate = self._settings.learning_rate * pace(self.position.step, self.steps, WARMUP)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         total = sum(self._weight(text) * len(text.tokens) for batch in passes for text in batch)
@@ -221,9 +221,9 @@ def batches(texts: Sequence[LlmText], most: int) -> list[list[LlmText]]:
     return cut
 
 
-def pace(step: int, steps: int) -> float:
-    """Factor of the learning rate: a short linear rise, then a cosine down to zero."""
-    return min(1.0, (step + 1) / min(WARMUP, steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+def pace(step: int, steps: int, warmup: int) -> float:
+    """Factor of the learning rate: a linear rise over `warmup` steps, then a cosine down to zero."""
+    return min(1.0, (step + 1) / min(warmup, steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def add_lora(model: Any, rank: int) -> None:

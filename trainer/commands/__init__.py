@@ -1,6 +1,6 @@
-"""The trainer's commands: each is a dataclass of its options, whose docstring is its help and whose `run` does it."""
+"""The trainer's commands: each is a model of its options, whose docstring is its help and whose `run` does it."""
 
-from trainer.commands import evaluating, labels, results, routers
+from trainer.commands import labels, results, routers
 from trainer.commands.on_pair import Command
 
 COMMANDS: dict[str, type[Command]] = {
@@ -10,7 +10,7 @@ COMMANDS: dict[str, type[Command]] = {
     "label": labels.Label,
     "rollout": labels.Rollout,
     "fit": routers.Fit,
-    "evaluate": evaluating.Evaluate,
+    "evaluate": results.Evaluate,
     "ship": results.Ship,
     "report": results.Report,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +13,6 @@ from trainer.options import Count, Paths, Words, option
 from trainer.settings import AlignSettings, RolloutSettings
 
 
-@dataclass(frozen=True, kw_only=True)
 class Answer(OnQuestions):
     """Let one model answer questions alone."""
 
@@ -28,7 +26,6 @@ class Answer(OnQuestions):
         answer(self.pair(), Role(self.role), self.asked(), self.out, self.max_new_tokens)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Align(AlignSettings, OnPair):
     """Let the SLM learn the LLM's own texts: an adapter, which is merged into its weights."""
 
@@ -37,7 +34,7 @@ class Align(AlignSettings, OnPair):
     prompts: Path | None = option(
         None, "general prompts, a JSON object of lists (default: assets/align_prompts.json)", "FILE"
     )
-    out: Path = option(MISSING, "folder; the same command goes on where it stopped")
+    out: Path = option(..., "folder; the same command goes on where it stopped")
 
     def run(self) -> None:
         from engine import Role
@@ -56,7 +53,6 @@ class Align(AlignSettings, OnPair):
         print(align(self.settings(), tasks, prompts, self.out, self.part(AlignSettings)))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Label(OnQuestions):
     """Say for each token of reference answers, the LLM's own or the data's, which model is preferred."""
 
@@ -79,24 +75,21 @@ class Label(OnQuestions):
             raise TrainerError("--skip-llm needs --answers: what the LLM writes along the data's references is unknown")
         pair = self.pair()
         answers = load_answers(self.answers, Role.LLM, pair) if self.answers else None
-        questions = self.asked(need_reference=True) if answers is None else self.named(answers.keys())
+        questions = self.asked() if answers is None else self.named(answers.keys())
         label(pair, questions, self.out, answers, run_llm=not self.skip_llm, keep_states=self.keep_states)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Rollout(RolloutSettings, OnData):
     """Finish answers from tokens that labels leave undecided, and grade them."""
 
-    labels: Path = option(MISSING, "folder that `label` wrote for the same questions")
-    router: Path | None = option(None, "finishes the texts; without it the SLM does, alone (round 1)")
+    labels: Path = option(..., "folder that `label` wrote for the same questions")
+    router: Path | None = option(None, "finishes the texts, at its own threshold; without it the SLM does (round 1)")
 
     def run(self) -> None:
         from engine.router import Router
         from trainer.labels.labels import labels_about
         from trainer.labels.rollouts import roll_out
 
-        if self.threshold is not None and not self.router:
-            raise TrainerError("--threshold is the router's: name one with --router, or leave it out")
         router = Router.load(self.router) if self.router else None
         questions = self.named(labels_about(self.labels)["questions"])
         roll_out(self.pair(), questions, self.labels, self.out, self.part(RolloutSettings), router)

@@ -6,7 +6,6 @@ Heavy modules are imported inside the functions that run, so that `--help` answe
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,18 +25,13 @@ DATA = (
 _MODEL = "a repo of the Hub, a folder of safetensors, or a GGUF file, instead of the preset's"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Command(Options):
-    """One command."""
-
     def run(self) -> None:
-        """Does it."""
         raise NotImplementedError
 
 
-@dataclass(frozen=True, kw_only=True)
 class OnPair(Command):
-    """A command that loads a pair. The models are named by options alone, so that a command which is kept says them."""
+    """A command that loads a pair. Options alone name the models, so that a stored command says which they were."""
 
     preset: str | None = option(None, "pair of models: auto, gpu, cpu or tiny", "NAME")
     slm: str | None = option(None, f"small model: {_MODEL}", "MODEL")
@@ -60,12 +54,11 @@ class OnPair(Command):
         return load(None, self.settings())
 
 
-@dataclass(frozen=True, kw_only=True)
 class OnData(OnPair):
     """A command that works through questions, into a folder."""
 
     data: Words = option(("assets/arithmetic/train.jsonl",), DATA, "FILE")
-    out: Path = option(MISSING, "folder; the same command goes on where it stopped, also beside another process")
+    out: Path = option(..., "folder; the same command goes on where it stopped, also beside another process")
 
     def named(self, ids: Collection[str]) -> list[Question]:
         from trainer.questions.sources import named_questions
@@ -73,14 +66,13 @@ class OnData(OnPair):
         return named_questions(self.data, ids)
 
 
-@dataclass(frozen=True, kw_only=True)
 class OnQuestions(OnData):
     """A command for which questions are counted off."""
 
     questions: Count = option(600, "how many", "N")
     offset: Number = option(0, "skip the first N", "N")
 
-    def asked(self, need_reference: bool = False) -> list[Question]:
+    def asked(self) -> list[Question]:
         from trainer.questions.sources import load_questions
 
-        return load_questions(self.data, self.questions, need_reference=need_reference, offset=self.offset)
+        return load_questions(self.data, self.questions, offset=self.offset)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +12,14 @@ from trainer.options import Count, Paths, Rate, Words, option
 from trainer.settings import AlignSettings, FitSettings, recipe_for
 
 
-@dataclass(frozen=True, kw_only=True)
 class Fit(FitSettings, Command):
     """Train a router on labels and rollouts, and measure it on questions it never saw."""
 
-    labels: Paths = option(MISSING, "folders that `label` wrote; several are learned from together", "FOLDER")
+    labels: Paths = option(..., "folders that `label` wrote; several are learned from together", "FOLDER")
     rollouts: Paths = option(
         (), "folders of `rollout`, one for each of --labels, in its order; without any the shortcut decides", "FOLDER"
     )
-    out: Path = option(MISSING, "the router's folder, e.g. assets/routers/mine")
+    out: Path = option(..., "the router's folder, e.g. assets/routers/mine")
     method: Literal["citer", "co-llm", "query"] = option(
         "citer",
         "CITER, or a rival that learns from one folder of labels: Co-LLM style, or a query router",
@@ -58,22 +56,19 @@ class Fit(FitSettings, Command):
         return are_right(answers, named_questions(self.data, answers.keys()))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Run(FitSettings, OnPair):
     """Do all of it: answers, labels, rollouts, routers, evaluation, shipping."""
 
     task: str | None = option(
-        None, "a task of `trainer/recipes.toml`, or a name for the questions of --data (default: the preset's first)"
+        None, "a task of `trainer/recipes.toml` (default: the preset's first), or a name for the questions of --data"
     )
-    data: Words = option(
-        (), "questions for any pair: files of which the first are trained on, the last evaluated on", "FILE"
+    data: Words = option((), "questions to train on (default: data/<task>/train.jsonl)", "FILE")
+    dev: Words | None = option(
+        None, "questions to evaluate on (default: those of --data after these, or data/<task>/dev.jsonl)", "FILE"
     )
-    train: Words | None = option(None, "questions to train on (default: data/<task>/train.jsonl)", "FILE")
-    dev: Words | None = option(None, "questions to evaluate on (default: data/<task>/dev.jsonl)", "FILE")
     train_questions: Count | None = option(None, "how many the LLM answers and are labelled", "N")
-    validation_questions: Count | None = option(None, "how many others to compare rounds on", "N")
     dev_questions: Count | None = option(None, "how many to evaluate on", "N")
-    rounds: Count | None = option(None, "of rollouts, at most (default: the recipe's)", "N")
+    rounds: Count | None = option(None, "of rollouts (default: the recipe's)", "N")
     budget: Count | None = option(None, "rollouts per question and round", "N")
     max_new_tokens: Count | None = option(None, "of an answer", "N")
     acceptances: Sequence[Rate] | None = option(None, "evaluate methods at these acceptances beside 0", "ALPHA")
@@ -81,7 +76,7 @@ class Run(FitSettings, OnPair):
     results: Path | None = option(
         None, f"gets what was measured (default: {RESULTS}/<pair> for a preset's own task, else a folder in --out)"
     )
-    routers: Path = option(Path("assets/routers"), "gets the best router")
+    routers: Path = option(Path("assets/routers"), "gets the router")
     align: bool = option(False, "first let the SLM learn the LLM's own texts, as `align` does by default")
 
     def run(self) -> None:
@@ -93,7 +88,7 @@ class Run(FitSettings, OnPair):
         settings = self.settings()
         preset = choose_preset(settings)
         pair, aligned = preset.name, "-aligned" if self.align or slm_adapter(preset, settings) else ""
-        names = "train dev train_questions validation_questions dev_questions rounds budget max_new_tokens acceptances"
+        names = "dev train_questions dev_questions rounds budget max_new_tokens acceptances"
         changes = {name: value for name in names.split() if (value := getattr(self, name)) is not None}
         recipe, own = recipe_for(pair, self.task, self.data, **changes)
         check_task(recipe.task)  # a file's name may be none: --task gives another

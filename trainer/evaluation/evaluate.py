@@ -21,11 +21,10 @@ from engine.grading import agreement, grade
 from engine.pair import Pair
 from engine.provenance import hardware, pair_title, revision
 from engine.setting import Setting
-from trainer import Report, TrainerError, parquet
+from trainer import Report, TrainerError, stored
 from trainer.continuous_batch import require_costs, write
-from trainer.evaluation.methods import SPECULATIVE, Method, check_fits
+from trainer.evaluation.methods import SPECULATIVE, Method, as_published, check_fits
 from trainer.evaluation.rows import SCHEMA, About, Row, authors_of, write_rows
-from trainer.evaluation.speculative import as_published
 from trainer.questions.question import Question, prompt
 from trainer.shards import Shards, identity_of
 
@@ -76,7 +75,7 @@ def evaluate(
             else:
                 rows = _answers(pair, some, own[0], max_new_tokens, report)
             made = f"{revision()}; {hardware()}; {pair.quantisation}"
-            parquet.write_rows(path, ({**asdict(row), "made": made} for row in rows), SCHEMA)
+            stored.write_rows(path, ({**asdict(row), "made": made} for row in rows), SCHEMA)
 
         _shards(folder, stage).run(_made_of(pair, own, task, max_new_tokens), questions, make, report)
 
@@ -194,7 +193,7 @@ def _row(
 
 
 def _read(path: Path) -> list[Row]:
-    return [Row(**row) for row in parquet.read_rows(path, SCHEMA)]
+    return [Row(**row) for row in stored.read_rows(path, SCHEMA)]
 
 
 def _made_of(pair: Pair, methods: Sequence[Method], task: str, max_new_tokens: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +26,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # typing's own cannot be validated by pydantic before Python 3.12
 
 from engine.errors import InvalidRequest, first_fault
+from engine.events import Role, TokenEvent
 from engine.pair import Pair
 from engine.policy import REGISTRY, Policy, State, build_policy
 from engine.router import Router
@@ -36,7 +37,7 @@ from trainer.fit.labelled_tokens import LabelledTokens
 from trainer.labels.rollouts import fingerprint
 
 SPECULATIVE = "speculative"
-"""Speculative decoding: a method whose settings have acceptance 1. It is charged as published."""
+"""Speculative decoding (Leviathan et al., ICML 2023): SLM confidence with acceptance 1 and drafts of one length."""
 
 CERTAINTY = {name: entry.build() for name, entry in REGISTRY.items() if name in ("confidence", "entropy", "margin")}
 """Policies that need nothing but the SLM's logit features."""
@@ -141,6 +142,31 @@ def check_fits(methods: Sequence[Method], pair: Pair) -> None:
         if each.router is not None:
             pair.use_router(each.router)
     pair.use_router(before)
+
+
+def as_published(events: Sequence[TokenEvent], max_draft: int) -> list[TokenEvent]:
+    """A text's events, charged as the published algorithm is: after a full draft the LLM adds a token by itself.
+
+    The engine lets the SLM draft that token, too, since below acceptance 1 it may stay. The SLM's last pass over each
+    full draft is left out here, and the next one reads what it would have read.
+    """
+    charged: list[TokenEvent] = []
+    owed = 0  # tokens that the SLM has not read, as its pass over them was left out
+    for event in events:
+        drafts = [*event.taken_back, event] if event.role is Role.SLM else list(event.taken_back)
+        full = event.llm_fed > 0 and len(event.verdicts) + len(drafts) == max_draft > 1
+        paid: list[TokenEvent] = []
+        for each in (*event.taken_back, event):
+            if full and each is drafts[-1]:
+                owed += each.slm_fed if len(drafts) == 1 else 0  # else it read a draft that is taken back with it
+                paid.append(replace(each, slm_fed=0, slm_head=False))
+            elif each.slm_fed:
+                paid.append(replace(each, slm_fed=each.slm_fed + owed))
+                owed = 0
+            else:
+                paid.append(each)
+        charged.append(replace(paid[-1], taken_back=tuple(paid[:-1])))
+    return charged
 
 
 def _setting(name: str, text: str, policy: str) -> Setting:

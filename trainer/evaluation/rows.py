@@ -20,8 +20,7 @@ from engine.errors import first_fault
 from engine.events import Role, TokenEvent
 from engine.models.files import replacing
 from trainer import TrainerError
-from trainer.json_files import AGAIN
-from trainer.parquet import read_metadata, read_table, write_table
+from trainer.stored import AGAIN, read_metadata, read_table, write_table
 
 Array = NDArray[np.float64]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # part of a file's name

@@ -15,12 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.operating_points import bootstrap_counts
+from engine.setting import Setting
+from trainer.evaluation.rows import Array, MethodSetting, Results
 
-Array = NDArray[np.float64]
 Half = NDArray[np.bool_]
 
 RECOVERED = 0.9
 """A setting is good enough if it recovers this share of the gap between both models' right answers."""
+
+RULE = "confidence"
+"""SLM confidence: it needs no training, so a router has to be better."""
 
 RESAMPLES, SEED = 2000, 0
 _ROUNDING = 1e-9  # shares of right answers are k/n, far apart compared with this
@@ -141,3 +145,40 @@ def right_for(right: Array, size: Array, budget: Array) -> Array:
     best = np.maximum.accumulate(np.take_along_axis(right, order, 0), axis=0)
     found = [np.interp(b, x, y, left=np.nan) for b, x, y in zip(budget * (1 + _ROUNDING), size.T, best.T, strict=True)]
     return np.array(found)
+
+
+def common_settings(results: Sequence[Results], method: str) -> list[str]:
+    """The settings of a method that were measured on every task, in the order of the first."""
+    return [
+        each.setting
+        for each in results[0].settings
+        if each.method == method and all(each in task.settings for task in results)
+    ]
+
+
+def task_of(results: Results, method: str, settings: Sequence[str]) -> Task:
+    own = [results.settings.index(MethodSetting(method, setting)) for setting in settings]
+    slm, llm = (results.of(each)[0] for each in ("slm", "llm"))
+    return Task(
+        results.right[own],
+        results.bytes[own],
+        results.right[slm],
+        results.right[llm],
+        results.bytes[llm],
+        first_half(results.questions),
+    )
+
+
+def is_worse_than_rule(results: Results, method: str, setting: str) -> bool:
+    """Whether a setting is significantly worse than what SLM confidence at acceptance 0 has for as many bytes."""
+    rule = [n for n in results.numbers(RULE) if not Setting.parse(results.settings[n].setting).acceptance]
+    if not rule:
+        return False
+    counts = draws(len(results.questions))
+    own = results.settings.index(MethodSetting(method, setting))
+    points = [*rule, results.of("slm")[0], results.of("llm")[0]]
+    right, size = (counts @ each[own] / len(results.questions) for each in (results.right, results.bytes))
+    rights, sizes = (each[points] @ counts.T / len(results.questions) for each in (results.right, results.bytes))
+    difference = right - right_for(rights, sizes, size)
+    there = np.isfinite(difference)
+    return bool(there[0]) and estimate(difference[there]).below

@@ -1,8 +1,6 @@
 """Learned rivals of CITER's router, in the same file format: Co-LLM-style by token, RouteLLM-style by query.
 
-Network, optimiser, early stopping and card are those of `trainer.fit.fit_router`. So the methods differ in what they
-learn from, and the query router, which has one example per question, also in its width. Rivals without training are
-policies of the engine.
+They differ from it in what they learn from; network, optimiser and early stopping are CITER's.
 """
 
 from __future__ import annotations
@@ -34,19 +32,14 @@ def co_llm(labels: Path, settings: FitSettings) -> Lesson:
     """A Co-LLM-style router: the writer is a hidden choice, summed over in the likelihood of the reference.
 
     Shen et al., "Learning to Decode Collaboratively with Multiple Language Models", ACL 2024, section 2: with σ the
-    score, −log(σ · p_SLM(token) + (1 − σ) · p_LLM(token)) is minimised over all tokens. There are no preferences; the
-    card's metrics are against the shortcut's, as for CITER. Two departures: both models stay frozen (there the small
-    one is trained along), and the network is CITER's instead of one linear layer, which needs no first guess of its
-    weights.
+    score, −log(σ · p_SLM(token) + (1 − σ) · p_LLM(token)) is minimised over all tokens. Here both models stay frozen,
+    and the network is CITER's instead of one linear layer. The card's metrics are against the shortcut's preferences.
 
     Args:
-        labels: With log-probabilities under both models.
+        labels: With log-probabilities under both models, else learning raises a TrainerError.
         settings: Logit features, λ and skip connection are left out, as in the paper.
-
-    Raises:
-        TrainerError: Learning finds no log-probabilities under the LLM, or a split has only one preference.
     """
-    settings = replace(settings, logit_features=False, skip=False, cost_weight=0.0)
+    settings = settings.but(logit_features=False, skip=False, cost_weight=0.0)
 
     def learn(report: Report) -> Learned:
         tokens = load_tokens(labels)
@@ -65,10 +58,7 @@ def co_llm(labels: Path, settings: FitSettings) -> Lesson:
 
 
 def marginal_losses(logits: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
-    """−log(σ · p_SLM + (1 − σ) · p_LLM), in logarithms throughout: tokens may be as unlikely as they come.
-
-    Takes logits of the score [b] and the tokens' log-probabilities under SLM and LLM [b, 2].
-    """
+    """−log(σ · p_SLM + (1 − σ) · p_LLM) [b], from logits of the score [b] and both log-probabilities [b, 2]."""
     return -torch.logaddexp(logsigmoid(logits) + logprobs[:, 0], logsigmoid(-logits) + logprobs[:, 1])
 
 
@@ -86,7 +76,7 @@ def query(labels: Path, slm_right: Mapping[str, bool], seed: int = 0) -> Lesson:
         TrainerError: References are not the LLM's, or no question has both answers.
     """
     tokens = load_tokens(labels)
-    settings = replace(QUERY, seed=seed, width=min(QUERY.width or tokens.hidden_size, tokens.hidden_size))
+    settings = QUERY.but(seed=seed, width=min(QUERY.width or tokens.hidden_size, tokens.hidden_size))
     if tokens.about["reference"] != "llm":
         raise TrainerError(
             f"{labels} has references from the data, which do not say whether the LLM answers right: label the LLM's "

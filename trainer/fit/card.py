@@ -1,14 +1,14 @@
 """The model card beside a router, in Markdown: which pair it fits, what it learned from, and where it starts.
 
-Every figure in it comes from the router's own `router.json`, and from the curves that it is shipped with.
+Its figures come from the router's own `router.json`, and from the curves that it is shipped with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from engine.bench.markdown import table
 from engine.models.files import write_text
 from engine.operating_points import Curve
 from engine.router import RouterCard
@@ -24,10 +24,30 @@ REFERENCES = {"data": "the data set's", "llm": "the LLM's own answers"}
 
 def write_card(card: RouterCard, folder: Path, curves: Sequence[Curve] = ()) -> None:
     """Writes `README.md` into a router's folder, with the Hub's YAML header; `curves` were measured of the router."""
-    unit = "answer" if card.training["method"] == "query" else "next token"
-    rows = "\n".join(f"| {name} | {text} |" for name, text in _rows(card).items() if text)
-    command = card.training.get("command")
-    made = f"\nMade by\n\n```\n{command}\n```\n" if command else ""
+    training, metrics = card.training, card.metrics
+    unit = "answer" if training["method"] == "query" else "next token"
+    width, features = training["width"] or card.hidden_size, " + 8 logit features" * card.logit_features
+    skip = ", and a linear score of the logit features" * bool(training.get("skip"))
+    rolled_out = [f"{each['tokens']:,}, finished by {each['policy']}" for each in training["rollouts"]]
+    questions, tokens = (
+        f"{training[name]['train']:,} to learn from, {training[name]['stop']:,} to stop early, "
+        f"{training[name]['test']:,} held out"
+        for name in ("questions", "tokens")
+    )
+    rows = {
+        "method": METHODS.get(training["method"]) or str(training["method"]),
+        "pair": f"{card.slm} ⇄ {card.llm}, {training['quantisation']}, tokenizer {card.tokenizer[:12]}…",
+        "network": f"{card.hidden_size} of the SLM's hidden state{features} → {width * 2} → {width} → 1{skip}; dropout "
+        f"{card.dropout}, weight decay {training['weight_decay']}",
+        "starts at": f"router < {card.threshold:.4g}" + (f" @ {card.acceptance:g}" if card.acceptance else ""),
+        "references": REFERENCES[training["reference"]],
+        "rolled-out tokens": "<br>".join(rolled_out),
+        "questions": questions,
+        "decided tokens": tokens,
+        "held out": f"AUC {metrics['auc']:.3f} against the preference (the SLM's top probability has "
+        f"{metrics['auc_top_probability']:.3f}), SLM preferred in {metrics['preferred_slm']:.1%}",
+    }
+    command = training.get("command")
     text = f"""---
 license: apache-2.0
 library_name: citer-playground
@@ -41,59 +61,22 @@ tags: [router, token-level-routing, citer]
 Scores how safe it is to let **{card.slm}** write the {unit} instead of
 **{card.llm}**. {card.polarity[0].upper()}{card.polarity[1:]}.
 
-| | |
-|---|---|
-{rows}
-{made}{_at_start(card, curves)}"""
-    write_text(folder / "README.md", text)
-
-
-def _rows(card: RouterCard) -> dict[str, str]:
-    """What is stated of the router and its training; what is empty does not apply to it."""
-    training, metrics = card.training, card.metrics
-    width = training["width"] or card.hidden_size
-    logit_features = " + 8 logit features" if card.logit_features else ""
-    skip = ", and a linear score of the logit features" if training.get("skip") else ""
-    return {
-        "method": METHODS.get(training["method"]) or str(training["method"]),
-        "pair": f"{card.slm} ⇄ {card.llm}, {training['quantisation']}, tokenizer {card.tokenizer[:12]}…",
-        "input": f"{card.hidden_size} hidden state{logit_features} of the SLM's last layer",
-        "network": f"{width * 2} → {width} → 1, dropout {card.dropout}, weight decay {training['weight_decay']}{skip}",
-        "starts at": f"router < {card.threshold:.4g}" + (f" @ {card.acceptance:g}" if card.acceptance else ""),
-        "references": REFERENCES[training["reference"]],
-        "rollouts": "<br>".join(map(_rolled_out, training["rollouts"])),
-        "questions": _splits(training["questions"]),
-        "decided tokens": _splits(training["tokens"]),
-        "data": f"SHA-256 {training['data'][:12]}…",
-        "held out": f"AUC {metrics['auc']:.3f} against the preference (the SLM's top probability has "
-        f"{metrics['auc_top_probability']:.3f}), expected calibration error {metrics['ece']:.3f}, SLM preferred in "
-        f"{metrics['preferred_slm']:.1%}",
-        "seed": str(training["seed"]),
-    }
-
-
-def _splits(counts: dict[str, int]) -> str:
-    return f"{counts['train']:,} training, {counts['stop']:,} early stopping, {counts['test']:,} held out"
-
-
-def _rolled_out(done: dict[str, Any]) -> str:
-    writer = "the SLM alone" if done["policy"] == "slm" else f"router `{done['policy']}` at {done['threshold']:.2f}"
-    return f"{done['tokens']:,} tokens, finished by {writer}"
+{table(["", ""], [[name, text] for name, text in rows.items() if text])}
+"""
+    text += f"\nMade by\n\n```\n{command}\n```\n" if command else ""
+    write_text(folder / "README.md", text + _at_start(card, curves))
 
 
 def _at_start(card: RouterCard, curves: Sequence[Curve]) -> str:
     """What was measured of it at its start, a row for each task."""
-    own = [curve for curve in curves if curve.acceptance == card.acceptance]
-    if not own:
-        return ""
-    table = [
-        "| right answers | questions | SLM only | LLM only | here | LLM tokens | bytes of LLM only |",
-        "|---" * 7 + "|",
-    ]
-    for curve in own:
+    rows = []
+    for curve in (curve for curve in curves if curve.acceptance == card.acceptance):
         at = curve.at(card.threshold)
         task = curve.task if curve.quality == "right" else f"{curve.task} (agreement with the LLM alone)"
         figures = (curve.slm.accuracy, curve.llm.accuracy, at.accuracy, at.llm_share, at.bytes / (curve.llm.bytes or 1))
-        table.append(f"| {task} | {curve.questions} | {' | '.join(f'{each:.1%}' for each in figures)} |")
-    rows = "\n".join(table)
-    return f"\n## What it gives where it starts\n\n{rows}\n\n`operating_points.json` has all that was measured.\n"
+        rows.append([task, str(curve.questions), *(f"{each:.1%}" for each in figures)])
+    if not rows:
+        return ""
+    head = ["right answers", "questions", "SLM only", "LLM only", "here", "LLM tokens", "bytes of LLM only"]
+    file = "`operating_points.json` has all that was measured."
+    return f"\n## What it gives where it starts\n\n{table(head, rows)}\n\n{file}\n"

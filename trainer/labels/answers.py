@@ -19,9 +19,9 @@ from engine.served.model import ServedModel
 from engine.tokenizer import render
 from trainer import Report, TrainerError
 from trainer.continuous_batch import write_each
-from trainer.parquet import read_rows, schema, write_rows
 from trainer.questions.question import Question, prompt
 from trainer.shards import MadeOf, Shards, differing, identity_of
+from trainer.stored import read_rows, schema, write_rows
 
 SHARD = 256  # questions
 ROWS = 128  # texts written at once: up to so many, two cores with matrix units get faster

@@ -30,12 +30,11 @@ from engine.pair import Pair
 from engine.served.model import ServedModel
 from engine.tokenizer import render
 from trainer import Report, TrainerError
-from trainer.json_files import AGAIN
 from trainer.labels.answers import Answer
-from trainer.parquet import read_metadata, read_table, schema, write_table
 from trainer.preference import CASE_NAMES, Case, shortcut
 from trainer.questions.question import Question, prompt, texts_of
 from trainer.shards import MadeOf, Shards, identity_of
+from trainer.stored import AGAIN, read_metadata, read_table, schema, write_table
 
 SHARD = 20  # questions; small enough that an interruption costs a minute or two on two cores
 BATCH = 5  # questions per forward pass
@@ -98,9 +97,9 @@ def label(
     Raises:
         TrainerError: The folder holds labels of other questions, references or models; or an answer is missing.
     """
-    missing = [q.id for q in questions if answers is not None and q.id not in answers]
-    if missing:
-        raise TrainerError(f"{len(missing)} of {len(questions)} questions have no answer, e.g. {missing[0]}")
+    if missing := [q.id for q in questions if (not q.reference if answers is None else q.id not in answers)]:
+        what = "answer" if answers is not None else "reference (let the LLM write it: `answer`, then `label --answers`)"
+        raise TrainerError(f"{len(missing)} of {len(questions)} questions, e.g. {missing[0]}, have no {what}")
     settings = {
         "preset": pair.preset,
         "slm": pair.slm_name,

@@ -12,7 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -29,11 +29,11 @@ from engine.tokenizer import render
 from trainer import Report, TrainerError
 from trainer.continuous_batch import require_costs, write_each
 from trainer.labels.labels import labelled_tokens_of, labels_about, read_labels
-from trainer.parquet import read_rows, schema, write_rows
 from trainer.preference import Case
 from trainer.questions.question import Question, prompt, texts_of
 from trainer.settings import RolloutSettings
 from trainer.shards import MadeOf, Shards
+from trainer.stored import read_rows, schema, write_rows
 
 SHARD = 60  # questions
 ROWS = 256  # rollouts written at once: more do not make two cores faster
@@ -94,15 +94,14 @@ def roll_out(
     Args:
         questions: Those of the labels.
         labels: A folder of `trainer.labels.labels`.
-        router: Finishes the texts, at `settings.threshold` or its own. None lets the SLM finish them (the first round).
+        router: Finishes the texts, at its own threshold. None lets the SLM finish them (the first round).
 
     Raises:
         TrainerError: The labels are incomplete or of other questions; the folder holds rollouts made otherwise; or the
             cost of the LLM's passes is unknown.
     """
     require_costs(pair)
-    if router is None or settings.threshold is None:
-        settings = replace(settings, threshold=router.card.threshold if router else None)
+    threshold = router.card.threshold if router else None
     labelled, tokens, texts = labels_about(labels), labelled_tokens_of(labels), texts_of(questions)
     if labelled["texts"] != texts:
         raise TrainerError(f"{labels} holds labels of other questions than the {len(questions)} given")
@@ -111,7 +110,8 @@ def roll_out(
         "policy": router.name if router else "slm",
         "router": fingerprint(router.network) if router else None,
         "labels": {name: value for name, value in labelled.items() if name not in unimportant},
-        **asdict(settings),
+        **dict(settings),
+        "threshold": threshold,
         "answers": labelled.get("answers"),
         "llm_bytes": _llm_bytes(pair, questions, labels),
     }
@@ -124,7 +124,7 @@ def roll_out(
             for question in some
             for start in _starts(question, tokens[question.id], labelled["reference"], settings, pair.end_ids)
         ]
-        done = _finish(pair, todo, policy, settings, report)
+        done = _finish(pair, todo, policy, threshold or 0.0, settings.max_new_tokens, report)
         write_rows(path, [{**asdict(each), "role": each.role.value} for each in done], COLUMNS)
 
     try:
@@ -191,15 +191,15 @@ def _finish(
     pair: Pair,
     starts: Sequence[_Start],
     policy: Policy,
-    settings: RolloutSettings,
+    threshold: float,
+    limit: int,
     report: Report,
 ) -> list[Rollout]:
-    limit, dial = settings.max_new_tokens, settings.threshold or 0.0
     texts, numbers = [], {}
     for number, start in enumerate(starts):
         if start.written[-1] not in pair.end_ids and len(start.written) < limit:
             asked = prompt(start.question)
-            request = build_request(asked, threshold=dial, max_new_tokens=limit - len(start.written))
+            request = build_request(asked, threshold=threshold, max_new_tokens=limit - len(start.written))
             numbers[number] = len(texts)
             texts += pair.texts([request], [policy], [render(pair.tokenizer, request) + start.written])
     rows, finished = write_each(pair, texts, ROWS, report), []

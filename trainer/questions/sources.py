@@ -19,8 +19,8 @@ from engine.errors import first_fault
 from engine.grading import Family
 from engine.grading.number import parse
 from trainer import Report, TrainerError
-from trainer.json_files import read_json
 from trainer.questions.question import Question
+from trainer.stored import read_json
 
 FIELDS = "id, question, [choices], reference, answer, [family]"
 MAX_CHARACTERS = 20_000  # of a text; a longer one is a broken file, not a question
@@ -66,35 +66,16 @@ class _Row(BaseModel):
     family: Family | None = None
 
 
-def load_questions(
-    sources: Sequence[str],
-    limit: int,
-    report: Report = print,
-    need_reference: bool = False,
-    offset: int = 0,
-) -> list[Question]:
-    """Questions of each file, taken in turn, so that a mixture is even.
+def load_questions(sources: Sequence[str], limit: int, report: Report = print, offset: int = 0) -> list[Question]:
+    """Questions of each file, taken in turn, so that a mixture is even; the first `offset` of them are skipped.
 
-    Args:
-        sources: Paths of files.
-        need_reference: Leave out questions that have no reference.
-        offset: So many of the mixed questions are skipped first.
-
-    Raises:
-        TrainerError: A file cannot be read, two questions share an id, or no question is left.
+    A TrainerError if a file cannot be read, two questions share an id, or no question is left.
     """
     if limit < 1 or offset < 0:
         raise TrainerError(f"{limit} questions after the first {offset}: ask for 1 or more, after 0 or more")
     named = ", ".join(sources)
     lists = [read_questions(Path(source), report) for source in sources]
-    if need_reference:
-        lists = [[question for question in each if question.reference] for each in lists]
     mixed = [question for group in zip_longest(*lists) for question in group if question is not None]
-    if not mixed:
-        raise TrainerError(
-            f"{named}: no question with a reference (a worked answer): let the LLM write them (`answer`, then "
-            "`label --answers`), or give a file with a `reference` in each row"
-        )
     id_, count = Counter(question.id for question in mixed).most_common(1)[0]
     if count > 1:
         raise TrainerError(f"{named}: {count} questions have the id {id_!r}; answers are kept by id, make them differ")
@@ -116,7 +97,7 @@ def named_questions(sources: Sequence[str], ids: Collection[str]) -> list[Questi
 
 def task_named_by(source: str) -> str:
     """The task of a file's questions, by its name, or by its folder's for files named train and dev."""
-    path = Path(source)
+    path = Path(source).resolve()
     return path.parent.name if path.stem in ("train", "dev") else path.stem
 
 

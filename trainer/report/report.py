@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from engine.bench.markdown import SectionError, filled, read
+from engine.bench.markdown import filled
 from engine.models.files import read_json, write_text
 from engine.models.sources import ROUTERS
 from engine.setting import Setting
-from trainer import TrainerError
 from trainer.evaluation.rows import load_all
 from trainer.report import tables
 from trainer.report.chart import draw
@@ -26,7 +25,8 @@ def render(preset: str, results: Path, page: Path, readme: Path, routers: Path =
     """The content of every file, by its path.
 
     Raises:
-        TrainerError: There are no rows, or a document lacks a marker.
+        TrainerError: There are no rows.
+        EngineError: A document lacks a marker.
     """
     aligned, card = results / f"{preset}-aligned", read_json(routers / preset / "router.json")
     shipped = Setting("router", card["threshold"], card["acceptance"]) if card else None
@@ -40,19 +40,12 @@ def render(preset: str, results: Path, page: Path, readme: Path, routers: Path =
         "seconds": tables.seconds_table(summary),
         "general": tables.general_table(summary),
     }
-    try:
-        document = read(page)
-        for name, body in sections.items():
-            document = filled(document, name, body, page)
-        short = filled(read(readme), "results", tables.short_table(summary), readme)
-    except SectionError as error:
-        raise TrainerError(str(error)) from None
     return {
         results / f"{preset}.json": json.dumps(summary.as_json(), ensure_ascii=False, indent=1) + "\n",
         results / f"{preset}-bytes.svg": draw(tables.bytes_panels(summary), "bytes moved"),
         results / f"{preset}-seconds.svg": draw(tables.seconds_panels(summary, shipped), "measured seconds"),
-        page: document,
-        readme: short,
+        page: filled(page, sections),
+        readme: filled(readme, {"results": tables.short_table(summary)}),
     }
 
 

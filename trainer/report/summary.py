@@ -15,9 +15,8 @@ import numpy as np
 
 from engine.setting import Setting
 from trainer.evaluation import statistics
-from trainer.evaluation.one_setting import common_settings, task_of
 from trainer.evaluation.rows import GENERAL, ROUTER, MethodSetting, Results
-from trainer.evaluation.statistics import Array, Estimate, Judged, judged
+from trainer.evaluation.statistics import Array, Estimate, Judged, common_settings, judged, task_of
 
 BUDGET = 6
 

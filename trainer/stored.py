@@ -1,23 +1,32 @@
-"""Rows in Parquet files, one for each shard of a stage; `datasets.load_dataset("parquet", ...)` streams them, too.
+"""What the trainer has stored, read back and checked: tables in Parquet, and what a JSON file says.
 
-Pages carry checksums, so that a damaged file is refused.
+Errors name the file and its first fault. Pages of tables carry checksums, so that a damaged one is refused.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
+from engine.errors import first_fault
 from trainer import TrainerError
-from trainer.json_files import AGAIN
 
-PARQUET = ".parquet"
-Value = TypeVar("Value")
+AGAIN = "delete the file and run the same command again"
+
+
+def read_json(path: Path, kind: Any, way_out: str) -> Any:
+    """A file's content, validated by pydantic as `kind`; a TrainerError names the first fault and the way out."""
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes())
+    except OSError as error:
+        raise TrainerError(f"{path}: {error.strerror or error}; {way_out}") from None
+    except ValidationError as error:
+        raise TrainerError(f"{path}: {first_fault(error, whole='')}; {way_out}") from None
 
 
 def schema(**columns: pa.DataType) -> pa.Schema:
@@ -57,37 +66,3 @@ def read_table(path: Path, columns: pa.Schema) -> pa.Table:
 
 def read_rows(path: Path, columns: pa.Schema) -> list[dict[str, Any]]:
     return read_table(path, columns).to_pylist()
-
-
-class ByQuestion(Mapping[str, Value]):
-    """What shards hold for each question. One shard at a time is in memory."""
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        questions: Sequence[str],
-        size: int,
-        read: Callable[[Path], Iterable[Mapping[str, Any]]],
-        made: Callable[[Sequence[Mapping[str, Any]]], Value],
-    ) -> None:
-        """Takes the shards in order, each with the next `size` of the questions; `made` makes a value of one's rows."""
-        self._paths, self._read, self._made = paths, read, made
-        self._shard_of = {question: number // size for number, question in enumerate(questions)}
-        self._number, self._rows = -1, {}
-
-    def __getitem__(self, question: str) -> Value:
-        number = self._shard_of[question]
-        if number != self._number:
-            rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-            for row in self._read(self._paths[number]):
-                rows[row["question"]].append(row)
-            self._number, self._rows = number, rows
-        if question not in self._rows:
-            raise TrainerError(f"{self._paths[number]} has nothing of question {question}; {AGAIN}")
-        return self._made(self._rows[question])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._shard_of)
-
-    def __len__(self) -> int:
-        return len(self._shard_of)
