@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from engine.models.store import StoredModel
 
-_MOST_TIMES, _ALIKE = 6, 1.1
+_MOST_TIMES, _ALIKE = 12, 1.1
 """A pass is timed until its two shortest times are alike, or so many times: the machine may be busy."""
 _BELIEVED = 1.25
 """Times are believed where the two shortest of a pass of one token are within this factor."""

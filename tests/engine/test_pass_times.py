@@ -30,6 +30,7 @@ def test_times_that_are_kept_are_found_by_model_and_machine(tmp_path):
 
 def test_the_second_start_takes_the_times_of_the_first(pair, tmp_path, monkeypatch):
     path = tmp_path / "passes.json"
+    monkeypatch.setattr(language_model, "_BELIEVED", 1e9)  # however busy the machine is
     pair.calibrate(path)
     costs = pair.slm_cost, pair.llm_cost
     assert len(json.loads(path.read_text())) == 2
