@@ -249,10 +249,10 @@ def test_a_token_is_rolled_out_only_where_it_ends_the_text_or_leaves_room_to_fin
 
 
 def test_a_routers_threshold_says_who_finishes_the_text(tiny_pair, own, tmp_path):
-    shares = []
+    shares, shipped = [], tiny_pair.router
     for threshold in (0.0, 1.01):
         settings = RolloutSettings(budget=1, both=True, max_new_tokens=120)
-        router = Router(tiny_pair.router.network, replace(tiny_pair.router.card, threshold=threshold))
+        router = Router(shipped.network, replace(shipped.card, threshold=threshold))
         roll_out(tiny_pair, QUESTIONS, own, tmp_path / str(threshold), settings, router, quiet)
         after_llm = [r.correct for r in load_rollouts(tmp_path / str(threshold))[0] if r.role is Role.LLM]
         shares.append(sum(after_llm) / len(after_llm))
