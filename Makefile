@@ -29,8 +29,8 @@ gpu: .venv/.dev  ## what needs a CUDA GPU: its tests, and the speed of preset gp
 	$(BIN)/python -m engine.bench --preset gpu
 	$(BIN)/python -m tools.product_benchmark --device cuda
 
-test-servers: .venv/.dev  ## an LLM on real servers, vLLM's and llama.cpp's, in environments of their own; gigabytes, once
-	$(BIN)/python -m tools.real_servers $(SERVERS)
+test-servers: .venv/.dev  ## an LLM on a real vLLM, in an environment of its own; gigabytes, once
+	$(BIN)/python -m tools.real_servers
 	$(BIN)/python -m tools.real_run
 
 check: .venv/.dev  ## lint, format, types, and the direction of imports

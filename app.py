@@ -14,11 +14,9 @@ from app.entrance.launch import run
 from app.page import application, build
 from app.recorded import load_recorded
 from app.running.host import Host
-from engine.guard.heap import give_back_freed_memory
-from engine.guard.logs import log_once
+from engine.guard.process import prepare
 
-give_back_freed_memory()
-log_once()
+prepare()
 try:
     settings = engine.load_settings()
 except engine.SettingsError as error:
@@ -46,7 +44,7 @@ if __name__ == "__main__":
     host.start()
     try:
         run(application(demo, settings), settings)
-    except OSError as error:  # its address is taken, or none of this machine's
+    except engine.SettingsError as error:  # its address is taken, or none of this machine's
         sys.exit(f"app.py: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -12,12 +12,10 @@ import gradio as gr
 from gradio.components import Component
 
 from app import controls
-from app.api import add_api, ready
 from app.compare.tab import ComparisonUpdates, compare_tab
 from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, SCRIPTS, STARTED, Panel, drawn, tells
 from app.conversation import conversation_panel
-from app.entrance.callers import Callers, calling_address
-from app.entrance.gradio_parts import PageBlocks
+from app.entrance.gradio_parts import OpenWindows, PageBlocks, calling_address
 from app.entrance.launch import page_app
 from app.fields import DIALS, FIELDS
 from app.handlers import Handlers, wire_stop
@@ -38,9 +36,10 @@ from engine import DEFAULT_THRESHOLD, Settings
 from engine.endpoint.routes import Endpoint
 from engine.guard.guard import Guard
 from engine.guard.limits import Places
+from engine.guard.refusals import Refusal
 
-MAX_WAITING = 128
-"""Events that wait in gradio's queue: windows without a feed, and calls of `/generate`, which have places beside."""
+LOADING_SECONDS = 10.0
+"""After which a program that came while the models load may ask again."""
 
 
 def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> gr.Blocks:
@@ -48,13 +47,12 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
 
     `recorded` is what is on it before a visitor has a text.
     """
-    server = settings.server
-    callers, places = Callers(), Places(server.queue_size)
+    windows = OpenWindows()
     sessions = Sessions(
-        places=places,
+        places=Places(settings.server.queue_size),
         address=calling_address,
         leave=host.leave,
-        open_now=callers.hear,
+        open_now=windows.__contains__,
     )
     home = home_address()
     with PageBlocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
@@ -74,25 +72,32 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
         feeds = Feeds(sessions, host, UPDATES)
         restore(wire_feed(demo, feeds, panels))
-        add_api(host, places, callers, settings)
-        endpoint = Endpoint(lambda: ready(host), settings, places)
+        endpoint = Endpoint(lambda: _models(host), settings)
 
         def forget(request: gr.Request) -> None:
             sessions.leave(request.session_hash)
 
         demo.unload(forget)
     demo.sessions, demo.feeds = sessions, feeds  # type: ignore[attr-defined]  # for tests, and for `application`
-    demo.endpoint, demo.callers = endpoint, callers  # type: ignore[attr-defined]
-    demo.queue(api_open=False, max_size=MAX_WAITING)
+    demo.endpoint, demo.windows = endpoint, windows  # type: ignore[attr-defined]
+    demo.queue(api_open=False)
     return demo
+
+
+def _models(host: Host) -> tuple[Any, Any]:
+    """The pair and the scheduler for programs; raises Refusal while there are none."""
+    host.start()
+    if host.models is None:
+        raise Refusal(503, host.status.error or "The models are being loaded.", after=LOADING_SECONDS)
+    return host.models
 
 
 def application(demo: gr.Blocks, settings: Settings) -> Guard:
     """The page that was built, with what it serves beside gradio: feeds, scripts and `/v1`."""
     feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`
     endpoint: Endpoint = getattr(demo, "endpoint")  # noqa: B009
-    callers: Callers = getattr(demo, "callers")  # noqa: B009
-    return page_app(demo, settings, callers, [*feeds.routes, SCRIPTS, endpoint.mount])
+    windows: OpenWindows = getattr(demo, "windows")  # noqa: B009
+    return page_app(demo, settings, windows, [*feeds.routes, SCRIPTS, endpoint.mount])
 
 
 UPDATES = {

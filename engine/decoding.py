@@ -39,7 +39,7 @@ from engine.events import Role, TokenEvent
 from engine.model.logits import probability
 from engine.model.sampling import sample, uniform
 from engine.policy import decide
-from engine.served.model import AnyModel, check_acceptance
+from engine.served.model import AnyModel
 from engine.tokenizer import TextStream
 
 
@@ -165,7 +165,6 @@ class Decoding:
             if text.slot not in slots:
                 slots[text.slot] = self._slot_of(text, late)
             slot, setting = slots[text.slot], text.setting
-            check_acceptance(llm, setting.acceptance)
             if text.decoder is None:
                 text.decoder = self._decoder(text)
             forced = next((f for f in text.request.forced if f.index == text.position), None)

@@ -28,7 +28,7 @@ from engine.operating_points import OperatingPoints
 from engine.policy import POLICIES, REGISTRY, Policy, build_policy
 from engine.request import Request, Sampling, build_request, same_prompt
 from engine.router import Router
-from engine.served.model import ServedModel, check_acceptance
+from engine.served.model import ServedModel
 from engine.served.start import connect
 from engine.setting import DEFAULT_THRESHOLD, Setting
 from engine.settings import Settings, load_settings
@@ -55,6 +55,7 @@ class Pair:
         identity: Of the weights; changes when they do. Empty for the presets, whose weights are pinned.
         quantisation: "NF4", "int8" or "fp32", for people; the SLM's where the LLM is on a server.
         context: Tokens a text may have, prompt included.
+        memory: Gigabytes that a server of this pair may take; None is what the machine allows.
         prices: For the unit "price".
         end_ids: Token ids that end a text, by either model.
         end_id: The one that ends an assistant's message.
@@ -74,6 +75,7 @@ class Pair:
         identity: str = "",
         quantisation: str = "fp32",
         context: int = 2048,
+        memory: float | None = None,
         prices: Prices | None = None,
     ) -> None:
         self.tokenizer = tokenizer
@@ -85,7 +87,7 @@ class Pair:
         self.slm_name, self.llm_name, self.preset, self.quantisation = slm_name, llm_name, preset, quantisation
         self.identity = identity
         self.context = min(context, *(model.context for model in (self.slm, self.llm) if model.context))
-        self.prices = prices or Prices()
+        self.memory, self.prices = memory, prices or Prices()
         self.timed = True
         self.router: Router | None = None
         self._policies: dict[str, Policy] = {}  # one object each: rows with the same are scored together
@@ -114,8 +116,8 @@ class Pair:
 
     @property
     def acceptance(self) -> float:
-        """Where to start with the other dial: the router's own, too, if the LLM can judge drafts."""
-        return self.router.card.acceptance if self.router and self.llm.judges else 0.0
+        """Where to start with the other dial: the router's own, too."""
+        return self.router.card.acceptance if self.router else 0.0
 
     @property
     def operating_points(self) -> OperatingPoints | None:
@@ -290,10 +292,6 @@ class Pair:
             prices=self.prices,
         )
 
-    def check_acceptance(self, acceptance: float) -> None:
-        """Raises InvalidRequest for an acceptance that this LLM cannot serve."""
-        check_acceptance(self.llm, acceptance)
-
     def check_sampling(self, sampling: Sampling) -> None:
         """Raises InvalidRequest for sampling that this LLM cannot serve."""
         if sampling.repetition_penalty != 1 and not self.llm.local:
@@ -303,7 +301,6 @@ class Pair:
             )
 
     def _check(self, request: Request) -> None:
-        self.check_acceptance(request.setting.acceptance)
         self.check_sampling(request.sampling)
         tokens = len(self.tokenizer)
         for index, id in ((forced.index, forced.id) for forced in request.forced):
@@ -355,6 +352,7 @@ def load(
         identity=loaded.identity,
         quantisation=loaded.quantisation,
         context=settings.context,
+        memory=settings.memory,
     )
     pair.use_router(load_router(settings, chosen, pair.slm_name, progress))
     pair.calibrate(settings.cache_dir / PASS_TIMES if pair.quantisation != FP32 else None)

@@ -105,16 +105,15 @@ class Scheduler:
         requests: Sequence[Request],
         owner: Hashable,
         *,
-        prompts: Sequence[Sequence[int] | None] = (),
         interactive: bool = False,
         listener: Callable[[Text], None] | None = None,
         stopped: Callable[[], bool] | None = None,
     ) -> list[Text]:
         """Asks for several texts, as for a sweep; if one cannot be served, for none: an InvalidRequest.
 
-        `prompts`: Per text token ids to go on from, or None for the rendered prompt. Others are as for `submit`.
+        Arguments are as for `submit`.
         """
-        texts = self._pair.texts(requests, prompts=prompts or None)
+        texts = self._pair.texts(requests)
         self._put_in_line(texts, owner, interactive, listener, stopped)
         return texts
 

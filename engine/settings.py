@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import pydantic_settings
 from dotenv import dotenv_values
@@ -20,12 +21,14 @@ from pydantic_settings import SettingsConfigDict
 
 from engine.errors import InvalidRequest, SettingsError, exit_status, fault_words, shown
 from engine.policy import POLICIES
-from engine.served.settings import SECRET, ServedSettings
 from engine.setting import Setting, stated, unknown_policy
 
 PREFIX = "CITER_"
 DELIMITER = "__"
 ENV_FILE = ".env"
+SECRET = ("llm_key", "llm_url", "api_key")
+"""Fields whose value no message shows; a URL may be mistyped with a password in it."""
+
 DEFAULT_ROWS = 32  # a sweep over both dials has 31 texts: where all have a row, they share their beginning
 
 
@@ -52,6 +55,30 @@ def _notation(text: str) -> str:
     except InvalidRequest as error:
         raise PydanticCustomError("setting", "{why}", {"why": str(error)}) from None
     return text
+
+
+def _server_url(text: str) -> str:
+    """The server's address without what the APIs add to it: "http://host:8000/v1/" is "http://host:8000"."""
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and text.isprintable()
+    except ValueError:
+        parts, good = urlsplit(""), False
+    if not good or parts.username is not None or parts.query or parts.fragment or " " in text:
+        reason = "must be the server's address, as http://host:8000, with no name, password or query in it"
+        raise PydanticCustomError("url", reason)  # pyright: ignore[reportArgumentType]
+    return text.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def _sendable(key: SecretStr) -> SecretStr:
+    """A key that fits into one line of a request; one with a line break would fail there, and only there."""
+    text = key.get_secret_value()
+    if not text.isprintable() or text != text.strip():
+        reason = "must be printable characters in one line, with no space at an end"
+        raise PydanticCustomError("key", reason)  # pyright: ignore[reportArgumentType]
+    return key
 
 
 def default_cache_dir() -> Path:
@@ -86,8 +113,8 @@ class Server(BaseModel):
         32,
         ge=1,
         le=10_000,
-        description="Texts and other jobs of the page that may wait or be worked on, and as many of `/generate` and "
-        "`/v1/…`; a quarter of either for one client address. A further one is told to come back later.",
+        description="Texts and other jobs of the page that may wait or be worked on, and as many of `/v1/…`; a quarter "
+        "of either for one client address. A further one is told to come back later.",
     )
     proxies: int | None = Field(
         None,
@@ -106,7 +133,7 @@ class Server(BaseModel):
     )
 
 
-class Settings(ServedSettings):
+class Settings(pydantic_settings.BaseSettings):
     """All settings, immutable. Build with `load_settings`, which turns validation errors into readable ones."""
 
     model_config = SettingsConfigDict(
@@ -163,7 +190,13 @@ class Settings(ServedSettings):
         ge=1,
         le=1024,
         description="Texts that are written at once, of all visitors together, while others wait in line; fewer where "
-        "memory holds no more.",
+        "`CITER_MEMORY` allows no more.",
+    )
+    memory: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="Gigabytes that a server may take; unset is what the container or the machine has.",
     )
     cache_dir: _HomePath = Field(
         default_factory=default_cache_dir,
@@ -180,10 +213,33 @@ class Settings(ServedSettings):
         None,
         min_length=1,
         max_length=1024,
-        description="Key that other programs must send to `/v1/…` and `/generate`; unset asks for none. The page needs "
-        "none.",
+        description="Key that other programs must send to `/v1/…`; unset asks for none. The page needs none.",
     )
     server: Server = Field(Server.model_validate({}), description="Where the page listens.")
+    llm_url: Annotated[str, AfterValidator(_server_url)] = Field(
+        "",
+        max_length=2048,
+        description="Address of the vLLM server that has the LLM, as `http://host:8000`; the LLM is then not loaded "
+        "here. See docs/deploy.md.",
+    )
+    llm_name: str = Field(
+        "", max_length=300, description="What the server calls the model; may be left out where it has one only."
+    )
+    llm_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = Field(
+        None, description="Key that the server wants, sent as a bearer token."
+    )
+    llm_timeout: float = Field(30.0, gt=0, le=3600, description="Seconds that one reply of the server may take.")
+    llm_patience: float = Field(
+        60.0,
+        ge=0,
+        le=86_400,
+        description="Seconds that a text waits for a server that fails or is busy; then it stops, to be gone on with.",
+    )
+    llm_config: Path | None = Field(
+        None,
+        description="Path of the served model's `config.json`, or its folder, for the bytes and FLOPs that its passes "
+        "cost; unset, they are not known.",
+    )
 
     @property
     def stated(self) -> dict[str, Any]:
@@ -240,8 +296,7 @@ def markdown_table() -> str:
 def variables(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> list[tuple[str, str, str]]:
     """(variable, default, meaning) of every setting, nested ones spelled out, in the order of the fields."""
     rows: list[tuple[str, str, str]] = []
-    own = model.__annotations__  # before the fields of a base class
-    for name, field in sorted(model.model_fields.items(), key=lambda each: each[0] not in own):
+    for name, field in model.model_fields.items():
         variable = prefix + name.upper()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             rows += variables(field.annotation, variable + DELIMITER)

@@ -7,15 +7,15 @@ import socket
 import subprocess
 import sys
 
+import httpx
 import pytest
-from gradio_client import Client
 
 import engine.pair
 import trainer.__main__ as trainer
-from app.entrance.launch import listen
-from engine import load_settings
+from engine import SettingsError
 from engine.__main__ import main as write
 from engine.errors import shown
+from engine.guard.server import listen
 from tests.support.browser import eventually
 from tests.support.paths import ROOT
 
@@ -87,22 +87,23 @@ def test_a_value_is_shown_in_one_line_of_at_most_80_printable_characters(quoted)
 PROMPT = "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?"
 
 
-def test_it_serves_the_page_and_answers_with_the_trace_that_the_engine_gives(tiny_pair):
+def test_it_serves_the_page_and_answers_with_the_text_that_the_engine_gives(tiny_pair):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     environment = {**os.environ, "CITER_PRESET": "tiny", "CITER_SERVER__PORT": str(port)}
     process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
     try:
         eventually(lambda: process.poll() is not None or opens(port), 300)
-        client = Client(f"http://127.0.0.1:{port}/", verbose=False)
-        trace = client.predict(PROMPT, 0.5, policy="router", max_new_tokens=80, api_name="/generate")
-        client.close()
+        url = f"http://127.0.0.1:{port}/v1/"
+        eventually(lambda: httpx.get(f"{url}models", timeout=60).status_code == 200, 300)
+        asked = {"model": "tiny:0.5@0", "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 80}
+        reply = httpx.post(f"{url}chat/completions", json=asked, timeout=300).json()
     finally:
         process.terminate()
         process.wait(60)
     expected = tiny_pair.generate(PROMPT, policy="router", threshold=0.5, max_new_tokens=80)
-    assert (trace["preset"], trace["text"]) == ("tiny", expected.text)
-    assert set(trace["cost"]) >= {"bytes", "flops", "seconds", "price"}
+    assert reply["choices"][0]["message"]["content"] == expected.text
+    assert set(reply["citer"]["cost"]) >= {"bytes", "flops", "seconds", "price"}
 
 
 def opens(port: int) -> bool:
@@ -110,8 +111,8 @@ def opens(port: int) -> bool:
 
 
 def test_an_address_that_is_none_is_told_by_its_variable():
-    for host in (None, "127.0.0.1", "localhost"):
-        listen(load_settings(server={"host": host})).close()
+    for host in ("127.0.0.1", "localhost"):
+        listen(host, [0]).close()
     for host in ("192.0.2.7", "no.such.host.invalid", "x" * 200):
-        with pytest.raises(OSError, match=rf"CITER_SERVER__HOST = {host[:79]}"):
-            listen(load_settings(server={"host": host}))
+        with pytest.raises(SettingsError, match=rf"CITER_SERVER__HOST = {host[:79]}"):
+            listen(host, [0])

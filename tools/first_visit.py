@@ -81,22 +81,15 @@ def started(command: list[str], folder: Path, output: IO[str]) -> Iterator[tuple
 
 
 def visit(url: str, process: subprocess.Popen[bytes], until: float) -> None:
-    """Opens the page, and asks as an OpenAI client and as gradio's client do; raises Failed."""
+    """Opens the page, and asks as an OpenAI client does; raises Failed."""
     page = waited(process, until, url)
     if "<html" not in page or "CITER" not in page:
         raise Failed(f"{url} is not the page: {page[:200]!r}")
     asked = {"model": "tiny:0.5", "messages": [{"role": "user", "content": PROMPT}]}
     reply = json.loads(waited(process, until, f"{url}/v1/chat/completions", asked))
     check("/v1/chat/completions", reply["choices"][0]["message"]["content"])
-    call = f"{url}/gradio_api/call"
-    event = json.loads(said(f"{call}/v2/generate", {"prompt": PROMPT, "threshold": 0.5}))["event_id"]
-    stream = said(f"{call}/generate/{event}")
-    if "event: complete" not in stream:
-        raise Failed(f"/generate ended without a text: {stream[-300:]!r}")
-    (trace,) = json.loads(stream.rpartition("data: ")[2])
-    check("/generate", trace["text"])
-    if not trace["events"]:
-        raise Failed("/generate told nothing of its tokens")
+    if not reply["choices"][0]["citer"]["tokens"]:
+        raise Failed("/v1/chat/completions told nothing of its tokens")
 
 
 def check(where: str, text: str) -> None:

@@ -34,7 +34,7 @@ LABELS = ("question", "position", "token", "slm_token", "llm_token", "case")
 def served(folder: Path) -> None:
     """The run with a server that is killed in every stage, and a trainer that is killed in the last one."""
     with tempfile.TemporaryDirectory() as models:
-        server = Server("vllm", Path(models))
+        server = Server(Path(models))
         server.start()
         where = {"CITER_LLM_URL": server.url, "CITER_LLM_CONFIG": str(TINY / "llm" / "config.json")}
         run = begun(folder, RUN, **where)
@@ -64,7 +64,7 @@ def labels(folder: Path) -> list[dict[str, object]]:
 
 def main() -> None:
     """Runs both, and prints how many labels differ."""
-    install("vllm")
+    install()
     with tempfile.TemporaryDirectory() as name:
         here, there = (Path(name) / each for each in ("here", "served"))
         here.mkdir()

@@ -1,45 +1,108 @@
 """All changes inside gradio are here. Each replaces something that gradio has no setting for.
 
+- A call of what the page has not is refused before gradio looks it up, which would look like a fault of the server.
 - A failed event gets a short message. Gradio prints a traceback, which may hold a visitor's text, and answers a refused
   direct call with status 500.
-- A window's state has only the components that changed. Gradio writes the configuration of every component for each new
-  session hash, which takes 23 ms and 200 kB.
-- The number of remembered windows is bounded, and those that somebody listens for stay. Unread results are dropped:
-  gradio keeps those of 2,000 windows, and one trace may have megabytes.
-- The queue looks for work fifty times a second instead of a thousand, and keeps no statistics.
+- Nothing is kept of a window. Gradio writes the configuration of every component for each new session hash, which takes
+  23 ms and 200 kB. The engine checks the values of all fields, so an event needs no component but as it was built.
+- The queue, which no event of the page uses, looks for work once a second instead of a thousand times.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
 import gradio as gr
 from gradio.blocks import Blocks
+from gradio.context import LocalContext
 from gradio.state_holder import SessionState, StateHolder
 from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.components import refusal
-from app.entrance.callers import Callers
+from app.running.sessions import LONGEST_HASH
 from engine import EngineError, InvalidRequest
 from engine.errors import log_fault, shown
+from engine.guard.callers import address_of
 from engine.guard.guard import REFUSED
+from engine.guard.refusals import Refusal
 
-MAX_WINDOWS = 512
-"""The most windows that are remembered. Each has a state of four kilobytes and its unread results."""
-
-UNREAD_SECONDS = 300.0
-"""How long an unread result is kept while nobody listens for it."""
-
-_LOOKS_EVERY = 0.02  # seconds; gradio's thousand looks a second would take 4 % of a core
+_FORMS = ("multipart/", "application/x-www-form-urlencoded")
+_HEARTBEAT = "/gradio_api/heartbeat/"
+_LOOKS_EVERY = 1.0  # seconds
 _LONGEST = 300  # characters of a fault in gradio's words
-_TOO_FEW = "receive enough input values"  # gradio's words where a call lacks values
 
 logger = logging.getLogger(__name__)
+
+
+async def check_request(request: Request) -> None:
+    """Raises Refusal for a call that names nothing of this page, or that no script of it makes."""
+    if request.method != "POST":
+        return
+    if request.headers.get("content-type", "").startswith(_FORMS):
+        raise Refusal(415, "This page takes JSON only: it reads files in the browser.")
+    try:
+        said = await request.json()
+    except (ValueError, RecursionError):
+        return  # gradio's routes refuse what is no JSON
+    if not isinstance(said, dict):
+        return
+    session = said.get("session_hash")
+    if session is not None and not (isinstance(session, str) and len(session) <= LONGEST_HASH):
+        raise Refusal(422, f"session_hash must be a text of at most {LONGEST_HASH} characters.")
+    if said.get("batched"):
+        raise Refusal(422, "batched must be false: this page answers one event at a time.")
+    page: Blocks = request.app.get_blocks()
+    answered = {index for index, function in page.fns.items() if function.fn}  # the other events run in the browser
+    called = "/run/" in request.url.path
+    name, known = ("fn_index", answered) if called else ("component_id", page.blocks)
+    number = said.get(name)
+    if not isinstance(number, int) or number not in known:
+        raise Refusal(404, f"There is nothing here that has this {name}.")
+
+
+def calling_address() -> str | None:
+    """The client's address of the request that gradio is answering now; None outside of one."""
+    return address_of(LocalContext.request.get(None))
+
+
+class OpenWindows:
+    """Counts the open heartbeats by session hash: a browser keeps one for as long as its window is there."""
+
+    def __init__(self) -> None:
+        self._beats: Counter[str] = Counter()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._beats
+
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """Wraps an application, so that its heartbeats are counted."""
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            path = scope["path"] if scope["type"] == "http" else ""
+            if not path.startswith(_HEARTBEAT):
+                await app(scope, receive, send)
+                return
+            with self.beating(path.removeprefix(_HEARTBEAT)):
+                await app(scope, receive, send)
+
+        return counted
+
+    @contextmanager
+    def beating(self, name: str) -> Iterator[None]:
+        """The window of this name is open until the end of the block."""
+        self._beats[name] += 1
+        try:
+            yield
+        finally:
+            self._beats[name] -= 1
+            if not self._beats[name]:
+                del self._beats[name]
 
 
 class PageBlocks(gr.Blocks):
@@ -51,9 +114,7 @@ class PageBlocks(gr.Blocks):
             return await super().preprocess_data(*args, **options)
         except (EngineError, gr.Error):
             raise
-        except Exception as error:
-            if _TOO_FEW in str(error):
-                raise InvalidRequest(shown(str(error), limit=_LONGEST)) from None
+        except Exception:
             raise InvalidRequest("The page's fields cannot hold what was sent for them.") from None
 
     async def process_api(self, *args: Any, **options: Any) -> dict[str, Any]:
@@ -69,12 +130,12 @@ class PageBlocks(gr.Blocks):
             raise refusal("The page's server failed at this; its log says where.") from None
         request = getattr(options.get("request"), "request", None)
         if isinstance(request, Request):
-            request.scope[REFUSED] = True  # so that the guard answers a direct call with 422
+            request.scope[REFUSED] = True  # so that the guard answers with 422
         raise refused from None
 
 
 class PageState(SessionState):
-    """A window's changed components. It has no room for `gr.State`, which this page does not use."""
+    """The components as they were built, with those that one event changes. This page does not use `gr.State`."""
 
     def __init__(self, blocks: Blocks) -> None:
         self.blocks_config = copy(blocks.default_config)
@@ -91,65 +152,15 @@ class PageState(SessionState):
         """Keeps no value."""
 
 
-class Windows(OrderedDict[str, Any]):
-    """Values by session hash, at most `MAX_WINDOWS`. The oldest one without a listener goes first."""
-
-    def __init__(self, callers: Callers) -> None:
-        super().__init__()
-        self._callers = callers
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        super().__setitem__(name, value)
-        self.move_to_end(name)
-        if len(self) > MAX_WINDOWS:
-            others = [other for other in self if other != name]
-            del self[next((other for other in others if not self._callers.hear(other)), others[0])]
-
-
-class Results(Windows):
-    """Unread results by session hash. They go after `UNREAD_SECONDS` without a listener; `nothing` makes a stand-in."""
-
-    def __init__(self, callers: Callers, nothing: Callable[[], Any]) -> None:
-        super().__init__(callers)
-        self._nothing = nothing
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        super().__setitem__(name, value)
-        asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._look, name, value)
-
-    def __missing__(self, name: str) -> Any:
-        return self._nothing()
-
-    def _look(self, name: str, value: Any) -> None:
-        if self.get(name) is value:  # else the window has begun anew
-            if self._callers.hear(name):
-                asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._look, name, value)
-            else:
-                del self[name]
-
-
 class PageStates(StateHolder):
-    """Keeps a `PageState` for each window."""
-
-    def __init__(self, callers: Callers) -> None:
-        super().__init__()
-        self.session_data = Windows(callers)
+    """Gives a new `PageState` to each request, and keeps none."""
 
     def __getitem__(self, session_id: str) -> SessionState:
-        with self.lock:
-            if session_id not in self.session_data:
-                self.session_data[session_id] = PageState(self.blocks)
-            self.session_data.move_to_end(session_id)
-            return self.session_data[session_id]
+        return PageState(self.blocks)
 
 
-def bound(demo: gr.Blocks, app: Any, callers: Callers) -> None:
-    """Puts these parts into gradio's application and queue."""
-    app.state_holder = PageStates(callers)
+def bound(demo: gr.Blocks, app: Any) -> None:
+    """Puts these parts into gradio's application."""
+    app.state_holder = PageStates()
     app.state_holder.set_blocks(demo)
-    queue = demo._queue
-    queue.pending_messages_per_session = Results(callers, asyncio.Queue)  # pyright: ignore[reportAttributeAccessIssue]
-    queue.pending_event_ids_session = Results(callers, set)
-    queue.sleep_when_free = _LOOKS_EVERY
-    queue.progress_update_sleep_when_free = 10 * _LOOKS_EVERY  # for `gr.Progress`, which nothing here uses
-    queue.ANALYTICS_MAX_EVENTS = 0
+    demo._queue.sleep_when_free = demo._queue.progress_update_sleep_when_free = _LOOKS_EVERY

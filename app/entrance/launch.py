@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,35 +14,31 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
 from app.components import ASSETS, PRELOAD
-from app.entrance.callers import Callers
-from app.entrance.calls import check_request
-from app.entrance.gradio_parts import bound
+from app.entrance.gradio_parts import OpenWindows, bound, check_request
 from app.share.home import FAVICON, use_own_preview
 from app.share.open_trace import MAX_BYTES
 from app.theme import theme
 from app.tune.prompts import MAX_BYTES as MAX_PROMPTS
 from engine import EngineError, Settings
-from engine.errors import fault_place, fault_words, shown
-from engine.guard.addresses import on_space
+from engine.errors import fault_place, fault_words
+from engine.guard.callers import Callers, on_space
 from engine.guard.guard import MOST_BYTES, Guard
-from engine.guard.names import Names
 from engine.guard.refusals import PREFIX, Refusal
-from engine.guard.server import make_server
+from engine.guard.server import listen, make_server, url_of
 
 MAX_TRACE, MAX_CALL = 8 * MAX_BYTES // 5, 8 * MAX_PROMPTS // 5
 """The most bytes of a request with a trace, and of one with prompts. JSON spells some characters as two."""
 
 MAX_OTHER = 65_536
 
-# The page reads files in the browser, so it takes no uploads.
-_CLOSED = ("upload", "deep_link", "dev/", "process_recording", "proxy=", "run-history/", "stream/", "vibe-")
-CLOSED = (*(f"/gradio_api/{path}" for path in _CLOSED), "/monitoring", "/proxy=")
-"""Gradio's paths that begin like these are refused: the page does not need them."""
+_GRADIO = "/gradio_api/"
+_OPEN = ("app_id", "citer/", "component_server", "file=", "heartbeat/", "info", "login_check", "run/", "startup-events")
+_OPEN += ("theme.css", "user")
+# What the page needs of gradio's paths. Events are answered at once, so it needs no queue; it takes no uploads, since
+# it reads files in the browser.
+_CLOSED = ("/monitoring", "/proxy=")
 
-_TRACES = ("/gradio_api/run/", "/gradio_api/api/")
-_CALLS = ("/gradio_api/queue/join", "/gradio_api/call/", "/gradio_api/component_server")
 _PORTS = range(7860, 7960)
-_OTHER_EVENTS = 40  # of gradio's queue at a time, beside calls and windows without a feed, which wait for texts
 # Gradio compiles templates and handlers in the browser. A Space shows the page in a frame that this script sizes.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: https://cdnjs.cloudflare.com; "
@@ -59,11 +53,10 @@ STYLES = sorted((ASSETS / "css").glob("*.css"), key=lambda path: (path.name != "
 """Rules of other files go on from those of `page.css`."""
 
 
-def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequence[BaseRoute]) -> Guard:
+def page_app(demo: gr.Blocks, settings: Settings, windows: OpenWindows, routes: Sequence[BaseRoute]) -> Guard:
     """The page, with `routes` of its own beside gradio's, behind the guard."""
     use_own_preview()
     server = settings.server
-    demo.max_threads = demo._queue.max_thread_count = _OTHER_EVENTS + 2 * server.queue_size
     outer = gr.mount_gradio_app(
         FastAPI(openapi_url=None),
         demo,
@@ -87,49 +80,29 @@ def page_app(demo: gr.Blocks, settings: Settings, callers: Callers, routes: Sequ
     )
     app: Any = next(route.app for route in outer.routes if isinstance(route, Mount))
     demo.app = app
-    bound(demo, app, callers)
-    names = Names(server.hosts, server.host)
-    return Guard(callers.around(outer), names, server.proxies, most_bytes, CLOSED, _POLICY)
+    bound(demo, app)
+    callers = Callers(server.hosts, server.host, server.proxies)
+    return Guard(windows.around(outer), callers, most_bytes, _POLICY)
 
 
 def run(app: Guard, settings: Settings) -> None:
-    """Serves the page until it is interrupted; OSError where nothing can listen at its address."""
-    with listen(settings) as listening:
-        host, port = listening.getsockname()[:2]
-        shown_host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-        print(f"* Running on local URL:  http://{shown_host}:{port}", flush=True)
-        logger.warning(app.addresses.rule)
+    """Serves the page until it is interrupted. Without an address in the settings it takes the next free port."""
+    server = settings.server
+    host, port = ("0.0.0.0", _PORTS[0]) if on_space() else (server.host or "127.0.0.1", server.port)
+    with listen(host, [port] if port else _PORTS) as listening:
+        print(f"* Running on local URL:  {url_of(listening)}", flush=True)
+        logger.warning(app.callers.rule)
         make_server(app).run(sockets=[listening])
 
 
-def listen(settings: Settings) -> socket.socket:
-    """A socket at the address in the settings, else on this machine at the next free port from 7860 on."""
-    space, server = on_space(), settings.server
-    host = "0.0.0.0" if space else server.host or "127.0.0.1"
-    named = 7860 if space else server.port
-    fault: Exception | None = None
-    for port in [named] if named else _PORTS:
-        try:
-            kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            return socket.create_server(address[:2], family=kind, backlog=2_048)
-        except (OSError, UnicodeError) as error:
-            fault = error
-            if getattr(error, "errno", None) != errno.EADDRINUSE:
-                break
-    if getattr(fault, "errno", None) == errno.EADDRINUSE:
-        raise OSError(f"port {named or f'{_PORTS.start} to {_PORTS.stop - 1}'} is taken: set CITER_SERVER__PORT")
-    reason = getattr(fault, "strerror", None) or fault
-    raise OSError(
-        f"CITER_SERVER__HOST = {shown(host)}: not an address of this machine ({reason}); unset it, or give 127.0.0.1 "
-        "(this machine) or 0.0.0.0 (all networks)"
-    )
-
-
-def most_bytes(path: str) -> int:
-    """How many bytes a request to a path may bring."""
+def most_bytes(path: str) -> int | None:
+    """How many bytes a request to a path may bring; None where there is nothing."""
     if path.startswith(PREFIX):
         return MOST_BYTES
-    return MAX_TRACE if path.startswith(_TRACES) else MAX_CALL if path.startswith(_CALLS) else MAX_OTHER
+    called = path.removeprefix(_GRADIO)
+    if path.startswith(_CLOSED) or (called != path and not called.startswith(_OPEN)):
+        return None
+    return {"run": MAX_TRACE, "component_server": MAX_CALL}.get(called.partition("/")[0], MAX_OTHER)
 
 
 async def _refused(request: Request, error: Any) -> Response:
@@ -140,4 +113,5 @@ async def _refused(request: Request, error: Any) -> Response:
 async def _not_understood(request: Request, error: Any) -> Response:
     """Answers a body of the wrong form."""
     first = error.errors()[0]
-    return Refusal(422, f"The request was not understood: {fault_words(first, fault_place(first))}").response()
+    fault = fault_words(first, fault_place(first), hidden=True)
+    return Refusal(422, f"The request was not understood: {fault}").response()

@@ -18,7 +18,6 @@ from app.running.host import Host
 from engine import EngineError, Request, Setting, TokenEvent
 from engine.batch.text import Text, follow
 from engine.errors import log_fault
-from engine.guard.limits import Entrance
 
 Settle = Callable[[Setting, Any], Setting]
 State = Literal["waiting", "running", "done", "stopped", "failed"]
@@ -53,10 +52,7 @@ class Job:
         notify: Called whenever there is something new to show.
         look: Called before each step; cancels it where nobody waits for it any more.
         settle: What a setting of the page becomes with the pair, which may not have been there when this was asked for.
-        entrance: By which it was asked for.
     """
-
-    entrance: Entrance = "page"
 
     def __init__(self, request: Request, after: Job | None = None) -> None:
         self.request = request

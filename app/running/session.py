@@ -88,8 +88,6 @@ class Session:
         goes on from the kept text that is the same the longest. Else None. Raises InvalidRequest if out of range.
         """
         wanted = Setting(threshold=threshold, acceptance=acceptance)  # both are checked before either is set
-        if host.pair is not None:
-            host.pair.check_acceptance(wanted.acceptance)
         dials = {"threshold": wanted.threshold, "acceptance": wanted.acceptance}
         with self._lock:
             if host.pair is not None:

@@ -1,6 +1,7 @@
 """The bodies of requests: their fields with types and limits, and the engine's requests that a body stands for.
 
-The engine itself checks what it limits for every caller: sampling, stop strings, dials, lengths.
+The name of a model is the pair's, and behind a colon a setting: `cpu`, `cpu:llm`, `cpu:0.4@0.1`. The engine itself
+checks what it limits for every caller: sampling, stop strings, dials, lengths.
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from engine.endpoint.model_names import named_setting
 from engine.errors import InvalidRequest, fault_place, fault_words, shown
 from engine.guard.refusals import Refusal, blamed
 from engine.request import MAX_TURNS, Request, Sampling, Turn
-from engine.setting import Setting
+from engine.setting import Setting, stated
 from engine.settings import Settings
 
 if TYPE_CHECKING:  # it imports torch, for which the page does not wait when it starts
@@ -31,7 +31,6 @@ MAX_CANDIDATES = 20
 """The most candidates per token in `top_logprobs`."""
 
 _SEEDS = 2**63
-_BY_IDS = "(token ids)"  # stands in for the prompt in words that a `Request` must have
 _WITHOUT_EFFECT = frozenset(
     ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
 )
@@ -50,22 +49,10 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Fields that are not served, with the values that ask for nothing."""
 
-Texts = tuple[tuple[Request, list[int] | None], ...]
-Prompts = list[tuple[dict[str, Any], list[int] | None]]
-"""For each prompt some fields of a `Request`, and the prompt's token ids where it came as ids."""
 
-
-def _check_prompt(value: Any) -> str | list[int]:
-    ids = isinstance(value, list) and all(isinstance(id, int) and not isinstance(id, bool) for id in value)
-    if not ids and not isinstance(value, str):
-        raise PydanticCustomError("prompt", "must be a text or a list of token ids")
-    return value
-
-
-def _prompt_list(value: Any) -> Any:
-    """A text, a list of token ids, or a list of either, as a list of prompts."""
-    single = isinstance(value, str) or (isinstance(value, list) and value and not isinstance(value[0], str | list))
-    return [value] if single else value
+def _list(value: Any) -> Any:
+    """A text as a list of one."""
+    return [value] if isinstance(value, str) else value
 
 
 def _part_list(value: Any) -> Any:
@@ -74,7 +61,6 @@ def _part_list(value: Any) -> Any:
     return [{"type": "text", "text": value}] if isinstance(value, str) else value or []
 
 
-_Prompt = Annotated[Any, PlainValidator(_check_prompt)]
 _Length = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -113,7 +99,7 @@ class _Body(BaseModel):
     top_k: int = 0
     repetition_penalty: float = 1.0
     seed: int | None = Field(None, ge=-_SEEDS, lt=_SEEDS)
-    stop: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = []
+    stop: Annotated[list[str], BeforeValidator(_list)] = []
     stream: bool = False
     stream_options: dict[Literal["include_usage", "include_obfuscation"], bool] | None = None
 
@@ -125,22 +111,23 @@ class ChatBody(_Body):
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=MAX_CANDIDATES)
 
-    def prompts(self) -> Prompts:
+    def prompts(self) -> list[dict[str, Any]]:
+        """Some fields of a `Request` for each prompt."""
         *turns, last = [message.turn() for message in self.messages]
         if last.role != "user":
             raise InvalidRequest("messages must end with one whose role is user: that is what is answered.")
         system = turns.pop(0).text if turns and turns[0].role == "system" and turns[0].text else None
-        return [({"prompt": last.text, "system": system, "turns": tuple(turns)}, None)]
+        return [{"prompt": last.text, "system": system, "turns": tuple(turns)}]
 
 
 class CompletionBody(_Body):
     chat: ClassVar = False
 
-    prompt: Annotated[list[_Prompt], BeforeValidator(_prompt_list), Field(min_length=1, max_length=MAX_TEXTS)]
+    prompt: Annotated[list[str], BeforeValidator(_list), Field(min_length=1, max_length=MAX_TEXTS)]
 
-    def prompts(self) -> Prompts:
-        texts = [(each, None) if isinstance(each, str) else (_BY_IDS, each) for each in self.prompt]
-        return [({"prompt": text, "raw": True}, ids) for text, ids in texts]
+    def prompts(self) -> list[dict[str, Any]]:
+        """Some fields of a `Request` for each prompt."""
+        return [{"prompt": text, "raw": True} for text in self.prompt]
 
 
 class Checked(NamedTuple):
@@ -148,11 +135,11 @@ class Checked(NamedTuple):
 
     Attributes:
         body: Its fields.
-        texts: For each choice of the reply the engine's request, and the prompt's token ids where it came as ids.
+        requests: The engine's request for each choice of the reply.
     """
 
     body: ChatBody | CompletionBody
-    texts: Texts
+    requests: tuple[Request, ...]
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:
@@ -183,12 +170,10 @@ def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Checked
     if body.stream_options and not body.stream:
         raise Refusal(400, "stream_options is for stream = true.", "stream_options")
     setting = named_setting(body.model, pair, settings)
-    with blamed("model"):
-        pair.check_acceptance(setting.acceptance)
-    return Checked(body, _texts(body, setting, pair, settings))
+    return Checked(body, _requests(body, setting, pair, settings))
 
 
-def _texts(body: ChatBody | CompletionBody, setting: Setting, pair: Pair, settings: Settings) -> Texts:
+def _requests(body: ChatBody | CompletionBody, setting: Setting, pair: Pair, settings: Settings) -> tuple[Request, ...]:
     """The requests for all choices, with consecutive seeds for the choices of a prompt. Raises Refusal."""
     sampling, stop = Sampling(), tuple(body.stop)
     for name in ("temperature", "top_p", "top_k", "repetition_penalty"):
@@ -209,9 +194,38 @@ def _texts(body: ChatBody | CompletionBody, setting: Setting, pair: Pair, settin
         "alternatives": max(1, body.top_logprobs) if isinstance(body, ChatBody) and body.logprobs else 0,
     }
     with blamed("messages" if body.chat else "prompt"):
-        prompts = [(Request(**prompt, **options), ids) for prompt, ids in body.prompts()]
-    if len(prompts) * body.n > MAX_TEXTS:
-        said = f"{len(prompts)} prompts with n = {body.n}: at most {MAX_TEXTS} texts are taken at once."
+        requests = [Request(**prompt, **options) for prompt in body.prompts()]
+    if len(requests) * body.n > MAX_TEXTS:
+        said = f"{len(requests)} prompts with n = {body.n}: at most {MAX_TEXTS} texts are taken at once."
         raise Refusal(400, said, "n")
     seeds = [(seed + number) % _SEEDS for number in range(body.n)]
-    return tuple((replace(request, seed=each), ids) for request, ids in prompts for each in seeds)
+    return tuple(replace(request, seed=each) for request in requests for each in seeds)
+
+
+def model_names(pair: Pair) -> list[str]:
+    """The names in the list of models. Those with dials are too many to list."""
+    return [pair.preset, f"{pair.preset}:slm", f"{pair.preset}:llm"]
+
+
+def named_setting(name: str, pair: Pair, settings: Settings) -> Setting:
+    """The setting that a model's name stands for. Raises a Refusal with status 404 that says which names there are.
+
+    Without a policy it goes on from the settings. What is left out is the router's own.
+    """
+    preset, colon, said = name.partition(":")
+    if preset != pair.preset:
+        raise _unknown(name, pair, f"the pair is {pair.preset}")
+    try:
+        setting = pair.setting(stated(said) if colon else {}, settings.stated)
+    except InvalidRequest as error:
+        raise _unknown(name, pair, str(error)) from None
+    if setting.policy not in pair.policies:
+        raise _unknown(name, pair, f"its policies are {', '.join(pair.policies)}")
+    return setting
+
+
+def _unknown(name: str, pair: Pair, why: str) -> Refusal:
+    ways = ", ".join(f"{pair.preset}{each}" for each in ("", ":slm", ":llm", ":0.5@0.1", ":confidence < 0.5 @ 0.1/8"))
+    return Refusal(
+        404, f"There is no model {shown(name, True)} here: {why}. Ask for {ways}.", "model", "model_not_found"
+    )

@@ -17,7 +17,6 @@ from engine.endpoint.choices import Choice
 from engine.errors import EngineError, ServerError, log_fault
 from engine.events import TokenEvent, llm_passes, llm_share, taken_back
 from engine.events.cost import Costs, costs
-from engine.guard.limits import Entrance
 from engine.guard.refusals import Refusal, blamed
 
 if TYPE_CHECKING:  # they import torch, for which the page does not wait when it starts
@@ -37,9 +36,8 @@ Piece = dict[str, Any] | str
 
 
 class Reply:
-    """The reply to one request. It holds a place among the jobs of programs until `close`."""
+    """The reply to one request. It holds a place among programs until `close`."""
 
-    entrance: Entrance = "api"
     active = True
 
     def __init__(self, asked: Checked, pair: Pair) -> None:
@@ -54,13 +52,11 @@ class Reply:
     def submit(self, scheduler: Scheduler, owner: Hashable) -> None:
         """Asks the scheduler for the texts, which encodes the prompts. Raises Refusal where they cannot be served."""
         self._scheduler = scheduler
-        requests, prompts = zip(*self._asked.texts, strict=True)
-        interactive = len(requests) == 1
+        requests = self._asked.requests
         try:
             with blamed("messages" if self._asked.body.chat else "prompt"):
-                texts = scheduler.submit_all(
-                    requests, owner, prompts=prompts, interactive=interactive, listener=self._wake
-                )
+                interactive = len(requests) == 1
+                texts = scheduler.submit_all(requests, owner, interactive=interactive, listener=self._wake)
         except Refusal:
             raise
         except EngineError as error:
@@ -154,7 +150,7 @@ class Reply:
 
     def _about(self) -> dict[str, Any]:
         """The setting, and share, passes and cost of all texts of the reply."""
-        pair, (first, _) = self._pair, self._asked.texts[0]
+        pair, first = self._pair, self._asked.requests[0]
         events = [event for choice in self._choices for event in choice.settled.events]
         total = Costs()
         for choice in self._choices:

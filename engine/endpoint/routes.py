@@ -20,13 +20,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from engine.endpoint.bodies import read_body
-from engine.endpoint.model_names import model_names, named_setting
+from engine.endpoint.bodies import model_names, named_setting, read_body
 from engine.endpoint.replies import Reply, server_sent
 from engine.errors import shown
-from engine.guard.addresses import address_of
+from engine.guard.callers import address_of, check_key
 from engine.guard.limits import Busy, Places
-from engine.guard.names import check_key
 from engine.guard.refusals import PREFIX, Refusal
 from engine.settings import Settings
 
@@ -45,12 +43,11 @@ class Endpoint:
 
     Args:
         models: Returns the pair and its scheduler; raises Refusal until they are loaded.
-        settings: Has the fields' defaults, and the key.
-        places: Bounds the number of requests at once.
+        settings: Has the fields' defaults, the key, and the number of requests at once.
     """
 
-    def __init__(self, models: Models, settings: Settings, places: Places) -> None:
-        self._models, self._settings, self._places = models, settings, places
+    def __init__(self, models: Models, settings: Settings) -> None:
+        self._models, self._settings, self._places = models, settings, Places(settings.server.queue_size)
         self._started = int(time.time())
 
     @property
@@ -89,7 +86,7 @@ class Endpoint:
         reply, address, streaming = Reply(asked, pair), address_of(request), False
         try:
             self._places.take(reply, address)
-            await asyncio.to_thread(reply.submit, scheduler, address or reply.entrance)
+            await asyncio.to_thread(reply.submit, scheduler, address or "programs")
             if not asked.body.stream:
                 return JSONResponse(await _unless_gone(request, reply.whole()))
             pieces = reply.pieces()

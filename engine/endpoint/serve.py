@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -14,13 +13,11 @@ from starlette.applications import Starlette
 from engine.endpoint.routes import Endpoint
 from engine.errors import CommandParser, exit_status
 from engine.events.progress import print_progress
+from engine.guard.callers import Callers
 from engine.guard.guard import Guard
-from engine.guard.heap import give_back_freed_memory
-from engine.guard.limits import Places
-from engine.guard.logs import log_once
-from engine.guard.names import Names
+from engine.guard.process import prepare
 from engine.guard.refusals import Refusal
-from engine.guard.server import make_server
+from engine.guard.server import listen, make_server, url_of
 from engine.pair import Pair, load
 from engine.scheduler import Scheduler
 from engine.settings import Settings, add_model_options, load_settings, with_models
@@ -34,35 +31,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def application(pair: Pair, scheduler: Scheduler, settings: Settings, host: str = HOST) -> Guard:
-    server = settings.server
-    endpoint = Endpoint(lambda: (pair, scheduler), settings, Places(server.queue_size))
+    endpoint = Endpoint(lambda: (pair, scheduler), settings)
 
     async def nothing(request, error):
         return Refusal(404, "There is nothing here: the endpoint is below /v1.").response()
 
     inner = Starlette(routes=[endpoint.mount], exception_handlers={404: nothing})
-    return Guard(inner, Names(server.hosts, host), server.proxies)
+    return Guard(inner, Callers(settings.server.hosts, host, settings.server.proxies))
 
 
 def _main(arguments: Sequence[str] | None) -> None:
-    give_back_freed_memory()
-    log_once()
+    prepare()
     settings = load_settings()
     options = _parser(settings).parse_args(arguments)
     settings = with_models(settings, options)
     # The port is opened before anything is loaded, so that a port in use is an error at once.
-    kind = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    with socket.create_server((options.host, options.port), family=kind) as listening:
+    with listen(options.host, [options.port]) as listening:
         pair = load(None, settings, print_progress if sys.stderr.isatty() else None)
         scheduler = Scheduler(pair, settings.rows)
         try:
             guard = application(pair, scheduler, settings, options.host)
-            host, port = listening.getsockname()[:2]
-            at = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
-            print(f"{pair.slm_name} and {pair.llm_name} as model {pair.preset}: {at}", flush=True)
-            if settings.api_key is None and not ip_address(host.partition("%")[0]).is_loopback:
+            print(f"{pair.slm_name} and {pair.llm_name} as model {pair.preset}: {url_of(listening)}/v1", flush=True)
+            host = listening.getsockname()[0].partition("%")[0]
+            if settings.api_key is None and not ip_address(host).is_loopback:
                 warning = "warning: whoever reaches this address may ask; CITER_API_KEY sets a key"
-                print(warning, guard.addresses.rule, sep="\n", file=sys.stderr, flush=True)
+                print(warning, guard.callers.rule, sep="\n", file=sys.stderr, flush=True)
             make_server(guard).run(sockets=[listening])
         finally:
             scheduler.close()

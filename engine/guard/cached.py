@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import Message, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 FOR_GOOD = "public, max-age=31536000, immutable"
 """The `Cache-Control` of a file whose address changes with its content (RFC 8246)."""
 
-MAX_BYTES, MAX_ANSWER = 64_000_000, 8_000_000
-"""The most bytes of all kept answers, and of one."""
+MAX_BYTES = 64_000_000
+"""The most bytes of all kept answers."""
 
 _WHOLE = ("/", "/config", "/gradio_api/info")  # gradio makes these anew for each request: some 16 ms
 _STATIC = re.compile(
@@ -51,45 +50,35 @@ class Cached:
             return 2.0 if key in self._answers else 4.0  # a page has 300 kB: to send it takes its time as well
         return 0.1 if key in self._answers else 1.0
 
-    def get(self, key: Key | None) -> Response | None:
-        if key is None or key not in self._answers:
-            return None
-        self._answers.move_to_end(key)
-        return self._answers[key]
+    async def respond(self, key: Key, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers with what is kept, or with what the application makes, in the key's encoding."""
+        if (answer := self._answers.get(key)) is None:
+            answer = await _made(key, app, scope, receive)
+            if answer.status_code == 200 and "set-cookie" not in answer.headers:
+                self._keep(key, answer)
+        else:
+            self._answers.move_to_end(key)
+        await answer(scope, receive, send)
 
-    def keeping(self, key: Key | None, scope: Scope, send: Send) -> Send:
-        """A `send` that also keeps the answer if it comes whole. Changes the request to the key's encoding."""
-        if key is None:
-            return send
-        headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
-        scope["headers"] = [*headers, (b"accept-encoding", key[1].encode())]
-        start: dict[str, Any] = {}
-        body = bytearray()
-
-        async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                if message["status"] == 200 and _BUILT.fullmatch(key[0]):
-                    MutableHeaders(scope=message)["Cache-Control"] = FOR_GOOD
-                start.update(message, headers=[*message["headers"]])
-            elif len(body) <= MAX_ANSWER:
-                body.extend(message.get("body", b""))
-                if not message.get("more_body", False):
-                    self._keep(key, start, bytes(body))
-            await send(message)
-
-        return sent
-
-    def _keep(self, key: Key, start: dict[str, Any], body: bytes) -> None:
-        headers = Headers(raw=start["headers"])
-        broke_off = headers.get("content-length", str(len(body))) != str(len(body))
-        if start["status"] != 200 or len(body) > MAX_ANSWER or "set-cookie" in headers or broke_off:
-            return
-        answer = Response(body)
-        answer.raw_headers = [each for each in start["headers"] if each[0] != b"content-length"]
-        answer.raw_headers.append((b"content-length", str(len(body)).encode()))
-        self._bytes += len(body)
-        if (before := self._answers.pop(key, None)) is not None:
-            self._bytes -= len(before.body)
-        self._answers[key] = answer
+    def _keep(self, key: Key, answer: Response) -> None:
+        if key not in self._answers:  # else another request has just made it
+            self._answers[key] = answer
+            self._bytes += len(answer.body)
         while self._bytes > MAX_BYTES:
             self._bytes -= len(self._answers.popitem(last=False)[1].body)
+
+
+async def _made(key: Key, app: ASGIApp, scope: Scope, receive: Receive) -> Response:
+    headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+    sent: list[Message] = []
+
+    async def collect(message: Message) -> None:
+        sent.append(message)
+
+    await app({**scope, "headers": [*headers, (b"accept-encoding", key[1].encode())]}, receive, collect)
+    start, *parts = sent
+    answer = Response(b"".join(part.get("body", b"") for part in parts), start["status"])
+    answer.raw_headers += [each for each in start["headers"] if each[0] != b"content-length"]
+    if start["status"] == 200 and _BUILT.fullmatch(key[0]):
+        answer.headers["Cache-Control"] = FOR_GOOD
+    return answer

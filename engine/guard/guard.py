@@ -15,10 +15,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.errors import log_fault
-from engine.guard.addresses import ADDRESS, Addresses, on_space
 from engine.guard.cached import Cached, key_of
+from engine.guard.callers import ADDRESS, Callers, on_space
 from engine.guard.limits import LATER, Rate
-from engine.guard.names import Names
 from engine.guard.refusals import Refusal
 
 MOST_BYTES = 2_000_000
@@ -45,8 +44,6 @@ MAX_QUERY = 16_000
 REFUSED = "citer.refused"
 """The key of a mark in a scope: a handler inside gradio has refused the request, which gradio answers with 500."""
 
-_FORWARDED = (b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded")
-_NEVER = (b"x-gradio-server",)  # gradio would take it for its own address
 _FRAMES = "https://huggingface.co https://*.hf.space"
 
 logger = logging.getLogger(__name__)
@@ -57,25 +54,20 @@ class Guard:
 
     Args:
         app: What answers.
-        names: The names under which it may be asked.
-        proxies: See `Addresses`.
-        most_bytes: Returns the most bytes of a body for a path.
-        closed: Paths that begin like these are not served.
+        callers: Tells who asks.
+        most_bytes: Returns the most bytes of a body for a path; None for a path that is not served.
         policy: The `Content-Security-Policy`, but for who may show a page in a frame.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        names: Names,
-        proxies: int | None,
-        most_bytes: Callable[[str], int] = lambda path: MOST_BYTES,
-        closed: tuple[str, ...] = (),
+        callers: Callers,
+        most_bytes: Callable[[str], int | None] = lambda path: MOST_BYTES,
         policy: str = "default-src 'none'",
     ) -> None:
-        self.app, self.names, self.rate, self.addresses = app, names, Rate(), Addresses(proxies)
-        self._most_bytes, self._closed = most_bytes, closed
-        self._cached = Cached()
+        self.app, self.callers, self.rate = app, callers, Rate()
+        self._most_bytes, self._cached = most_bytes, Cached()
         self._held: dict[int, tuple[str | None, int]] = {}  # address and bytes of each body, by its scope's id
         frames = f"frame-ancestors 'self'{' ' + _FRAMES if on_space() else ''}"
         self._headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": f"{policy}; {frames}"}
@@ -85,7 +77,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         started = False
-        scope[ADDRESS] = self.addresses.of(scope)
+        scope[ADDRESS] = self.callers.address(scope)
 
         async def answering(message: Message) -> None:
             nonlocal started
@@ -112,10 +104,11 @@ class Guard:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Has the application answer, or raises Refusal."""
+        scope["headers"] = self.callers.believed(scope["headers"])
         key = key_of(scope)
         self._admit(scope, self._cached.cost(key))
-        if kept := self._cached.get(key):
-            await kept(scope, receive, send)
+        if key is not None:
+            await self._cached.respond(key, self.app, scope, receive, send)
             return
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -124,30 +117,29 @@ class Guard:
             raise Refusal(408, f"The request took more than {BODY_SECONDS:.0f} seconds to come.", close=True) from None
         if len(body) > MAX_OUTSIDE:
             _check_values(body)
-        scope["headers"] = self._believed(scope["headers"])
         first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         del body  # which the application may drop
 
         async def again() -> Message:
             return first.pop() if first else await receive()
 
-        await self.app(scope, again, self._cached.keeping(key, scope, send))
+        await self.app(scope, again, send)
 
     def _admit(self, scope: Scope, cost: float) -> None:
         """Raises Refusal for a foreign name, a closed path, a long query, or too many requests."""
-        self.names.check(Headers(scope=scope))
+        self.callers.check(Headers(scope=scope))
         address = scope[ADDRESS]
         if wait := self.rate.take(address, cost):
             whose = "all clients without a known address" if address is None else "your network address"
             raise Refusal(429, f"Too many requests of {whose}: ask again in {math.ceil(wait)} s.", after=wait)
-        if scope["path"].startswith(self._closed):
+        if self._most_bytes(scope["path"]) is None:
             raise Refusal(404, "There is nothing here: this page takes no uploads and has no such route.")
         if len(scope["query_string"]) > MAX_QUERY:
             raise Refusal(414, f"The address is too long: at most {MAX_QUERY:,} bytes may follow its question mark.")
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         """Reads a body. Raises Refusal for one that is too large, after its rest was read and discarded."""
-        address, most = scope[ADDRESS], self._most_bytes(scope["path"])
+        address, most = scope[ADDRESS], self._most_bytes(scope["path"]) or 0
         body, size, more, refusal = bytearray(), 0, True, None
         while more and size <= MOST_DISCARDED:
             message = await receive()
@@ -173,15 +165,6 @@ class Guard:
     def _room(self, address: str | None) -> bool:
         mine = sum(size for other, size in self._held.values() if other == address and other is not None)
         return sum(size for _, size in self._held.values()) <= MAX_TOGETHER and mine <= MAX_TOGETHER // 2
-
-    def _believed(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """The headers that are passed on: without those of proxies where there are none, and without foreign names."""
-        dropped = _NEVER if self.addresses.proxied else (*_NEVER, *_FORWARDED)
-        kept = [(name, value) for name, value in headers if name not in dropped]
-        foreign = [value for name, value in kept if name == b"x-forwarded-host"]
-        if all(self.names.known(value.decode("latin-1")) for value in foreign):
-            return kept
-        return [(name, value) for name, value in kept if name != b"x-forwarded-host"]
 
 
 def _check_values(body: bytes) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from typing import Any, Literal
+from typing import Any
 
 from engine.errors import EngineError
 
@@ -17,7 +17,6 @@ ALL_PER_SECOND, ALL_AT_ONCE = 400.0, 4_000.0
 """The same for all clients without a known address together."""
 
 _ADDRESSES = 10_000  # with a bucket; the least recently used one is full again by then
-Entrance = Literal["page", "api"]
 LATER = "Come back in a minute."
 
 
@@ -48,19 +47,18 @@ class Busy(EngineError):
 
 
 class Places:
-    """Bounds jobs that wait or work: `each` of the page and `each` of programs, a quarter of them for one address."""
+    """Bounds jobs that wait or work, a quarter of them for one address. The page has its own, and programs have."""
 
-    def __init__(self, each: int) -> None:
-        self._each, self._share = each, max(2, each // 4)
-        self._taken: dict[Entrance, list[tuple[Any, str | None]]] = {"page": [], "api": []}
+    def __init__(self, most: int) -> None:
+        self._most, self._share = most, max(2, most // 4)
+        self._taken: list[tuple[Any, str | None]] = []
         self._lock = threading.Lock()
 
     def take(self, job: Any, address: str | None = None, replaced: Collection[Any] = ()) -> None:
         """Gives a job a place until it has ended or is cancelled.
 
         Args:
-            job: Not started yet. `job.entrance` says by which entrance it came; its place is free again once
-                `job.active` is false or the event `job.cancel` is set.
+            job: Not started yet. Its place is free again once `job.active` is false or the event `job.cancel` is set.
             address: The client's; where it is not known, no share is counted.
             replaced: Jobs that will be cancelled for this one.
 
@@ -68,14 +66,13 @@ class Places:
             Busy: All are taken.
         """
         with self._lock:
-            taken = [(other, of) for other, of in self._taken[job.entrance] if other.active]
-            taken = self._taken[job.entrance] = [each for each in taken if not each[0].cancel.is_set()]
-            staying = [of for other, of in taken if other not in replaced]
+            self._taken = [each for each in self._taken if each[0].active and not each[0].cancel.is_set()]
+            staying = [of for other, of in self._taken if other not in replaced]
             if address is not None and staying.count(address) >= self._share:
                 raise Busy(
                     f"{self._share} texts for your network address are waiting or being written, which is its share. "
                     "Stop one, or come back when one is done."
                 )
-            if len(staying) >= self._each:
-                raise Busy(f"{self._each} texts are waiting or being written, which is all there is room for. {LATER}")
-            taken.append((job, address))
+            if len(staying) >= self._most:
+                raise Busy(f"{self._most} texts are waiting or being written, which is all there is room for. {LATER}")
+            self._taken.append((job, address))

@@ -8,12 +8,17 @@ that parses with httptools: pure Python takes seconds for a request in chunks of
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import suppress
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from engine.errors import SettingsError, shown
 
 HEAD_SECONDS = 10.0
 """The longest time for the head of a request, from the connection's start or the request's first byte."""
@@ -32,6 +37,33 @@ _FAREWELL_SECONDS = 3  # for streams that are open when the server ends
 _RESERVED = 512  # descriptors for files, models and connections to other servers
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 53\r\nConnection: close\r\n\r\n"
 _FULL += b"All connections are in use. Come back in some seconds"
+
+
+def listen(host: str, ports: Sequence[int]) -> socket.socket:
+    """A socket at the first of some ports that is free; raises SettingsError where there is none."""
+    fault: Exception | None = None
+    for port in ports:
+        try:
+            kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            return socket.create_server(address[:2], family=kind, backlog=2_048)
+        except (OSError, UnicodeError) as error:
+            fault = error
+            if getattr(error, "errno", None) != errno.EADDRINUSE:
+                break
+    if getattr(fault, "errno", None) == errno.EADDRINUSE:
+        named = ports[0] if len(ports) == 1 else f"{ports[0]} to {ports[-1]}"
+        raise SettingsError(f"port {named} is taken: set CITER_SERVER__PORT")
+    reason = getattr(fault, "strerror", None) or fault
+    raise SettingsError(
+        f"CITER_SERVER__HOST = {shown(host)}: not an address of this machine ({reason}); unset it, or give 127.0.0.1 "
+        "(this machine) or 0.0.0.0 (all networks)"
+    )
+
+
+def url_of(listening: socket.socket) -> str:
+    """Where a browser on this machine finds what serves at a socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{'localhost' if host in ('0.0.0.0', '::') else f'[{host}]' if ':' in host else host}:{port}"
 
 
 def make_server(app: ASGIApp, most_connections: int | None = None) -> uvicorn.Server:

@@ -43,10 +43,9 @@ class LanguageModel:
         fed: Tokens fed so far over all rows, for tests and benchmarks.
         context: Tokens that a text may have.
         local: Whether it runs in this process, so that it reads in pieces, and knows its candidates at every token.
-        judges: Whether it can verify a draft: one answer has its logits at each token.
     """
 
-    local, judges = True, True
+    local = True
 
     def __init__(self, model: PreTrainedModel | StoredModel, name: str, vocabulary: int) -> None:
         """Wraps a loaded model; one of transformers' stays usable.

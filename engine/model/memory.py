@@ -32,13 +32,14 @@ WORK = 400_000_000
 def rows_that_fit(pair: Pair, rows: int) -> int:
     """How many of `rows` texts of the longest length fit into memory at once. Logs what the process takes at most.
 
-    The limit is a GPU's memory, the container's limit, or all that the machine has. A WeightsError if none fits.
+    The limit is `pair.memory`, else a GPU's memory, else that of `memory_bytes`. A WeightsError if none fits.
     """
     costs = [pair.slm_cost, pair.llm_cost] if pair.llm.local else [pair.slm_cost]
     weights = sum(cost.trunk_bytes + cost.head_bytes + pair.slm.vocabulary * cost.embedding_bytes for cost in costs)
     row = sum(cost.kv_bytes for cost in costs) * pair.context
     device, others = pair.slm.device, LIBRARIES + TEXTS + WORK
-    limit = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else memory_bytes()
+    gpu = torch.cuda.get_device_properties(device).total_memory / 1e9 if device.type == "cuda" else None
+    limit = memory_bytes(pair.memory or gpu)
     fitting = min(rows, (limit - weights - others) // row) if limit else rows
     shown = max(1, fitting)
     sizes = weights + shown * row + others, weights, shown * row, TEXTS, LIBRARIES + WORK, limit
@@ -50,14 +51,16 @@ def rows_that_fit(pair: Pair, rows: int) -> int:
     if fitting < 1:
         raise WeightsError(
             f"not enough memory: with one text at a time {pair.slm_name} and {pair.llm_name} take {plan}. "
-            "Lower CITER_CONTEXT, or choose smaller models (CITER_PRESET=tiny)."
+            "Raise CITER_MEMORY if there is more, lower CITER_CONTEXT, or choose smaller models (CITER_PRESET=tiny)."
         )
     logger.warning("memory: %s", plan)
     return fitting
 
 
-def memory_bytes() -> int:
-    """Bytes in all, or a container's limit where that is less; 0 where neither can be asked."""
+def memory_bytes(gigabytes: float | None = None) -> int:
+    """So many, else all that the machine has or a container's limit if that is less; 0 where neither can be asked."""
+    if gigabytes is not None:
+        return round(gigabytes * 1e9)
     known: list[int] = []
     with suppress(AttributeError, ValueError, OSError):
         known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -79,7 +79,7 @@ def load_models(
         small, large = files[0], files[-1]
         if small.folder and large.folder and small.folder != large.folder:  # can be compared before more is fetched
             check_same_tokenizer(small.title, small.tokenizer, large.title, large.tokenizer)
-        _check_memory(missing, layout)
+        _check_memory(missing, layout, settings.memory)
     with ThreadPoolExecutor(1) as aside:
         if not missing:  # the import takes a second; a conversion would import transformers in a second thread, too
             aside.submit(import_module, "transformers.models.auto.tokenization_auto")
@@ -128,10 +128,10 @@ def _device(preset: Preset) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def _check_memory(missing: Sequence[ModelFiles], layout: str) -> None:
+def _check_memory(missing: Sequence[ModelFiles], layout: str, gigabytes: float | None) -> None:
     """Refuses models that memory does not hold, by a WeightsError, before their weights are fetched or converted."""
     stored = sum(store.stored_bytes(each.weights, layout) for each in missing)
-    if (memory := memory_bytes()) and stored > memory:
+    if (memory := memory_bytes(gigabytes)) and stored > memory:
         raise WeightsError(
             f"not enough memory: {' and '.join(each.title for each in missing)} take {stored / 1e9:,.2f} GB, and "
             f"there are {memory / 1e9:,.2f} GB. Choose smaller models (CITER_SLM, CITER_LLM, or CITER_PRESET=tiny)."

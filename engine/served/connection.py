@@ -23,13 +23,13 @@ from typing import Any, TypeVar
 import httpx
 
 from engine.errors import ServerError, shown
-from engine.served.dialects import WrongAnswer
 
-MODELS = "/v1/models"
+MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError)
+"""What reading a reply of another shape raises."""
+
 _MOST_BYTES = 64_000_000  # of a reply: the probabilities of a prompt of thousands of tokens
 _CONNECT_SECONDS = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-_QUIET_SECONDS = 60.0
 _WRONG_ANSWERS = 3  # of one question, before it is given up
 _PASSING = (408, 429, 500, 502, 503, 504)
 
@@ -37,20 +37,8 @@ Found = TypeVar("Found")
 logger = logging.getLogger(__name__)
 
 
-class ServerRefusal(ServerError):
-    """A reply that would be the same however often the server is asked."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class _Failure(ServerError):
-    """A failure that may be over at the next try, `retry_after` seconds from now."""
-
-    def __init__(self, message: str, retry_after: float = 0.0) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+class _Failure(Exception):
+    """A failure that may be over at the next try."""
 
 
 class Connection:
@@ -68,7 +56,6 @@ class Connection:
         self.url, self._key, self._timeout, self._patience = url, key, timeout, patience
         self._places = asyncio.Semaphore(at_once)
         self._failing: dict[object, float] = {}  # questions whose last try failed, and since when
-        self._fault, self._warned = "", 0.0  # the last one, and when the log last had one
         self._client = httpx.AsyncClient(
             headers={b"Authorization": f"Bearer {key}".encode()} if key else {},
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None),
@@ -89,7 +76,7 @@ class Connection:
     def ask(self, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]) -> Future[Found]:
         """Posts JSON, or gets where `body` is None, and reads the JSON that comes back.
 
-        `read` raises WrongAnswer for another shape. The future raises a ServerError.
+        What `read` raises counts as a wrong answer, and the next may be right. The future raises a ServerError.
         """
         return asyncio.run_coroutine_threadsafe(self._ask(path, body, read), self._loop)
 
@@ -111,26 +98,25 @@ class Connection:
 
     async def _ask(self, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]) -> Found:
         async with self._places:
-            question = object()
             try:
-                return await self._answer(question, path, body, read)
+                return await self._answer(path, body, read)
             finally:
-                self._failing.pop(question, None)
+                self._failing.pop(asyncio.current_task(), None)
 
-    async def _answer(
-        self, question: object, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]
-    ) -> Found:
+    async def _answer(self, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]) -> Found:
         started, pause, wrong = time.monotonic(), _FIRST_PAUSE, 0
         while True:
             try:
                 return read(await self._once(path, body))
             except _Failure as failure:
-                fault, least = failure, failure.retry_after
-                self._note(question, str(failure))
-            except WrongAnswer as answered:
-                fault, least, wrong = answered, 0.0, wrong + 1
+                fault = str(failure)
+                if not self._failing:
+                    logger.warning("the LLM's server: %s", fault)
+                self._failing.setdefault(asyncio.current_task(), time.monotonic())
+            except MALFORMED as error:
+                fault, wrong = f"{type(error).__name__}: {shown(str(error))}", wrong + 1
                 if wrong == _WRONG_ANSWERS:
-                    raise ServerError(f"The LLM's server at {self.url} gave a wrong answer: {fault}") from fault
+                    raise ServerError(f"The LLM's server at {self.url} gave a wrong answer: {fault}") from error
             left = started + self._patience - time.monotonic()
             if left <= 0:
                 raise ServerError(
@@ -138,19 +124,10 @@ class Connection:
                     "on with once the server is back; at threshold 0 the SLM writes alone."
                 )
             pause = min(2 * pause, _LONGEST_PAUSE)
-            rest = max(least, pause * random.uniform(0.5, 1.0))
-            await asyncio.sleep(min(rest, left))  # the server may ask for longer than anyone waits
-
-    def _note(self, question: object, fault: str) -> None:
-        """Remembers that a question fails, and logs another fault at once, the same one at most once a minute."""
-        now = time.monotonic()
-        self._failing.setdefault(question, now)
-        if fault != self._fault or now - self._warned > _QUIET_SECONDS:
-            logger.warning("the LLM's server: %s", fault)
-            self._fault, self._warned = fault, now
+            await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), left))
 
     async def _once(self, path: str, body: dict[str, Any] | None) -> Any:
-        """One request; raises _Failure, WrongAnswer for what is no JSON, ServerRefusal for all other replies."""
+        """One request; raises _Failure, ValueError for what is no JSON, ServerError for all other replies."""
         data, asked = bytearray(), self._client.stream("GET" if body is None else "POST", self.url + path, json=body)
         try:
             # httpx bounds each read by itself: a reply that comes byte by byte would have no end.
@@ -158,22 +135,19 @@ class Connection:
                 async for piece in reply.aiter_bytes():
                     data += piece
                     if len(data) > _MOST_BYTES:
-                        raise WrongAnswer(f"over {_MOST_BYTES:,} bytes")
+                        raise ValueError(f"over {_MOST_BYTES:,} bytes")
         except (httpx.HTTPError, TimeoutError) as error:
             raise _Failure(_words(error)) from None  # the request, which an error holds, has the key
         status = reply.status_code
         if status in _PASSING:
-            raise _Failure(f"status {status}", _seconds(reply))
+            raise _Failure(f"status {status}")
         if status in (401, 403):
-            raise ServerRefusal(f"The LLM's server refuses the key (status {status}): check CITER_LLM_KEY", status)
+            raise ServerError(f"The LLM's server refuses the key (status {status}): check CITER_LLM_KEY")
         if status != 200:
             said = data[:2000].decode("utf-8", "replace")
             said = shown(said.replace(self._key, "…") if self._key else said, limit=200)
-            raise ServerRefusal(f"The LLM's server refuses {path} with status {status}: {said}", status)
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError):
-            raise WrongAnswer("no JSON") from None
+            raise ServerError(f"The LLM's server refuses {path} with status {status}: {said}")
+        return json.loads(data)
 
 
 def _words(error: httpx.HTTPError | TimeoutError) -> str:
@@ -182,9 +156,3 @@ def _words(error: httpx.HTTPError | TimeoutError) -> str:
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return "no reply in time"
     return "a reply that cannot be decoded" if isinstance(error, httpx.DecodingError) else "the reply broke off"
-
-
-def _seconds(reply: httpx.Response) -> float:
-    """The seconds that the server asks to wait, at most a minute; 0 where it asks for none."""
-    said = reply.headers.get("Retry-After", "")
-    return min(float(said), 60.0) if said.isascii() and said.isdigit() and len(said) < 5 else 0.0

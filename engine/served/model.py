@@ -13,27 +13,16 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
-from functools import partial
 from statistics import median
 from typing import Any, ClassVar, TypeVar
 
 import torch
 
-from engine.errors import InvalidRequest, ServerError
 from engine.events.cost import ModelCost
 from engine.model.language_model import LanguageModel
+from engine.served import vllm
 from engine.served.connection import Connection
-from engine.served.dialects import (
-    LEAST_LOGPROB,
-    Dialect,
-    Inquiry,
-    Likely,
-    checked_id,
-    checked_logprob,
-    ranked,
-    shaped,
-)
-from engine.served.text_cache import Asked, TextCache
+from engine.served.text_cache import TextCache
 
 _WAIT_SECONDS = 0.02
 """How long a step waits for answers; then it goes on without the rows that have none."""
@@ -51,7 +40,7 @@ class ServedModel:
     """An LLM elsewhere, with the interface of `LanguageModel`.
 
     Attributes:
-        connection, dialect: Where it is, and how it is asked.
+        connection: Where it is.
         name, model: Its names, for people and for the server.
         vocabulary: Length of the tokenizer.
         device: Where its answers are, the SLM's.
@@ -61,7 +50,6 @@ class ServedModel:
     """
 
     connection: Connection
-    dialect: Dialect
     name: str
     model: str
     vocabulary: int
@@ -73,9 +61,6 @@ class ServedModel:
     local: ClassVar = False
     hidden_size: ClassVar = 0
 
-    def __post_init__(self) -> None:
-        self.judges, self.top = self.dialect.judges, self.dialect.most
-
     def new_cache(self, rows: int, capacity: int) -> TextCache:
         return TextCache(rows, capacity)
 
@@ -85,7 +70,7 @@ class ServedModel:
         """Asks about texts that have new tokens; see `LanguageModel.feed`.
 
         Returns:
-            Per row the states after its last tokens, float64 [looks, 2 · top]; None where the answer is on its way.
+            Per row the states after its last tokens, float64 [looks, 2 · TOP]; None where the answer is on its way.
 
         Raises:
             ServerError: One of the rows will get no answer. All rows are as they were.
@@ -96,57 +81,54 @@ class ServedModel:
             for row, chunk, count in zip(rows, chunks, wanted, strict=True)
             if count
         }
-        futures = {row: cache.ask(row, question, self._send) for row, question in asked.items()}
+        futures = {row: cache.ask(row, question, self.look) for row, question in asked.items()}
         wait(futures.values(), _WAIT_SECONDS)
         # After an error the question stays, so that the caller finds the row at fault without another wait.
         answers = {row: self._states(each.result()) if each.done() else None for row, each in futures.items()}
         read: list[torch.Tensor | None] = []
         for row, chunk in zip(rows, chunks, strict=True):
-            read.append(answers[row] if row in asked else torch.empty(0, 2 * self.top))
+            read.append(answers[row] if row in asked else self._states([]))
             if read[-1] is not None:
-                cache.settle(row)
+                cache.leave(row)
                 cache.add(row, chunk)
                 self.fed += len(chunk)
         return read
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """States [n, 2 · top] → float32 logits [n, vocabulary], which are log-probabilities."""
-        ids, logprobs = hidden.split(self.top, dim=-1)
-        logits = torch.full((len(hidden), self.vocabulary), LEAST_LOGPROB, device=hidden.device)
+        """States [n, 2 · TOP] → float32 logits [n, vocabulary], which are log-probabilities."""
+        ids, logprobs = hidden.split(vllm.TOP, dim=-1)
+        logits = torch.full((len(hidden), self.vocabulary), vllm.LEAST_LOGPROB, device=hidden.device)
         return logits.scatter_(-1, ids.long(), logprobs.float())
+
+    def look(self, tokens: Sequence[int], looks: int) -> Future[list[list[float]]]:
+        """Asks about a text once: see `vllm.states`."""
+        return self._ask(tokens, vllm.look_fields(looks), lambda choice: vllm.states(choice, looks, self.vocabulary))
 
     def complete(self, prompt: Sequence[int], max_tokens: int) -> Future[list[int]]:
         """Lets the server write a whole greedy text after a prompt of token ids, for the trainer's references.
 
-        It has the end token if the server tells it. A server that is not asked for whole texts is a ServerError.
+        It has the end token if the server tells it.
         """
         # Without a penalty of 1 the model's own generation settings would hold.
-        body = {"max_tokens": max_tokens, "repetition_penalty": 1.0, "return_token_ids": True}
-        return self._completion(prompt, body, lambda choice: [checked_id(id) for id in choice["token_ids"]])
+        fields = {"max_tokens": max_tokens, "repetition_penalty": 1.0, "return_token_ids": True}
+        return self._ask(prompt, fields, lambda choice: vllm.ids(choice["token_ids"]))
 
-    def score(self, tokens: Sequence[int], start: int, top: int = 1) -> Future[list[tuple[float, Likely]]]:
-        """The log-probabilities along a text of token ids in one question, for the trainer's labels.
+    def score(self, tokens: Sequence[int], start: int) -> Future[list[tuple[float, int]]]:
+        """Asks once for a text's log-probabilities from its token `start` (at least 1) on, for the trainer's labels.
 
-        Gives for each token from `start` (at least 1) its natural log-probability, and the `top` likeliest there.
-        Raises as `complete`.
+        Gives for each token its natural log-probability, and the id of the likeliest token there.
         """
-        question = Inquiry(tokens, len(tokens) - start, top, self.model, self.vocabulary)
+        fields = {"max_tokens": 1, "prompt_logprobs": 1}
+        return self._ask(tokens, fields, lambda choice: vllm.scores(choice, tokens, start, self.vocabulary))
 
-        def place(token: int, said: Any) -> tuple[float, Likely]:
-            return checked_logprob(said[str(token)]["logprob"]), ranked(question, said)
+    def _ask(self, prompt: Sequence[int], fields: dict[str, Any], read: Callable[[Any], Found]) -> Future[Found]:
+        body = {**fields, "model": self.model, "prompt": list(prompt), "temperature": 0}
+        return self.connection.ask(vllm.COMPLETIONS, body, lambda reply: read(reply["choices"][0]))
 
-        def read(choice: Any) -> list[tuple[float, Likely]]:
-            return [place(*each) for each in zip(tokens[start:], choice["prompt_logprobs"][start:], strict=True)]
-
-        return self._completion(tokens, {"max_tokens": 1, "prompt_logprobs": top}, read)
-
-    def _completion(self, prompt: Sequence[int], body: dict[str, Any], read: Callable[[Any], Found]) -> Future[Found]:
-        if not self.judges:
-            raise ServerError(
-                f"{self.name} is behind {self.dialect.name}, which is not asked for whole texts: serve it with vLLM"
-            )
-        body |= {"model": self.model, "prompt": list(prompt), "temperature": 0}
-        return self.connection.ask(self.dialect.path, body, lambda reply: shaped(lambda: read(reply["choices"][0])))
+    def spelled(self, text: str) -> Future[list[int]]:
+        """The server's token ids for a text, in which special tokens are read as such."""
+        body = {"model": self.model, "prompt": text, "add_special_tokens": False}
+        return self.connection.ask(vllm.TOKENIZE, body, lambda reply: vllm.ids(reply["tokens"]))
 
     def calibrate(self) -> None:
         """Times questions about one new token and about some, in texts whose beginning the server knows."""
@@ -156,7 +138,7 @@ class ServedModel:
             for length in _TIMED:
                 start += [1 + (7 * turn + n) % (self.vocabulary - 1) for n in range(length)]
                 started = time.perf_counter()
-                self._send((tuple(start), 1)).result()
+                self.look(start, 1).result()
                 times[length].append(time.perf_counter() - started)
         one, some = (median(times[length]) for length in _TIMED)
         self.cost = replace(
@@ -167,32 +149,8 @@ class ServedModel:
             head_table=((1, 0.0),),
         )
 
-    def _send(self, asked: Asked) -> Future[list[Likely]]:
-        tokens, looks = asked
-        question = Inquiry(tokens, looks, self.top, self.model, self.vocabulary)
-        body, read = self.dialect.body(question), partial(self.dialect.answer, question)
-        return self.connection.ask(self.dialect.path, body, read)
-
-    def _states(self, answer: Sequence[Likely]) -> torch.Tensor:
-        """Ids and log-probabilities side by side; a short list is filled with its last token, which changes nothing.
-
-        Where the server's own choice has an equal, it is made a hair likelier here.
-        """
-        rows: list[list[float]] = []
-        for ids, logprobs in answer:
-            own = logprobs[0] + 1e-6 if logprobs[1:] and logprobs[1] == logprobs[0] else logprobs[0]
-            lack = self.top - len(ids)
-            rows.append([*ids, *ids[-1:] * lack, own, *logprobs[1:], *([own, *logprobs[1:]][-1:] * lack)])
-        return torch.tensor(rows, dtype=torch.float64, device=self.device)
+    def _states(self, found: list[list[float]]) -> torch.Tensor:
+        return torch.tensor(found, dtype=torch.float64, device=self.device).reshape(len(found), 2 * vllm.TOP)
 
 
 AnyModel = LanguageModel | ServedModel
-
-
-def check_acceptance(llm: AnyModel, acceptance: float) -> None:
-    """Raises InvalidRequest for an acceptance that an LLM cannot serve."""
-    if acceptance > 0 and not llm.judges:
-        raise InvalidRequest(
-            f"acceptance = {acceptance:g}: {llm.name} is on a server that tells no probabilities of a draft, so it "
-            "cannot judge what the SLM wrote: set the acceptance to 0"
-        )

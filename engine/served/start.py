@@ -1,22 +1,21 @@
-"""Taking a server into use: which one it is, which model it has, and whether its tokens are ours.
+"""Taking a server into use: whether it answers as vLLM, which model it has, and whether its tokens are ours.
 
 Tokens are compared before any text: one that the server spells otherwise would make nonsense of every text, unnoticed.
 """
 
 from __future__ import annotations
 
-import logging
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.errors import SettingsError, WeightsError, shown
+from engine.errors import ServerError, SettingsError, WeightsError, shown
 from engine.events.cost import ModelCost
 from engine.models.files import read_object
-from engine.served.connection import MODELS, Connection, ServerRefusal
-from engine.served.dialects import DIALECTS, TOKENIZE, Dialect, WrongAnswer, shaped
+from engine.served import vllm
+from engine.served.connection import Connection
 from engine.served.model import UNKNOWN, ServedModel
 from engine.settings import Settings
 from engine.tokenizer import spelled
@@ -32,26 +31,28 @@ _PROBES = (
     *("👩\u200d👩\u200d👧 🇧🇷", "ﬁ ＡＢ１２ ４２", "e\u0301 \u0301e"),
 )
 
-logger = logging.getLogger(__name__)
-
 
 def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> ServedModel:
     """The LLM of `CITER_LLM_URL`, for a pair with this tokenizer whose SLM is on `device`.
 
     Raises:
-        ServerError: It cannot be reached, or names no models.
+        ServerError: It cannot be reached, or does not answer as vLLM does.
         SettingsError: A setting does not fit the server, or its tokens are others than the SLM's.
     """
     key = settings.llm_key.get_secret_value() if settings.llm_key else None
     connection = Connection(settings.llm_url, key, settings.llm_timeout, settings.llm_patience, settings.rows + 1)
     try:
-        models = connection.ask(MODELS, None, _models).result()
+        models = connection.ask(vllm.MODELS, None, _models).result()
         model = _chosen(models, settings.llm_name)
-        dialect = _dialect(model)
-        name = str(model["id"])
-        check_tokens(connection, dialect, name, tokenizer)
-        about = len(tokenizer), device, _context(model), _cost(settings.llm_config)
-        return ServedModel(connection, dialect, shown(Path(name).name or name), name, *about)
+        name, context = str(model["id"]), model.get("max_model_len")
+        about = device, context if isinstance(context, int) and context > 0 else None, _cost(settings.llm_config)
+        llm = ServedModel(connection, shown(Path(name).name or name), name, len(tokenizer), *about)
+        try:
+            llm.look([1, 1], 2).result()
+            check_tokens(llm, tokenizer)
+        except ServerError as error:
+            raise ServerError(f"CITER_LLM_URL needs vLLM, as `vllm serve` starts it: {error}") from None
+        return llm
     except BaseException:
         connection.close()
         raise
@@ -60,7 +61,7 @@ def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torc
 def _models(reply: Any) -> list[dict[str, Any]]:
     models = reply.get("data") if isinstance(reply, dict) else None
     if not isinstance(models, list) or not all(isinstance(m, dict) and isinstance(m.get("id"), str) for m in models):
-        raise WrongAnswer(f"{MODELS} is no list of models: is this the address of vLLM or of llama.cpp's server?")
+        raise ValueError(f"{vllm.MODELS} is no list of models: is this vLLM's address?")
     return models
 
 
@@ -73,18 +74,6 @@ def _chosen(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
     if name:
         raise SettingsError(f"CITER_LLM_NAME = {shown(name)}: the server has no such model: it has {there}")
     raise SettingsError(f"CITER_LLM_NAME is not set, and the server has not one model: name one of {there}")
-
-
-def _dialect(model: dict[str, Any]) -> Dialect:
-    """How the model's server is asked; a proxy may hide that it is vLLM."""
-    return DIALECTS["llama.cpp" if model.get("owned_by") == "llamacpp" else "vllm"]
-
-
-def _context(model: dict[str, Any]) -> int | None:
-    """Tokens that the server takes, as vLLM says it; llama.cpp tells what the model was trained with."""
-    meta = model.get("meta")
-    named = (model.get("max_model_len"), meta.get("n_ctx") if isinstance(meta, dict) else None)
-    return next((length for length in named if isinstance(length, int) and length > 0), None)
 
 
 def _cost(path: Path | None) -> ModelCost:
@@ -112,25 +101,14 @@ def _cost(path: Path | None) -> ModelCost:
     return cost_of(model.config, dtype, trunk, size_of(model.get_output_embeddings()), embedding)
 
 
-def check_tokens(connection: Connection, dialect: Dialect, model: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises SettingsError, with the first of them, if the server spells one of some 200 strings in other tokens.
-
-    A server that cannot tell is believed, with a warning. Raises ServerError if it does not answer.
-    """
-    strings = probe_strings(tokenizer)
-    asked = [(text, connection.ask(TOKENIZE, dialect.tokens_body(model, text), _ids)) for text in strings]
+def check_tokens(llm: ServedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises SettingsError, with the first of them, if the server spells one of some 200 strings in other tokens."""
+    asked = [(text, llm.spelled(text)) for text in probe_strings(tokenizer)]
     for text, answer in asked:
-        ours = spelled(tokenizer, text)
-        try:
-            theirs = answer.result()
-        except ServerRefusal as refusal:
-            if refusal.status not in (404, 405):
-                raise
-            logger.warning("%s cannot be compared with the SLM's tokens: the server has no %s", model, TOKENIZE)
-            return
+        ours, theirs = spelled(tokenizer, text), answer.result()
         if ours != theirs:
             raise SettingsError(
-                f"CITER_LLM_URL: {shown(model)} on the server cannot be the LLM here, its tokenizer differs: "
+                f"CITER_LLM_URL: {shown(llm.model)} on the server cannot be the LLM here, its tokenizer differs: "
                 f"{shown(text, True)} is {shown(ours)} to the SLM and {shown(theirs)} to the server. "
                 "Choose two models of one family."
             )
@@ -146,10 +124,3 @@ def probe_strings(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     known = (text for id in ids if (text := str(tokenizer.decode([id]))).isprintable() and "\ufffd" not in text)
     strings = [*map(str, tokenizer.all_special_tokens[:20]), *_PROBES, *filter(None, known)]
     return list(dict.fromkeys(unicodedata.normalize("NFC", text) for text in strings))
-
-
-def _ids(reply: Any) -> list[int]:
-    found = shaped(lambda: reply["tokens"])
-    if not isinstance(found, list) or not all(isinstance(id, int) for id in found):
-        raise WrongAnswer("its tokens are no list of ids")
-    return found

@@ -32,7 +32,7 @@ class TextCache:
         self.truncate(row, 0)
 
     def leave(self, row: int) -> None:
-        """Gives the row's question up; the next one is sent anew, also where this one has failed."""
+        """Forgets the row's question, and cancels it if it is on its way; the next one is sent anew."""
         _, future = self._pending.pop(row, (None, None))
         if future is not None:
             future.cancel()
@@ -55,15 +55,11 @@ class TextCache:
         self._texts[row] = self.text(row, chunk)
         self.lengths[row] = len(self._texts[row])
 
-    def ask(self, row: int, asked: Asked, send: Callable[[Asked], Future[Any]]) -> Future[Any]:
+    def ask(self, row: int, asked: Asked, send: Callable[[tuple[int, ...], int], Future[Any]]) -> Future[Any]:
         """The answer to a question about a row, sent unless it is on its way; another about the row is given up."""
         known, future = self._pending.get(row, (None, None))
         if future is None or known != asked:
             self.leave(row)
-            future = send(asked)
+            future = send(*asked)
             self._pending[row] = asked, future
         return future
-
-    def settle(self, row: int) -> None:
-        """Forgets the row's question, which was answered or is of no use any more."""
-        self._pending.pop(row, None)

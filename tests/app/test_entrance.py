@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gradio as gr
 import httpx
 import pytest
 
-from app import api
-from app.entrance import calls, gradio_parts
-from app.entrance.callers import Callers
-from app.entrance.gradio_parts import MAX_WINDOWS, PageStates
 from app.running import session as sessions
 from app.running.session import Session
 from engine import load_settings
@@ -63,17 +59,11 @@ def listened_to(site: Site, name: str) -> Session:
     return session
 
 
-def call(client: httpx.Client, address: str = "", **asked: Any) -> str:
-    """Asks `/generate` as a script does; the event of its result."""
+def program(client: httpx.Client, site: Site, address: str = "", prompt: str = "a palindrome") -> httpx.Response:
+    """Asks `/v1` as a program does."""
     headers = {"x-forwarded-for": address} if address else {}
-    answer = client.post("call/v2/generate", json={"prompt": "a palindrome", **asked}, headers=headers)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["event_id"]
-
-
-def result(client: httpx.Client, event: str) -> str:
-    """What it gives, as server-sent events."""
-    return client.get(f"call/generate/{event}").text
+    body = {"model": "cpu:slm", "prompt": prompt, "max_tokens": 5}
+    return client.post(f"{site.url}v1/completions", json=body, headers=headers)
 
 
 def event_of(site: Site, name: str) -> Any:
@@ -100,19 +90,18 @@ def test_nothing_that_was_sent_reaches_the_log(client: httpx.Client, site: Site,
     for name, values in ("write", [SECRET]), ("write", [SECRET] * 40), ("tune", [SECRET] * 6):
         post(client, site, name, "odd", values)
     for body in SECRET, {"data": SECRET}, {"data": [SECRET], "fn_index": SECRET}, {"data": [SECRET], "fn_index": 10**6}:
-        for path in ("queue/join", "call/generate"):
-            assert SECRET not in client.post(path, json=body).text
+        assert SECRET not in client.post("run/predict", json=body).text
     panel = next(block for block in site.page.blocks.values() if block.elem_id == "tune-panel")
     asked = {"component_id": panel._id, "session_hash": "s", "fn_name": "text_of", "data": {"row": SECRET}}
     assert client.post("component_server", json=asked).status_code == 422
-    result(client, call(client, prompt=SECRET, threshold=SECRET))
+    assert program(client, site, prompt=SECRET).status_code == 200
 
     async def fail(*_: Any, **__: Any) -> None:
         raise ValueError(SECRET)
 
     with monkeypatch.context() as patched:
         patched.setattr(gr.Blocks, "process_api", fail)
-        result(client, call(client, prompt=SECRET))
+        post(client, site, "write", "odd", [SECRET])
     assert "ValueError" in caplog.text, "the fault itself is"
     assert SECRET not in "".join(capfd.readouterr()) + caplog.text
 
@@ -131,25 +120,27 @@ def test_what_has_its_content_in_its_address_is_kept_by_browsers_and_nothing_els
 # ---- for how many ----
 
 
-def test_calls_have_places_of_their_own_and_the_page_its_turn(client: httpx.Client, site: Site, monkeypatch):
-    monkeypatch.setattr(api, "FIRST_HEARD_SECONDS", 600.0)
-    with paused(site.host):  # so that none of them ends
-        events = [call(client) for _ in range(PLACES + 2)]
-        assert all("room for" in result(client, event) for event in events[PLACES:])
-        session = listened_to(site, "visitor")
-        assert post(client, site, "write", "visitor").status_code == 200
+def test_programs_have_places_of_their_own_and_the_page_its_turn(client: httpx.Client, site: Site):
+    with ThreadPoolExecutor(PLACES + 2) as pool:
+        with paused(site.host):  # so that none of them ends
+            asked = [pool.submit(program, client, site) for _ in range(PLACES + 2)]
+            eventually(lambda: sum(each.done() for each in asked) == 2)
+            assert all("room for" in each.result().text for each in asked if each.done())
+            session = listened_to(site, "visitor")
+            assert post(client, site, "write", "visitor").status_code == 200
+        assert sorted(each.result().status_code for each in asked) == [200] * PLACES + [429] * 2
     assert session.run is not None and session.run.finished.wait(90) and session.run.complete
-    assert all("event: complete" in result(client, event) for event in events[:PLACES])
+    assert not site.page.state_holder.session_data, "gradio keeps nothing of a window"
     site.sessions.drop("visitor")
 
 
-def test_an_address_has_a_share_of_either(client: httpx.Client, site: Site, monkeypatch):
-    monkeypatch.setattr(api, "FIRST_HEARD_SECONDS", 600.0)
-    with paused(site.host):
+def test_an_address_has_a_share_of_either(client: httpx.Client, site: Site):
+    with ThreadPoolExecutor(3) as pool, paused(site.host):
         for address in ("198.51.100.9", "198.51.100.9", "198.51.100.10"):
-            call(client, address)
+            pool.submit(program, client, site, address)
+        eventually(lambda: len(handles(site)) == 3)
         # What the client says itself, before what the proxy adds, is nobody's address.
-        assert "network address" in result(client, call(client, "203.0.113.1, 198.51.100.9"))
+        assert "network address" in program(client, site, "203.0.113.1, 198.51.100.9").text
         for address, name, taken in ("7", "one", True), ("7", "two", True), ("7", "three", False), ("8", "three", True):
             client.headers["x-forwarded-for"] = f"198.51.100.{address}"
             listened_to(site, name)
@@ -157,29 +148,6 @@ def test_an_address_has_a_share_of_either(client: httpx.Client, site: Site, monk
             assert answer.status_code == (200 if taken else 422) and ("network address" in answer.text) is not taken
         for name in ("one", "two", "three"):
             site.sessions.drop(name)
-
-
-LONG = {"policy": "router", "max_new_tokens": 1000}
-
-
-def test_what_nobody_listens_to_stops_and_what_somebody_waits_for_does_not(client, site, pair, monkeypatch):
-    pair.tokens_per_second = 10  # a hundred seconds for a long text
-    scheduler = site.host.scheduler
-    monkeypatch.setattr(api, "UNHEARD_SECONDS", 0.05)
-    with monkeypatch.context() as patched:
-        patched.setattr(api, "FIRST_HEARD_SECONDS", 0.05)
-        texts, tokens = scheduler.texts, scheduler.tokens
-        call(client, **LONG)
-        eventually(lambda: scheduler.texts > texts)
-        assert scheduler.tokens - tokens < 1000
-    monkeypatch.setattr(api, "FIRST_HEARD_SECONDS", 600.0)
-    assert "event: complete" in result(client, call(client, max_new_tokens=5)), "it takes ten times as long as that"
-    noticed, hear = threading.Event(), Callers.hear
-    monkeypatch.setattr(Callers, "hear", lambda *asked: hear(*asked) and (noticed.set() or True))
-    with client.stream("GET", f"call/generate/{call(client, **LONG)}"):
-        assert noticed.wait(90)
-        eventually(lambda: handles(site))
-    eventually(lambda: not handles(site))
 
 
 def test_what_waits_in_line_for_nobody_leaves_it(site: Site, client, pair, monkeypatch):
@@ -192,50 +160,3 @@ def test_what_waits_in_line_for_nobody_leaves_it(site: Site, client, pair, monke
     waiting = second.begin(request(), site.host)
     assert waiting.finished.wait(90) and waiting.state == "stopped" and run.active
     site.sessions.drop("first")
-
-
-# ---- what is kept of strangers ----
-
-
-def test_a_listener_is_never_dropped_for_newcomers(site: Site):
-    states = PageStates(callers := Callers())
-    states.set_blocks(site.page)
-    with callers.listening("/gradio_api/heartbeat/visitor"):
-        own = states["visitor"]
-        for n in range(2 * MAX_WINDOWS):
-            states[f"invented-{n}"]
-        assert states["visitor"] is own and len(states.session_data) == MAX_WINDOWS
-
-
-def test_a_result_is_dropped_after_a_while_unless_somebody_waits_for_it(client, site, monkeypatch):
-    monkeypatch.setattr(gradio_parts, "UNREAD_SECONDS", 0.05)
-    queue, unread = site.page._queue, call(client)
-    eventually(lambda: unread not in {**queue.pending_messages_per_session, **queue.pending_event_ids_session})
-    assert client.get(f"call/generate/{unread}").status_code == 404
-
-    async def looked() -> list[str]:
-        results = gradio_parts.Results(callers := Callers(), set)
-        results["unread"], results["waited-for"] = set(), set()
-        with callers.listening("/gradio_api/heartbeat/waited-for"):
-            for name in [*results]:
-                results._look(name, results[name])
-            return [*results]
-
-    assert asyncio.run(looked()) == ["waited-for"]
-
-
-def test_a_window_has_a_share_of_the_queue(client, site, monkeypatch):
-    released = threading.Event()
-
-    async def wait(*_: Any, **__: Any) -> None:
-        while not released.is_set():
-            await asyncio.sleep(0.01)
-
-    monkeypatch.setattr(gr.Blocks, "process_api", wait)
-    monkeypatch.setattr(calls, "PER_WINDOW", 3)
-    body = {"data": [], "fn_index": event_of(site, "whole")._id, "session_hash": "one"}
-    answers = [client.post("queue/join", json=body) for _ in range(5)]
-    released.set()
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
-    assert "window" in answers[-1].json()["detail"]
-    eventually(lambda: not any(site.page._queue.active_jobs))

@@ -19,12 +19,11 @@ from starlette.testclient import TestClient
 
 from app.entrance import launch
 from engine.guard import guard, limits
-from engine.guard.addresses import Addresses
 from engine.guard.cached import Cached, key_of
+from engine.guard.callers import Callers
 from engine.guard.guard import Guard
 from engine.guard.limits import PER_SECOND, Rate
-from engine.guard.logs import Once
-from engine.guard.names import Names
+from engine.guard.process import Once
 from engine.guard.server import MOST_CHUNKS
 from tests.support.served_endpoint import running
 
@@ -35,7 +34,7 @@ async def counting(asked: Request) -> PlainTextResponse:
 
 def guarded(hosts: str = "", take: Any = counting, proxies: int | None = 0) -> Guard:
     app = Starlette(routes=[Route("/{path:path}", take, methods=["GET", "POST"])])
-    return Guard(app, Names(hosts, None), proxies, launch.most_bytes, launch.CLOSED)
+    return Guard(app, Callers(hosts, None, proxies), launch.most_bytes)
 
 
 def client(hosts: str = "", take: Any = counting) -> TestClient:
@@ -98,10 +97,10 @@ def test_who_asks_is_the_connection_or_what_proxies_say_and_doubts_are_logged_on
 ):
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("SPACE_ID", "me/citer" if proxies == "space" else "")
-        addresses = Addresses(None if proxies == "space" else proxies)
+        callers = Callers("", None, None if proxies == "space" else proxies)
         headers = [(b"x-forwarded-for", line.encode()) for line in forwarded]
         asked = {"type": "http", "client": (peer, 7), "headers": headers}
-        assert [addresses.of(asked) for _ in range(2)] == [found, found]
+        assert [callers.address(asked) for _ in range(2)] == [found, found]
     said = "".join(record.getMessage() for record in caplog.records)
     doubtful = bool(forwarded) and (found is None or not proxies)
     assert said.count("CITER_SERVER__PROXIES right?") == doubtful and peer not in said
@@ -119,7 +118,7 @@ def test_forwarded_headers_are_believed_of_proxies_alone():
     assert asking.get("/x", headers={"x-forwarded-host": "localhost"}).text == "x-forwarded-host"
 
 
-@pytest.mark.parametrize("path", ["upload", "upload_progress?upload_id=1", "deep_link?session_hash=x", "dev/reload"])
+@pytest.mark.parametrize("path", ["upload", "upload_progress?upload_id=1", "deep_link?session_hash=x", "queue/join"])
 def test_routes_of_gradio_that_the_page_does_not_need_are_closed(path: str):
     asked = client()
     assert asked.get(f"/gradio_api/{path}").status_code == asked.post(f"/gradio_api/{path}").status_code == 404
@@ -136,9 +135,7 @@ def test_an_address_has_a_limit_that_leaves_room_for_links():
 
 ROUTES = {
     "gradio_api/run/predict": "MAX_TRACE",
-    "gradio_api/queue/join": "MAX_CALL",
     "gradio_api/component_server": "MAX_CALL",
-    "gradio_api/cancel": "MAX_OTHER",
     "login": "MAX_OTHER",
 }
 
@@ -164,7 +161,7 @@ def test_all_bodies_together_are_bounded_and_a_small_one_is_always_taken(monkeyp
     client = TestClient(asking, base_url="http://localhost")
 
     def post(content: bytes, **headers: str) -> int:
-        return client.post("/gradio_api/queue/join", content=content, headers=headers).status_code
+        return client.post("/gradio_api/component_server", content=content, headers=headers).status_code
 
     assert post(body, **{"x-forwarded-for": "198.51.100.9"}) == 503, "an address has half"
     asking._held[0] = None, 200_000  # of another request that is being answered

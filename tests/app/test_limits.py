@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -17,9 +15,7 @@ from engine import EngineError, InvalidRequest, Request, Sampling, Setting, Weig
 from engine.__main__ import main
 from engine.endpoint.bodies import read_body
 from engine.policy import POLICIES
-from tests.support.browser import serve
-from tests.support.fake_pair import FakePair
-from tests.support.limits import ELSEWHERE, FORM, LIMITS, PRICES, Limit, names, spelled
+from tests.support.limits import ELSEWHERE, FORM, LIMITS, Limit, names, spelled
 
 SAMPLING = [each.name for each in fields(Sampling)]
 SETTING = [each.name for each in fields(Setting)]
@@ -42,12 +38,10 @@ def check(limit: Limit, ask: Any, bad: Any = None, good: Any = None, also: str =
         assert names(said, limit.field, value, also) and len(said) < 400, (value, said)
 
 
-def test_every_field_of_every_surface_has_a_row(site):
+def test_every_field_of_every_surface_has_a_row():
     rows = {each.field for each in LIMITS}
     assert {each.name for each in fields(Request)} - rows == set(ELSEWHERE)
     assert rows >= {*SETTING, *SAMPLING, *FIELDS} and set(FORM) == set(FIELDS)
-    (generate,) = (each.fn for each in site.page.fns.values() if each.api_name == "generate")
-    assert set(inspect.signature(generate).parameters) - rows == {"request", *PRICES}
 
 
 @row()
@@ -122,46 +116,8 @@ def test_what_is_no_conversation_is_refused_in_a_few_words():
         assert said in str(refused.value) and len(str(refused.value)) < 300
 
 
-# ---- over HTTP, to a page's server with a pair that counts what it is asked ----
-
-
-@pytest.fixture(scope="module")
-def pair():
-    return FakePair(1e6)
-
-
-@pytest.fixture(scope="module")
-def site(pair):
-    with serve(lambda preset, progress: pair, settings=load_settings(max_new_tokens=3)) as site:
-        site.host.start()
-        yield site
-
-
-@pytest.fixture(scope="module")
-def client(site) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=site.url, timeout=60, headers={"content-type": "application/json"}) as client:
-        yield client
-
-
-@row("turns")
-def test_a_call_of_generate(limit: Limit, client: httpx.Client, pair: FakePair):
-    def ask(field: str, value: Any) -> None:
-        asked = len(pair.requests)
-        body = {"prompt": "echo x", field: value}
-        call = client.post("gradio_api/call/v2/generate", content=json.dumps(body))
-        assert call.status_code == 200, call.text
-        answer = client.get(f"gradio_api/call/generate/{call.json()['event_id']}").text
-        if "event: error" in answer:
-            assert len(pair.requests) == asked
-            raise InvalidRequest(json.loads(answer.split("data: ")[1])["error"])
-        assert "event: complete" in answer
-
-    good = [value for value in limit.good if not (limit.field == "prompt" and len(value) > 1)]
-    check(limit, ask, [value for value in limit.bad if value != 10**5_000], good)
-
-
 @row("turns", "raw", "alternatives", *SETTING)
-def test_a_call_of_v1(limit: Limit, client: httpx.Client, served, tiny_pair):
+def test_a_call_of_v1(limit: Limit, served, tiny_pair):
     named = {"max_new_tokens": "max_tokens", "prompt": "messages", "system": "messages"}.get(limit.field, limit.field)
 
     def body(value: Any) -> dict[str, Any]:
@@ -173,7 +129,8 @@ def test_a_call_of_v1(limit: Limit, client: httpx.Client, served, tiny_pair):
 
     def ask(_: str, value: Any) -> None:
         written = served.scheduler.tokens
-        answer = client.post(f"{served.url}/chat/completions", content=json.dumps(body(value)))
+        headers = {"content-type": "application/json"}
+        answer = httpx.post(f"{served.url}/chat/completions", content=json.dumps(body(value)), headers=headers)
         assert answer.status_code == 400 and served.scheduler.tokens == written, answer.text
         error = answer.json()["error"]
         raise InvalidRequest(f"{error['param']}: {error['message']}")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from app.compare.comparison import Comparison
-from app.entrance.callers import Callers
+from app.entrance.gradio_parts import OpenWindows
 from app.running import history, sessions
 from app.running.job import Job
 from app.running.run import Run
@@ -154,9 +154,9 @@ TestWindows.settings = settings(max_examples=60, stateful_step_count=30)
 )
 def test_of_windows_that_rest_who_has_the_most_gives_way_and_then_the_oldest(windows: str, kept: str):
     asking: list[str | None] = [None]
-    callers = Callers()
-    all_kept = Sessions(4, address=lambda: asking[0], open_now=callers.hear)
-    with callers.listening("/gradio_api/heartbeat/!1"):
+    there = OpenWindows()
+    all_kept = Sessions(4, address=lambda: asking[0], open_now=there.__contains__)
+    with there.beating("!1"):
         for name in windows.split():
             asking[0] = name[0].strip("?") or None
             all_kept.get(name).begin_job("compare", Stub(), HOST).finished.set()

@@ -111,20 +111,18 @@ def test_a_conversation_is_what_the_chat_template_makes_of_its_turns(client, tin
     assert reply["usage"]["prompt_tokens"] == trace.prompt_tokens
 
 
-def test_completions_take_texts_and_ids_several_at_once_and_n_of_each(client, tiny_pair):
+def test_completions_take_several_texts_at_once_and_n_of_each(client, tiny_pair):
     texts = ["12 + 30 =", "7 - 5 ="]
-    ids = [tiny_pair.tokenizer.encode(text, add_special_tokens=False) for text in texts]
-    asked = {"model": "tiny:llm", "temperature": 1.0, "seed": 4, "n": 2, "max_tokens": 6}
-    replies = [client.post(COMPLETIONS, json={**asked, "prompt": prompt}).json() for prompt in (texts, ids)]
-    choices = replies[0]["choices"]
+    asked = {"model": "tiny:llm", "prompt": texts, "temperature": 1.0, "seed": 4, "n": 2, "max_tokens": 6}
+    reply = client.post(COMPLETIONS, json=asked).json()
+    choices = reply["choices"]
     assert [choice["index"] for choice in choices] == [0, 1, 2, 3]
     options = {"raw": True, "policy": "llm", "temperature": 1.0, "max_new_tokens": 6}
     expected = [tiny_pair.generate(text, seed=seed, **options) for text in texts for seed in (4, 5)]
     assert [choice["text"] for choice in choices] == [trace.text for trace in expected]
     ids_of = [[token["id"] for token in choice["citer"]["tokens"]] for choice in choices]
     assert ids_of == [[event.id for event in trace.events] for trace in expected]
-    assert [choice["citer"] for choice in replies[1]["choices"]] == [choice["citer"] for choice in choices]
-    assert replies[0]["usage"]["prompt_tokens"] == sum(map(len, ids))  # each prompt once
+    assert reply["usage"]["prompt_tokens"] == sum(trace.prompt_tokens for trace in expected[::2]), "each prompt once"
 
 
 def test_probabilities_are_those_of_the_author(client, tiny_pair):
@@ -154,7 +152,7 @@ def test_a_text_ends_at_a_stop_string_or_its_limit_and_says_its_seed(client):
 def test_a_refused_request_is_no_work(client, served):
     steps = served.scheduler.steps
     cases = [(CHAT, {**BODY, "temperature": 9}, "temperature"), (COMPLETIONS, BODY, "prompt")]
-    cases += [(COMPLETIONS, {"model": "tiny", "prompt": ids}, "prompt") for ids in ([[]], [10**6], [-1])]
+    cases += [(COMPLETIONS, {"model": "tiny", "prompt": [""]}, "prompt")]
     for path, body, param in cases:
         answer = client.post(path, json=body)
         error = answer.json()["error"]

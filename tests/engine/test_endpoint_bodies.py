@@ -10,8 +10,7 @@ import json
 import pytest
 
 from engine import load_settings
-from engine.endpoint.bodies import read_body
-from engine.endpoint.model_names import named_setting
+from engine.endpoint.bodies import named_setting, read_body
 from engine.guard.refusals import Refusal
 from engine.setting import DEFAULT_THRESHOLD, Setting
 
@@ -39,7 +38,7 @@ def test_a_name_is_a_setting_and_what_it_leaves_out_is_the_hosts_or_the_routers(
     policy, threshold, acceptance, *draft = setting
     threshold = tiny_pair.threshold if threshold is None else threshold
     acceptance = tiny_pair.acceptance if acceptance is None else acceptance
-    ((request, _),) = asked(tiny_pair, model=name).texts
+    (request,) = asked(tiny_pair, model=name).requests
     assert request.setting == Setting(policy, threshold, acceptance, *draft)
     given = load_settings(setting="confidence < 0.3 @ 0.2/5")
     assert named_setting("tiny", tiny_pair, given) == Setting("confidence", 0.3, 0.2, 5)
@@ -95,8 +94,8 @@ REFUSED = [
 ]
 COMPLETIONS = [({"prompt": p}, "prompt") for p in (None, "", [], {"a": 1}, ["a"] * 33)]
 COMPLETIONS += [
-    ({"prompt": [1, "a"]}, "prompt[0]"),
-    ({"prompt": ["a", [1.5]]}, "prompt[1]"),
+    ({"prompt": [1, 2]}, "prompt[0]"),
+    ({"prompt": ["a", [1]]}, "prompt[1]"),
     ({"prompt": ["a"] * 11, "n": 3}, "n"),
     ({"echo": True}, "echo"),
 ]
@@ -109,12 +108,12 @@ def test_what_is_not_served_is_refused_by_the_name_of_its_field(tiny_pair, chat,
     assert refused.value.status == 400 and refused.value.body["error"]["param"] == param
     assert len(str(refused.value)) < 500
     neutral = {"frequency_penalty": 0.0, "logit_bias": {}, "tools": [], "response_format": {"type": "text"}}
-    assert asked(tiny_pair, user="ann", max_tokens=1, **neutral).texts[0][0].max_new_tokens == 1
+    assert asked(tiny_pair, user="ann", max_tokens=1, **neutral).requests[0].max_new_tokens == 1
 
 
 def test_the_seeds_of_several_texts_follow_each_other_and_begin_again_after_the_last(tiny_pair):
-    texts = asked(tiny_pair, False, prompt=["a", "b"], n=2, seed=2**63 - 1).texts
-    assert [(request.prompt, request.seed) for request, _ in texts] == [
+    requests = asked(tiny_pair, False, prompt=["a", "b"], n=2, seed=2**63 - 1).requests
+    assert [(request.prompt, request.seed) for request in requests] == [
         (prompt, seed) for prompt in "ab" for seed in (2**63 - 1, 0)
     ]
-    assert asked(tiny_pair, seed=-1).texts[0][0].seed == 2**63 - 1
+    assert asked(tiny_pair, seed=-1).requests[0].seed == 2**63 - 1

@@ -32,9 +32,10 @@ from engine.models.model_files import SafetensorsFiles
 from engine.operating_points import FILE
 from engine.request import Turn, build_request
 from engine.router import CARD, WEIGHTS, Router
-from engine.served.dialects import DIALECTS, Inquiry, WrongAnswer
+from engine.served import vllm
+from engine.served.connection import MALFORMED
 from engine.settings import variables
-from tests.support.fake_llm_server import SHAPES
+from tests.support.fake_llm_server import completion
 from tests.support.mutations import damaged_bytes, damaged_json
 from tests.support.random_gguf import random_qwen
 from tests.support.routers import make_router
@@ -192,13 +193,13 @@ SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": 
 CHAT = {**SHARED, "messages": SAID, "logprobs": True, "top_logprobs": 2}
 COMPLETION = {
     **SHARED,
-    "prompt": ["a", [1, 2, 3]],
+    "prompt": ["a", "b"],
 }
 
 
 def texts_of(content: bytes, chat: bool, pair: Any) -> Any:
     """The texts that a body of the endpoint asks for."""
-    return read_body(content, chat, pair, load_settings()).texts
+    return read_body(content, chat, pair, load_settings()).requests
 
 
 @given(data=st.data())
@@ -214,7 +215,7 @@ def test_a_body_of_the_endpoint(random_pair, data):
         assert bytes(refusal.response().body).decode("utf-8")
         return
     assert 0 < len(texts) <= MAX_TEXTS
-    for request, _ in texts:
+    for request in texts:
         "".join((request.prompt, request.system or "", *request.stop, *(turn.text for turn in request.turns))).encode()
 
 
@@ -226,20 +227,18 @@ def made_up(tokens: list[int], looks: int, top: int) -> list[list[tuple[int, flo
 
 
 @given(data=st.data(), looks=st.integers(1, 3))
-@pytest.mark.parametrize("kind, dialect", DIALECTS.items())
-def test_an_answer_of_the_llms_server(kind, dialect, data, looks):
-    question = Inquiry([1, 2, 3, 4], looks if dialect.judges else 1, 3, "model", 259)
-    reply = SHAPES[kind](SimpleNamespace(likeliest=made_up), dialect.body(question), False)
-    expected = [
-        ([each for each, _ in place], [value for _, value in place]) for place in made_up([], question.looks, 3)
-    ]
-    assert [tuple(each) for each in dialect.answer(question, reply)] == expected
+def test_an_answer_of_the_llms_server(data, looks):
+    body = {"prompt": [1, 2, 3, 4], **vllm.look_fields(looks)}
+    reply = completion(SimpleNamespace(likeliest=made_up), body)
+    expected = [[each for each, _ in place] + [value for _, value in place] for place in made_up([], looks, vllm.TOP)]
+    assert vllm.states(reply["choices"][0], looks, 259) == expected
     try:
-        damaged = json.loads(data.draw(damaged_json(reply)))
-    except (ValueError, RecursionError):
-        return  # which the connection finds
-    for ids, logprobs in read(lambda: dialect.answer(question, damaged), WrongAnswer) or ():
-        assert 0 < len(ids) == len(logprobs) <= 3 and all(0 <= each < 259 for each in ids)
+        states = vllm.states(json.loads(data.draw(damaged_json(reply)))["choices"][0], looks, 259)
+    except MALFORMED:
+        return
+    for state in states:
+        ids, logprobs = state[: vllm.TOP], state[vllm.TOP :]
+        assert len(ids) == len(logprobs) == vllm.TOP and all(0 <= each < 259 for each in ids)
         assert all(math.isfinite(each) and each <= 0.01 for each in logprobs)
 
 

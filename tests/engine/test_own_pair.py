@@ -186,7 +186,7 @@ def test_a_repo_is_fetched_at_one_commit_and_needed_once(saved, fake_hub, repo):
 
 
 def test_of_what_memory_does_not_hold_nothing_large_is_fetched_or_written(saved, fake_hub, repo, cache, monkeypatch):
-    monkeypatch.setattr("engine.models.load.memory_bytes", lambda: 100_000)
+    monkeypatch.setattr("engine.models.load.memory_bytes", lambda _: 100_000)
     said = refused((saved[0], "someone/large@v1"))
     assert "memory" in said and "large" in said and "there are 0.00 GB" in said
     assert not (cache / "nf4").exists() and not (cache / "int8").exists()

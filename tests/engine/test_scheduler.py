@@ -368,12 +368,13 @@ def test_what_cannot_be_served_is_refused_before_anything_waits(tiny_pair):
 def test_texts_at_once_are_as_many_as_memory_holds_and_none_is_refused_with_the_numbers(tiny_pair, monkeypatch):
     row = (tiny_pair.slm_cost.kv_bytes + tiny_pair.llm_cost.kv_bytes) * tiny_pair.context
     for gigabytes, rows in ((0, 16), (1000, 16), (1.5, 16)):
-        monkeypatch.setattr(memory, "memory_bytes", lambda size=gigabytes: int(size * 1e9))
+        monkeypatch.setattr(memory, "memory_bytes", lambda _, size=gigabytes: int(size * 1e9))
         assert memory.rows_that_fit(tiny_pair, 16) == rows
     monkeypatch.setattr(memory, "TEXTS", int(1.5e9) - memory.LIBRARIES - memory.WORK - 5 * row)
     assert memory.rows_that_fit(tiny_pair, 16) == 4, "the weights take some of it"
-    monkeypatch.setattr(memory, "memory_bytes", lambda: 10**9)
-    with pytest.raises(WeightsError, match=r"at most 1\.5 GB .* of 1\.0 GB.*CITER_CONTEXT"):
+    monkeypatch.undo()
+    monkeypatch.setattr(tiny_pair, "memory", 1.0)
+    with pytest.raises(WeightsError, match=r"at most 1\.4 GB .* of 1\.0 GB.*CITER_MEMORY"):
         Scheduler(tiny_pair, 16)
 
 

@@ -19,7 +19,7 @@ def request(model: str, **options):
 def test_a_program_hears_that_the_llms_server_is_gone_after_all_that_was_written(tiny_pair):
     expected = tiny_pair.generate(asked(PROMPTS[0], 1.01))
     with (
-        served("vllm", tiny_pair) as server,
+        served(tiny_pair) as server,
         loaded(server, llm_patience=0.2) as pair,
         serve_endpoint(pair) as here,
         httpx.Client(base_url=here.url, timeout=120) as client,

@@ -13,7 +13,8 @@ import pytest
 from engine import Role, ServerError
 from engine.batch.text import Text
 from engine.scheduler import Scheduler
-from engine.served.connection import MODELS, Connection
+from engine.served.connection import Connection
+from engine.served.vllm import COMPLETIONS, MODELS
 from tests.support.fake_llm_server import FakeServer, served
 from tests.support.served_endpoint import eventually
 from tests.support.served_pair import PROMPTS, asked, loaded
@@ -60,7 +61,7 @@ FAULTS = ("held", "cut", "500", "429", "json", "shape", "token")
 
 def test_answers_that_fail_or_are_wrong_are_asked_for_again(tiny_pair, expected):
     with (
-        served("vllm", tiny_pair) as server,
+        served(tiny_pair) as server,
         loaded(server, llm_timeout=5.0) as pair,
         closing(Scheduler(pair)) as scheduler,
     ):
@@ -79,7 +80,7 @@ def test_answers_that_fail_or_are_wrong_are_asked_for_again(tiny_pair, expected)
 def test_a_server_that_stays_wrong_or_fails_ends_the_texts_that_need_it_and_no_other(tiny_pair, expected):
     for fault, said, settings in (("token", "-1 is no token id", {}), ("500", "status 500", {"llm_patience": 0.1})):
         with (
-            served("vllm", tiny_pair) as server,
+            served(tiny_pair) as server,
             loaded(server, **settings) as pair,
             closing(Scheduler(pair)) as scheduler,
         ):
@@ -100,9 +101,9 @@ def test_a_server_that_stays_wrong_or_fails_ends_the_texts_that_need_it_and_no_o
 
 
 def test_a_question_that_is_not_answered_fails_alone(tiny_pair):
-    with served("vllm", tiny_pair) as server, closing(Connection(server.url, None, 60.0, 1.0, 8)) as connection:
+    with served(tiny_pair) as server, closing(Connection(server.url, None, 60.0, 1.0, 8)) as connection:
         server.fault = lambda _: "500"
-        failing = connection.ask("/v1/completions", {}, dict)
+        failing = connection.ask(COMPLETIONS, {}, dict)
         eventually(lambda: connection.trouble)
         while wait([failing], 0.1).not_done:
             assert connection.ask(MODELS, None, dict).result()["data"]
@@ -112,9 +113,9 @@ def test_a_question_that_is_not_answered_fails_alone(tiny_pair):
 
 
 def test_questions_that_wait_for_a_place_have_an_end_too(tiny_pair):
-    with served("vllm", tiny_pair) as server, closing(Connection(server.url, None, 0.1, 0.1, 2)) as connection:
+    with served(tiny_pair) as server, closing(Connection(server.url, None, 0.1, 0.1, 2)) as connection:
         server.fault = lambda _: "held"
-        asked = [connection.ask("/v1/completions", {}, dict) for _ in range(20)]
+        asked = [connection.ask(COMPLETIONS, {}, dict) for _ in range(20)]
         assert all(isinstance(each.exception(TIME), ServerError) for each in asked)
         server.answers.set()
         assert not connection.trouble
@@ -125,7 +126,7 @@ def test_questions_that_wait_for_a_place_have_an_end_too(tiny_pair):
 
 def test_of_a_hundred_texts_none_is_lost_or_wrong_when_the_server_is_gone(tiny_pair, expected):
     with (
-        served("vllm", tiny_pair) as server,
+        served(tiny_pair) as server,
         loaded(server, llm_patience=0.3) as pair,
         closing(Scheduler(pair)) as scheduler,
     ):

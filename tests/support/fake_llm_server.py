@@ -1,6 +1,6 @@
-"""An LLM's server in this process, in any of the dialects, and one that misbehaves on demand.
+"""An LLM's server in this process that answers as vLLM does, and misbehaves on demand.
 
-The shapes are those that the servers document; the model behind them is a real one of the engine's.
+The shapes are those that vLLM documents; the model behind them is a real one of the engine's.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from typing import Any
 
 import torch
 
-OWNERS = {"vllm": "vllm", "llama.cpp": "llamacpp"}
-
 TOGETHER_SECONDS = 20.0
 """How long a question waits for those that should be there with it: less than a client waits before it asks again."""
 
 
 class FakeServer:
-    """One server, whose `kind` is a name in `DIALECTS`.
+    """One server.
 
     Attributes:
         fault: Called with the number of each question, from 1: "held" (until `answers` is set), "cut", "500", "503",
@@ -32,8 +30,8 @@ class FakeServer:
         at_once: The most questions that were being answered at the same time.
     """
 
-    def __init__(self, kind: str, pair: Any, key: str | None = None) -> None:
-        self.kind, self.pair, self.key = kind, pair, key
+    def __init__(self, pair: Any, key: str | None = None) -> None:
+        self.pair, self.key = pair, key
         self.fault: Callable[[int], str | None] = lambda number: None
         self.tokens: Callable[[str], list[int]] = lambda text: pair.tokenizer.encode(text, add_special_tokens=False)
         self.name = "org/tiny-llm"
@@ -69,10 +67,10 @@ class FakeServer:
     def said(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any, str]:
         """What it answers: the status, the body, and what becomes of it on its way."""
         if body is None:
-            known = {"id": self.name, "owned_by": OWNERS[self.kind], "max_model_len": 2048}
+            known = {"id": self.name, "owned_by": "vllm", "max_model_len": 2048}
             return (200, {"object": "list", "data": [known]}, "") if path == "/v1/models" else (404, {}, "")
         if path == "/tokenize":
-            return 200, {"tokens": self.tokens(body.get("prompt") or body["content"])}, ""
+            return 200, {"tokens": self.tokens(body["prompt"])}, ""
         with self._lock:
             self.asked += 1
             self._now += 1
@@ -98,7 +96,7 @@ class FakeServer:
             return 200, "a proxy's page", ""
         if fault == "shape":
             return 200, {"object": "error"}, ""
-        return 200, SHAPES[self.kind](self, body, fault == "token"), fault
+        return 200, completion(self, body, fault == "token"), fault
 
     def likeliest(self, tokens: list[int], looks: int, top: int) -> list[list[tuple[int, float]]]:
         """The LLM's after each of the last tokens, best first."""
@@ -110,7 +108,8 @@ class FakeServer:
         return [list(zip(ids, values, strict=True)) for ids, values in places]
 
 
-def _completions(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[str, Any]:
+def completion(server: Any, body: dict[str, Any], wrong: bool = False) -> dict[str, Any]:
+    """The reply to a question; where it is `wrong`, with a token that cannot be."""
     if "logprobs" not in body:
         return _written(server, body)
     tokens, top = body["prompt"], body["logprobs"]
@@ -145,17 +144,6 @@ def _written(server: FakeServer, body: dict[str, Any]) -> dict[str, Any]:
     return {"choices": [{"token_ids": text[len(body["prompt"]) :], "prompt_logprobs": [None, *places]}]}
 
 
-def _completion(server: FakeServer, body: dict[str, Any], wrong: bool) -> dict[str, Any]:
-    assert body["n_predict"] == 1 and body["cache_prompt"]
-    (last,) = server.likeliest(body["prompt"], 1, body["n_probs"])
-    entries = [{"id": "x" if wrong else id, "token": "", "bytes": [], "logprob": value} for id, value in last]
-    found = [{**entries[0], "top_logprobs": entries}]
-    return {"content": "", "tokens": [last[0][0]], "completion_probabilities": found}
-
-
-SHAPES: dict[str, Any] = {"vllm": _completions, "llama.cpp": _completion}
-
-
 class _Server(ThreadingHTTPServer):
     daemon_threads, request_queue_size = True, 256
     fake: FakeServer
@@ -184,8 +172,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
-        if status in (429, 503):
-            self.send_header("Retry-After", "0")
         self.end_headers()
         self.wfile.write(data[:40] if way == "cut" else data)
         self.close_connection |= way == "cut"
@@ -195,9 +181,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served(kind: str, pair: Any, **options: Any) -> Iterator[FakeServer]:
+def served(pair: Any, **options: Any) -> Iterator[FakeServer]:
     """A server that has a pair's LLM, while the block runs."""
-    server = FakeServer(kind, pair, **options)
+    server = FakeServer(pair, **options)
     try:
         yield server
     finally:

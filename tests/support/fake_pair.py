@@ -104,7 +104,7 @@ class FakePair:
         self.operating_points: OperatingPoints | None = None
         self.policies = ("router", "confidence", "random", "slm", "llm")
         self.slm_cost, self.llm_cost, self.prices = _SLM, _LLM, Prices()
-        self.timed = True
+        self.timed, self.memory = True, None
         self.slm = self.llm = SimpleNamespace(device=SimpleNamespace(type="cpu"), local=True, vocabulary=1000)
         self.trouble = ""
         self.requests: list[Request] = []
@@ -131,13 +131,11 @@ class FakePair:
             raise InvalidRequest(f"{tokens:,} tokens, the context holds {self.context:,}: shorten the prompt.")
         return tokens
 
-    def check_acceptance(self, acceptance: float) -> None:
-        pass
-
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    check_sampling = check_acceptance
+    def check_sampling(self, sampling) -> None:
+        pass
 
     def texts(self, requests, policies=None, prompts=None) -> list[FakeText]:
         found = []

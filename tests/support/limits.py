@@ -1,7 +1,7 @@
 """The one table of limits: what may stand in each field of a request, and what may not, wherever it is given.
 
-`tests/app/test_limits.py` walks it through every surface: `Request`, the page's fields, a link, `/generate`,
-`/v1` and the command line. A field without a row fails there.
+`tests/app/test_limits.py` walks it through every surface: `Request`, the page's fields, a link, `/v1`
+and the command line. A field without a row fails there.
 """
 
 from __future__ import annotations
@@ -57,9 +57,6 @@ FORM = {
     **{"top_p": 1.0, "top_k": 0.0, "repetition_penalty": 1.0, "seed": 7.0, "max_new_tokens": 20.0, "max_draft": 0.0},
 }
 """The page's fields, filled in."""
-
-PRICES = ("slm_price", "llm_price")
-"""What `/generate` takes besides."""
 
 
 def spelled(value: Any) -> str:

@@ -113,7 +113,7 @@ def test_questions_that_routers_learned_from_are_not_evaluated_on_also_under_oth
 
 
 def test_an_llm_on_a_server_is_not_evaluated_as_its_bytes_are_not_known(capsys, tmp_path, tiny_pair, monkeypatch):
-    with served("vllm", tiny_pair) as server:
+    with served(tiny_pair) as server:
         monkeypatch.setenv("CITER_LLM_URL", server.url)
         told = refused(capsys, "evaluate", *FEW, "--out", str(tmp_path / "e"))
     assert "CITER_LLM_URL" in told and not (tmp_path / "e").exists()

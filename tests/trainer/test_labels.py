@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from engine import EngineError, Request, Role, build_request
+from engine import Request, Role, build_request
 from engine.grading import grade
 from engine.router import Router
 from engine.tokenizer import render
@@ -275,7 +275,7 @@ def test_with_the_llm_on_vllm_answers_labels_and_rollouts_are_those_of_an_llm_he
 ):
     """The server is busy once in three times, and breaks replies off: nothing is labelled from half an answer."""
     some = QUESTIONS[:6]
-    with served("vllm", tiny_pair) as server, loaded(server, llm_config=TINY / "llm" / "config.json") as pair:
+    with served(tiny_pair) as server, loaded(server, llm_config=TINY / "llm" / "config.json") as pair:
         before, server.fault = server.asked, lambda number: {0: "503", 1: "cut"}.get(number % 6)
         answer(pair, Role.LLM, some, tmp_path / "a", 120, quiet)
         requests = server.asked - before - server.faults["503"] - server.faults["cut"]
@@ -303,7 +303,5 @@ def relabelled(folder, pair, questions, answers):
 def test_without_its_configuration_a_served_llms_rollouts_are_refused_as_its_bytes_are_not_known(
     tiny_pair, own, tmp_path
 ):
-    with served("vllm", tiny_pair) as server, loaded(server) as pair, pytest.raises(TrainerError, match="LLM_CONFIG"):
+    with served(tiny_pair) as server, loaded(server) as pair, pytest.raises(TrainerError, match="LLM_CONFIG"):
         roll_out(pair, QUESTIONS, own, tmp_path / "r", SETTINGS, report=quiet)
-    with served("llama.cpp", tiny_pair) as server, loaded(server) as pair, pytest.raises(EngineError, match="vLLM"):
-        label(pair, QUESTIONS[:1], tmp_path / "l", report=quiet)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from app.stream.feed import LINGER_SECONDS
 from tests.support.mutations import damaged_json
-from tools.soak.page import Asked, BareWindow, Lost, Refused, Served, call, refusal_of, result
+from tools.soak.page import Asked, BareWindow, Lost, Refused, Served, refusal_of
 from tools.soak.tally import Tally
 
 _LARGE = 40_000_000
@@ -112,11 +112,10 @@ class Attacker:
             ("bodies of 40 MB", self.large_body),
             ("fields of 5 to 30 MB", self.large_field),
             ("floods of invented sessions", self.session_flood),
-            ("long calls that nobody reads", self.unread_calls),
             ("foreign Host and Origin headers", self.foreign),
             ("uploads and closed routes", self.closed_routes),
             ("half-open connections", self.half_open),
-            ("hostile texts by the API", self.hostile_call),
+            ("hostile texts to `/v1`", self.hostile_call),
             ("hostile texts in a window", self.hostile_window),
             ("mutated traces opened", self.open_traces),
             ("bodies that make no sense", self.nonsense),
@@ -149,32 +148,20 @@ class Attacker:
         parts = (part for _ in range(_LARGE // len(part)))
         sized = {"content-length": str(_LARGE)} if self.random.random() < 0.5 else {}
         headers = {"content-type": "application/json", **sized}
-        path = self.random.choice(["gradio_api/queue/join", "gradio_api/call/generate", "gradio_api/run/predict"])
+        path = self.random.choice(["gradio_api/component_server", "v1/completions", "gradio_api/run/predict"])
         self._expect(client.post(path, content=parts, headers=headers), 413)
 
     def large_field(self, client: httpx.Client) -> None:
-        values = Asked(self.marker, 0.3, 0, 20).call()
-        place, value = self.random.choice(
-            [
-                (0, self.marker * (25_000_000 // len(self.marker))),
-                (9, self.marker * (30_000_000 // len(self.marker))),
-                (11, ["x"] * 1_000_000),
-                (11, [self.marker * 1000]),
-                (2, self.marker * (5_000_000 // len(self.marker))),
-                (16, self.marker * 100_000),
-            ]
-        )
-        values[place] = value
-        self._refused_call(client, values)
-
-    def _refused_call(self, client: httpx.Client, values: list[Any]) -> None:
-        try:
-            result(client, call(client, values))
-        except Refused as reason:
-            if len(str(reason)) >= 200 and self.marker * 3 in str(reason):
-                raise Lost("what was sent was given back") from None
-            raise
-        raise Lost("what is too long was taken")
+        values = Asked(self.marker, 0.3, 0, 20).fields(self.served)
+        size = self.random.choice([5_000_000, 25_000_000, 30_000_000])
+        values[self.random.randrange(len(values))] = self.marker * (size // len(self.marker))
+        body = {"data": values, "fn_index": self.served.events["write"], "session_hash": self.marker}
+        answer = client.post("gradio_api/run/predict", json=body)
+        if answer.status_code == 200:
+            raise Lost("what is too long was taken")
+        if len(answer.content) > LONG_ANSWER:
+            raise Lost("what was sent was given back")
+        raise refusal_of(answer)
 
     def session_flood(self, client: httpx.Client) -> None:
         asked = Asked(f"Start with 1. Add 2. {self.marker}", 0.3, 0, 256)
@@ -187,17 +174,13 @@ class Attacker:
             if answer.status_code != 200 and isinstance(harm := refusal_of(answer), Lost):
                 raise harm
 
-    def unread_calls(self, client: httpx.Client) -> None:
-        for _ in range(12):
-            call(client, Asked(f"Start with 1. Add 2. {self.marker}", 0.5, 0, 1500).call())
-
     def foreign(self, client: httpx.Client) -> None:
         name = self.random.choice(["evil.example", f"{self.marker}.example", "localhost.evil.example"])
         asked = [
             client.get("", headers={"host": name}),
             client.get("config", headers={"origin": f"https://{name}"}),
-            client.post("gradio_api/call/generate", json={"data": []}, headers={"origin": "null"}),
-            client.post("gradio_api/queue/join", content=b"x", headers={"origin": "http://localhost:3000"}),
+            client.post("v1/completions", json={"prompt": "x"}, headers={"origin": "null"}),
+            client.post("gradio_api/run/predict", content=b"x", headers={"origin": "http://localhost:3000"}),
         ]
         for answer in asked:
             self._expect(answer, 403)
@@ -220,22 +203,26 @@ class Attacker:
                 self._sockets.pop(0).close()
             connection = socket.create_connection((self.host.hostname, self.host.port), timeout=10)
             self._sockets.append(connection)
-            head = f"POST /gradio_api/queue/join HTTP/1.1\r\nHost: {self.host.netloc}\r\n"
+            head = f"POST /gradio_api/run/predict HTTP/1.1\r\nHost: {self.host.netloc}\r\n"
             rest = 'Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"data": ['
             connection.sendall((head + rest if n % 2 else head[: self.random.randrange(1, len(head))]).encode())
         self._expect(client.get("gradio_api/startup-events"), 200, 404)
 
     def hostile_call(self, client: httpx.Client) -> None:
-        values = Asked(f"{self.random.choice(HOSTILE)} {self.marker}", self.random.random(), 0.5, 16).call()
-        if self.random.random() < 0.3:
-            values[9], values[11] = self.random.choice(HOSTILE), [self.random.choice(HOSTILE)[:1000]]
-        body = json.dumps({"data": values})
+        said = [{"role": "system", "content": self.random.choice(HOSTILE)}] if self.random.random() < 0.3 else []
+        said.append({"role": "user", "content": f"{self.random.choice(HOSTILE)} {self.marker}"})
+        asked = {
+            "model": "tiny:0.5@0.5",
+            "messages": said,
+            "stop": self.random.choice(HOSTILE)[:1000],
+            "max_tokens": 16,
+        }
+        body = json.dumps(asked)
         if self.random.random() < 0.3:
             body = body.replace(self.marker, self.marker + "\\ud800\\udfff\\udc00", 1)
-        answer = client.post("gradio_api/call/generate", content=body, headers={"content-type": "application/json"})
+        answer = client.post("v1/chat/completions", content=body, headers={"content-type": "application/json"})
         if answer.status_code != 200:
             raise refusal_of(answer)
-        result(client, answer.json()["event_id"])
 
     def hostile_window(self, client: httpx.Client) -> None:
         shown = BareWindow(self.served, client, f"{self.marker}{self.random.randrange(10**9)}")
@@ -262,7 +249,7 @@ class Attacker:
             json.dumps({"data": [self.marker] * 400, "fn_index": 10**6, "session_hash": "x"}).encode(),
             json.dumps({"data": [None] * 17, "fn_index": self.served.events["set_dials"]}).encode(),
         ]
-        path = self.random.choice(["gradio_api/queue/join", "gradio_api/call/generate", "gradio_api/run/predict"])
+        path = self.random.choice(["gradio_api/component_server", "v1/completions", "gradio_api/run/predict"])
         answer = client.post(path, content=self.random.choice(bodies), headers=headers)
         if len(answer.content) > LONG_ANSWER:
             raise Lost("what was sent was given back")

@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     raise_descriptors()  # for thousands of silent connections
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the page's process ends as well
-    nobody = Strangler(Served("http://localhost/", {}, (), 0), Tally(), {}, [], "", 0, 0)
+    nobody = Strangler(Served("http://localhost/", {}, (), 0, 0), Tally(), {}, [], "", 0, 0)
     names = [what for what, _ in nobody.alone() if options.only in what]
     options.results.parent.mkdir(parents=True, exist_ok=True)
     there = _read(options.results, options.minutes)

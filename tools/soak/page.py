@@ -1,4 +1,4 @@
-"""The page as a client of `tools/soak` sees it: the endpoint, gradio's events, and the feed, without a browser."""
+"""The page as a client of `tools/soak` sees it: gradio's events and the feed, without a browser."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ class Served:
         url: Where, with a slash at its end.
         events: Numbers of the page's events by name.
         fields: What the fields of `write` hold at first, with their ids.
-        reads_prompts: The component that is asked to read a file of prompts.
+        reads_prompts, takes: The components that are asked to read a file of prompts, and for a text as a file.
     """
 
     url: str
     events: dict[str, int]
     fields: tuple[tuple[str | None, Any], ...]
     reads_prompts: int
+    takes: int
 
     @classmethod
     def read(cls, url: str) -> Served:
@@ -50,8 +51,9 @@ class Served:
         props = {each["id"]: each["props"] for each in config["components"]}
         write = next(each for each in config["dependencies"] if each["api_name"] == "write")
         fields = tuple((props[n].get("elem_id"), props[n].get("value")) for n in write["inputs"])
-        reads = next(n for n, each in props.items() if "read_prompts" in (each.get("server_fns") or ()))
-        return cls(url, {each["api_name"]: each["id"] for each in config["dependencies"]}, fields, reads)
+        offers = {name: n for n, each in props.items() for name in each.get("server_fns") or ()}
+        events = {each["api_name"]: each["id"] for each in config["dependencies"]}
+        return cls(url, events, fields, offers["read_prompts"], offers["take"])
 
     def client(self, address: str) -> httpx.Client:
         """A client that a proxy would say has this address."""
@@ -67,10 +69,6 @@ class Asked:
     acceptance: float
     tokens: int
 
-    def call(self) -> list[Any]:
-        """The values of a call of `/generate`."""
-        return [self.prompt, self.threshold, "router", self.tokens, 0, 1, 0, 1, 0, None, False, None, 0, 0.1, 1, self.acceptance, "auto"]  # fmt: skip  # noqa: E501
-
     def fields(self, served: Served) -> list[Any]:
         """The values of the page's fields."""
         entered = {
@@ -80,32 +78,6 @@ class Asked:
             "max-new-tokens": self.tokens,
         }
         return [entered.get(name or "", value) for name, value in served.fields]
-
-
-def call(client: httpx.Client, values: list[Any]) -> str:
-    """Asks the endpoint; the event under which the result comes."""
-    answer = client.post("gradio_api/call/generate", json={"data": values})
-    if answer.status_code != 200:
-        raise refusal_of(answer)
-    return answer.json()["event_id"]
-
-
-def result(client: httpx.Client, event: str) -> dict[str, Any]:
-    """The trace that the endpoint gives."""
-    name, data = "", ""
-    for name, data in server_events(client, f"gradio_api/call/generate/{event}", {}):  # noqa: B007  # the last counts
-        pass
-    if name == "complete":
-        return json.loads(data)[0]
-    if name != "error":
-        raise Lost("a call's result broke off")
-    raise refusal(json.loads(data or "null"))
-
-
-def check_whole(trace: dict[str, Any]) -> None:
-    """Raises Lost if a trace's text was cut short."""
-    if trace["finish_reason"] not in ("eos", "length"):
-        raise Lost(f"a call's text ended as {trace['finish_reason']!r}")
 
 
 def server_events(client: httpx.Client, path: str, params: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -170,14 +142,14 @@ class BareWindow:
 
     Attributes:
         tokens: Texts of the tokens on its page.
-        state, number, finish: Of the newest run that it heard of.
+        run, state, number, finish: Of the newest run that it heard of.
         first: When the first token of the newest run came (`time.perf_counter`); None before.
     """
 
     def __init__(self, served: Served, client: httpx.Client, session: str) -> None:
         self.served, self.client, self.session = served, client, session
         self.tokens: list[str] = []
-        self.state, self.finish, self.note = "idle", None, ""
+        self.run, self.state, self.finish, self.note = "", "idle", None, ""
         self.number = self.shown = -1
         self.first: float | None = None
         # Open for as long as the window is, as a browser's.
@@ -218,7 +190,7 @@ class BareWindow:
             return
         if number != self.number:
             self.first = None
-        self.number, self.state = number, message["state"]
+        self.number, self.run, self.state = number, message["run"], message["state"]
         self.finish, self.note = message["finish"], message["note"]
         if number != self.shown and not cut + message["count"]:
             return  # the last text stays until there is a new one
@@ -243,6 +215,16 @@ class BareWindow:
             raise Lost(f"the feed went quiet before the text had ended; {self._where(began)}")
         self.check_end("done")
         return (self.first or time.perf_counter()) - began
+
+    def trace(self) -> dict[str, Any]:
+        """The text that it shows, as the page gives it out."""
+        asked = {"component_id": self.served.takes, "fn_name": "take", "session_hash": self.session}
+        answer = self.client.post(
+            "gradio_api/component_server", json={**asked, "data": {"run": self.run, "kind": "json"}}
+        )
+        if answer.status_code != 200:
+            raise refusal_of(answer)
+        return json.loads(answer.json())
 
     def check_end(self, *ends: str) -> None:
         """Raises what it is if the newest text ended in another way."""

@@ -17,10 +17,10 @@ import httpx
 
 from engine.provenance import ROOT
 from tools.soak.attackers import Attacker
-from tools.soak.page import LONGEST, Asked, Served, call, check_whole, result
+from tools.soak.page import LONGEST, Asked, BareWindow, Served
 from tools.soak.programs import ProgramVisitor
 from tools.soak.tally import Tally, clock
-from tools.soak.visitors import PROMPTS, ApiVisitor, BrowserVisitor, FeedVisitor, Texts, Visitor
+from tools.soak.visitors import PROMPTS, BrowserVisitor, FeedVisitor, Texts, Visitor
 
 APP = ROOT / "tools" / "soak" / "counted_app.py"
 COUNTS = "soak/texts"
@@ -77,14 +77,18 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def one_text(served: Served, tally: Tally, marker: str, what: str) -> dict | None:
-    """A text by the API while nobody else is there; its trace."""
+    """A text in a window while nobody else is there; its trace."""
     found: list[dict] = []
     visitor = Visitor(served, tally, Texts(), marker, 0, 0)
+
+    def write(client: httpx.Client) -> None:
+        shown = BareWindow(served, client, f"{marker}-alone")
+        shown.write(Asked(f"{PROMPTS[0]} ({marker})", 0.3, 0.5, 48))
+        found.append(shown.trace())
+        shown.close()
+
     with served.client(visitor.address) as client:
-        asked = Asked(f"{PROMPTS[0]} ({marker})", 0.3, 0.5, 48).call()
-        asked[12] = 2  # candidates, so that mutations have some to damage
-        if visitor.attempt(what, lambda: found.append(result(client, call(client, asked)))):
-            visitor.attempt(f"{what}, whole", lambda: check_whole(found[0]))
+        visitor.attempt(what, lambda: write(client))
     return found[0] if found else None
 
 
@@ -92,11 +96,7 @@ def honest(
     options: argparse.Namespace, served: Served, texts: Texts, marker: str, tally: Tally, first: int
 ) -> list[Visitor]:
     """Honest ones, numbered from `first` on, so that no two of a rehearsal have windows of the same name."""
-    kinds: list[type[Visitor]] = [BrowserVisitor] * options.browsers + [
-        FeedVisitor,
-        FeedVisitor,
-        ApiVisitor,
-    ] * options.visitors
+    kinds: list[type[Visitor]] = [BrowserVisitor] * options.browsers + [FeedVisitor] * options.visitors
     kinds = kinds[: options.visitors] + [ProgramVisitor] * options.programs
     return [kind(served, tally, texts, marker, first + n, options.seed) for n, kind in enumerate(kinds)]
 

@@ -17,7 +17,7 @@ import httpx
 
 from tools.soak.attackers import Attack
 from tools.soak.floods import Flooder
-from tools.soak.page import Asked, Lost, call, result
+from tools.soak.page import Asked, BareWindow, Lost
 from tools.soak.programs import body
 
 SOON = 5.0
@@ -139,8 +139,10 @@ class Strangler(Flooder):
     def reopened(self, client: httpx.Client) -> None:
         """A text with tokens that were taken back is opened again by the page that gave it out."""
         prompt = f"Start with {self.random.randrange(100)}. Add 30. ({self.marker})"
-        trace = result(client, call(client, Asked(prompt, 0.8, self.random.choice([0.3, 0.5, 1.0]), 48).call()))
-        event = {"name": "text.json", "text": json.dumps(trace)}
+        shown = BareWindow(self.served, client, self._session())
+        shown.write(Asked(prompt, 0.8, self.random.choice([0.3, 0.5, 1.0]), 48))
+        event = {"name": "text.json", "text": json.dumps(shown.trace())}
+        shown.close()
         asked = self._event("open_trace", self._session(), event_data=event)
         if not self._judge(client.post("gradio_api/run/predict", json=asked), True):
             raise Lost("the page does not open its own text")

@@ -11,7 +11,7 @@ from typing import Any, cast
 import httpx
 
 from tests.support.browser import Site, Window, chromium, drag, window
-from tools.soak.page import LONGEST, Asked, BareWindow, Lost, Refused, Served, call, check_whole, result
+from tools.soak.page import LONGEST, Asked, BareWindow, Lost, Refused, Served
 from tools.soak.tally import Tally
 
 PROMPTS = [
@@ -101,21 +101,6 @@ class Visitor:
         if self._refused_since is not None:
             self.tally.time("refused on end", time.monotonic() - self._refused_since)
         self._refused_since = None
-
-
-class ApiVisitor(Visitor):
-    """A script that asks the endpoint."""
-
-    def visit(self) -> None:
-        with self.served.client(self.address) as client:
-            self.attempt("texts by the API", lambda: self._write(client))
-
-    def _write(self, client: httpx.Client) -> None:
-        asked, began = self.asked(), time.perf_counter()
-        trace = result(client, call(client, asked.call()))
-        self.tally.time("whole text, by the API", time.perf_counter() - began)
-        check_whole(trace)
-        self.texts.check(asked, trace["text"])
 
 
 class FeedVisitor(Visitor):

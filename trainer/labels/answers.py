@@ -66,7 +66,7 @@ def answer(
 
     def make(batch: Sequence[Question], path: Path) -> None:
         requests = [build_request(prompt(q), policy=role.value, max_new_tokens=max_new_tokens) for q in batch]
-        whole = role is Role.LLM and isinstance(pair.llm, ServedModel) and pair.llm.judges
+        whole = role is Role.LLM and isinstance(pair.llm, ServedModel)
         written = _whole_answers(pair, requests) if whole else _answers(pair, requests, report)
         write_rows(path, ({"question": q.id, **each} for q, each in zip(batch, written, strict=True)), COLUMNS)
 

@@ -244,7 +244,7 @@ def _of_llm(pair: Pair, texts: Sequence[tuple[list[int], list[int]]]) -> list[tu
     if isinstance(pair.llm, ServedModel):
         asked = [pair.llm.score([*prompt, *tokens], len(prompt)) for prompt, tokens in texts]
         scored = [each.result() for each in asked]
-        return [([logprob for logprob, _ in each], [best.ids[0] for _, best in each]) for each in scored]
+        return [([logprob for logprob, _ in each], [best for _, best in each]) for each in scored]
     all_logits = (pair.llm.logits(hidden) for hidden in teacher_force(pair.llm, texts))
     return [
         (_log_probabilities(logits, tokens), logits.argmax(-1).tolist())
