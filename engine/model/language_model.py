@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from engine.models.store import StoredModel
 
-_MOST_TIMES, _ALIKE = 6, 1.1
+_MOST_TIMES, _ALIKE = 12, 1.1
 """A pass is timed until its two shortest times are alike, or so many times: the machine may be busy."""
+_BELIEVED = 1.25
+"""Times are believed where the two shortest of a pass of one token are within this factor."""
 _FASTER = 1.25
 """Stored times are measured again where a pass is faster by this factor: the machine was busy when they were taken."""
 
@@ -108,15 +110,19 @@ class LanguageModel:
         """Applies `lm_head`: hidden states [n, d] → float32 logits [n, vocabulary]."""
         return self._head(hidden)[:, : self.vocabulary].float()
 
-    def calibrate(self) -> None:
-        """Times passes by their length, with `lm_head` at one position, and `lm_head` at many; warms up as well."""
+    def calibrate(self) -> bool:
+        """Times passes by their length, with `lm_head` at one position, and `lm_head` at many; warms up as well.
+
+        Returns whether two tries of a pass of one token were alike: else the machine is too busy to believe the times.
+        """
         cache = self.new_cache(1, LENGTHS[-1])
         hidden = self.feed(cache, [0], [[0] * LENGTHS[-1]])[0]  # the first pass is not typical
         self.logits(hidden[:1])
         timed = [_shortest(partial(self._pass, cache, length)) for length in LENGTHS]
-        timed = [*accumulate(reversed(timed), min)][::-1]  # what disturbs only adds: no longer pass is faster
-        heads = [_shortest(partial(self._predict, hidden[:length])) for length in HEADS]
-        self._take(PassTimes(timed, [max(each, heads[0]) for each in heads]))
+        passes = [*accumulate((each[0] for each in reversed(timed)), min)][::-1]  # what disturbs only adds
+        heads = [_shortest(partial(self._predict, hidden[:length]))[0] for length in HEADS]
+        self._take(PassTimes(passes, [max(each, heads[0]) for each in heads]))
+        return timed[0][1] <= _BELIEVED * timed[0][0]
 
     def recall(self, path: Path) -> bool:
         """Takes stored times and returns True, unless a pass of one token is faster now.
@@ -128,7 +134,7 @@ class LanguageModel:
             return False
         cache = self.new_cache(1, 1)
         self._pass(cache, 1)  # the first is not typical
-        if _shortest(partial(self._pass, cache, 1)) * _FASTER < times.passes[0]:
+        if _shortest(partial(self._pass, cache, 1))[0] * _FASTER < times.passes[0]:
             return False
         self._take(times)
         return True
@@ -163,10 +169,9 @@ class LanguageModel:
 
 
 def _together(before: int, tokens: int, looks: int) -> range:
-    """Which of a row's new tokens, numbered from 0, attend in one call.
+    """Which of a row's new tokens, numbered from 0, attend in one call: many far into a text, without a look at them.
 
-    These are many tokens far into a text whose hidden states are not wanted. The others attend as if each were read
-    alone. So a text does not depend on when or beside which texts it is read, and a long prompt is read as fast.
+    The others attend as if each were read alone, so that a text does not depend on the texts beside it.
     """
     few = before and tokens <= LENGTHS[-1]
     first = max(0, ALONE_UP_TO - before)
@@ -189,11 +194,11 @@ def cost_of(
     )
 
 
-def _shortest(run: Callable[[], object]) -> float:
-    """Seconds that something takes when nothing disturbs it."""
+def _shortest(run: Callable[[], object]) -> list[float]:
+    """Seconds that something takes when nothing disturbs it: of several tries, the shortest first."""
     times: list[float] = []
     while len(times) < 2 or (times[1] > _ALIKE * times[0] and len(times) < _MOST_TIMES):
         started = time.perf_counter()
         run()
         times = sorted([*times, time.perf_counter() - started])
-    return times[0]
+    return times

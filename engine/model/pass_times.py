@@ -5,9 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import FailFast, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from engine.models.files import read_json, write_json
 
@@ -18,24 +15,19 @@ LENGTHS = (1, 2, 4, 8, 16, 32)  # of the passes that are timed
 HEADS = LENGTHS[:4]  # positions to which `lm_head` is applied at once, for its time
 
 
-_Seconds = Annotated[list[Annotated[FiniteFloat, Field(ge=0)]], FailFast()]
-
-
 @dataclass(frozen=True)
 class PassTimes:
     """Seconds of passes over `LENGTHS` tokens with `lm_head` at one position, and of `lm_head` alone at `HEADS`."""
 
-    passes: Annotated[_Seconds, Field(min_length=len(LENGTHS), max_length=len(LENGTHS))]
-    lm_head: Annotated[_Seconds, Field(min_length=len(HEADS), max_length=len(HEADS))]
+    passes: list[float]
+    lm_head: list[float]
 
 
 def recall(path: Path, key: str) -> PassTimes | None:
-    """The stored times of a model on a machine; None where there are none, or they make no sense."""
-    try:
-        times = TypeAdapter(PassTimes).validate_python(read_json(path).get(key), strict=False)
-    except ValidationError:
-        return None
-    return times if times.passes[0] > 0 and times.passes == sorted(times.passes) else None
+    """The stored times of a model on a machine; None where there are none."""
+    times = read_json(path).get(key, {})
+    passes, heads = times.get("passes", []), times.get("lm_head", [])
+    return PassTimes(passes, heads) if (len(passes), len(heads)) == (len(LENGTHS), len(HEADS)) else None
 
 
 def keep(path: Path, key: str, times: PassTimes) -> None:
