@@ -22,9 +22,6 @@ MEASURED = ("bytes", "flops", "seconds")
 LEAST_COST = 1e-12
 """No cost of a text is below it: what is, was not measured."""
 
-FREE = ModelCost(0, 0, 0, 0, 0, 0, 0)
-"""Of a model that costs nothing."""
-
 _NO_BREAK = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -93,13 +90,11 @@ def cost_parts(events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost,
         return CostParts(*[(0.0, 1.0)] * len(MEASURED), (0, 0, *alone, *alone))
     if all(event.threshold == event.acceptance == 0 for event in events):
         slm = replace(slm, router_bytes=0, router_flops=0)
-    both = costs(events, prompt_tokens, slm, llm)
-    small = costs(events, prompt_tokens, slm, FREE).run
+    told = costs(events, prompt_tokens, slm, llm)
     parts: list[tuple[float, float] | None] = []
     for unit in MEASURED:
-        beside, run, of_slm = (getattr(cost, unit) for cost in (both.llm_only, both.run, small))
-        known = beside > LEAST_COST
-        parts.append((significant(of_slm / beside), significant((run - of_slm) / beside)) if known else None)
+        of_slm, of_llm, beside = (getattr(cost, unit) for cost in (told.slm, told.llm, told.llm_only))
+        parts.append((significant(of_slm / beside), significant(of_llm / beside)) if beside > LEAST_COST else None)
     passes = [(event.slm_fed, event.llm_fed) for event in charged(events)]
     fed = [[each for each in of if each] for of in zip(*passes, strict=True)]
     return CostParts(*parts, (*(count for of in fed for count in (sum(of) - len(of), len(of))), *alone))

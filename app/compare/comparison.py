@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from app.components import to_json
-from app.figures import FREE, cost_parts, counted
+from app.figures import cost_parts, counted
 from app.running.job import Job, State, request_weight
 from app.stream.token_stream import in_common
 from app.stream.updates import waiting_for
@@ -86,9 +86,10 @@ class Comparison(Job):
 
     def add(self, key: str, event: TokenEvent) -> None:
         """Takes a token that stays."""
-        text = self.texts[key]
-        slm = FREE if key == "llm" else self.pair.slm_cost  # a recorded text has scores, which it does not need
-        text.seconds += modelled_seconds([event], slm, self.pair.llm_cost)
+        text, slm, llm = self.texts[key], self.pair.slm_cost, self.pair.llm_cost
+        # A recorded text of the LLM has scores, for which the SLM was run; alone it needs none.
+        alone = key == "llm"
+        text.seconds += llm.seconds(event.llm_fed) if alone else modelled_seconds([event], slm, llm)
         text.events.append(event)
         self.tokens.append([key, event.text, int(event.role is Role.LLM), round(text.seconds, 6)])
         self.notify()

@@ -10,7 +10,7 @@ tokens: one model reads the prompt in its first pass and one token in each furth
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -136,14 +136,19 @@ def _at(table: Sequence[tuple[int, float]], tokens: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """A run beside both extremes for the same number of generated tokens."""
+    """What each model costs in a run (the router counts to the SLM), and alone for as many generated tokens."""
 
-    run: Cost = Cost()
+    slm: Cost = Cost()
+    llm: Cost = Cost()
     slm_only: Cost = Cost()
     llm_only: Cost = Cost()
 
     def __add__(self, other: Costs) -> Costs:
-        return Costs(self.run + other.run, self.slm_only + other.slm_only, self.llm_only + other.llm_only)
+        return Costs(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(Costs)))
+
+    @property
+    def run(self) -> Cost:
+        return self.slm + self.llm
 
     @property
     def unknown(self) -> list[str]:
@@ -154,8 +159,8 @@ class Costs:
 
     def told(self) -> dict[str, Any]:
         """The costs by unit, for programs, with the names of units that are not known."""
-        beside = asdict(self)
-        by_unit = {unit: {which: cost[unit] for which, cost in beside.items()} for unit in UNITS}
+        beside = {"run": self.run, "slm_only": self.slm_only, "llm_only": self.llm_only}
+        by_unit = {unit: {which: getattr(cost, unit) for which, cost in beside.items()} for unit in UNITS}
         return {**by_unit, "unknown": self.unknown}
 
 
@@ -165,20 +170,20 @@ def costs(
     """Folds a text's events, in order, into its cost and that of both extremes; `prices` is for the unit "price"."""
     prices = prices or Prices()
     ratio = prices.reading_ratio
-    run, slm_cached, llm_cached = Cost(), 0, 0
+    of_slm, of_llm, slm_cached, llm_cached = Cost(), Cost(), 0, 0
     for event in charged(events):
         # An LLM that read more than was missing read the whole text again.
         rereads = llm_cached + event.llm_fed > prompt_tokens + event.index + len(event.taken_back)
-        spent = slm.forward(event.slm_fed, slm_cached, event.slm_head, prices.slm, ratio)
-        spent += llm.forward(event.llm_fed, 0 if rereads else llm_cached, event.llm_head, prices.llm, ratio)
+        of_slm += slm.forward(event.slm_fed, slm_cached, event.slm_head, prices.slm, ratio)
+        of_llm += llm.forward(event.llm_fed, 0 if rereads else llm_cached, event.llm_head, prices.llm, ratio)
         if event.router:
-            spent += Cost(bytes=slm.router_bytes, flops=slm.router_flops)
-        run += spent
+            of_slm += Cost(bytes=slm.router_bytes, flops=slm.router_flops)
         slm_cached = tokens_read(slm_cached, event.slm_fed, prompt_tokens, event.index)
         llm_cached = tokens_read(llm_cached, event.llm_fed, prompt_tokens, event.index)
     passes = [(1, prompt_tokens + n - 1) if n else (prompt_tokens, 0) for n in range(len(events))]
     return Costs(
-        run,
+        of_slm,
+        of_llm,
         sum((slm.forward(*each, 1, prices.slm, ratio) for each in passes), Cost()),
         sum((llm.forward(*each, 1, prices.llm, ratio) for each in passes), Cost()),
     )
