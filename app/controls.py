@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.components import ASSETS
+from app.components import ASSETS, QUIET, drawn
 from app.fields import LARGEST_SEED
 from engine import DEFAULT_THRESHOLD, POLICIES, Prices, Settings
 from engine.operating_points import LLM_ONLY
@@ -100,6 +100,13 @@ def prompt_box(label: str, elem_id: str, value: str = "") -> gr.Textbox:
         container=False,
         show_label=False,
     )
+
+
+def conversation_panel() -> gr.HTML:
+    """The conversation before the prompt: a field whose value is `app.fields.turns_text`; its button empties it."""
+    panel = drawn("conversation", "conversation", events=("new_conversation",))
+    panel.new_conversation(None, outputs=panel, js="() => ''", **QUIET)
+    return panel
 
 
 def ask_card(preset: str | None, prompt: str) -> tuple[gr.Textbox, gr.Button, gr.Button, dict[str, gr.Row]]:

@@ -15,7 +15,6 @@ import gradio as gr
 
 from app.components import EACH_TIME, QUIET, STARTED, refusal, tells
 from app.controls import fill, policy_update, scoring_choices
-from app.conversation import conversation_after
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import ALTERNATIVES, DIALS, FIELDS, held_fields, page_request, turns_text, whole
 from app.header import header_html
@@ -105,7 +104,7 @@ class Handlers:
         session = self._of(request)
         with refusals():
             run = session.history.find(said_text(said_fields(event._data), "run"))
-            return gr.skip() if run is None else turns_text(conversation_after(run))
+            return gr.skip() if run is None else turns_text(run.conversation())
 
     def go_to(self, prompt: str, request: gr.Request, event: gr.EventData) -> list[Any]:
         """Puts a kept text on the page, by its id or by undo and redo; the fields follow to what was asked.

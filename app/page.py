@@ -16,7 +16,6 @@ from app import controls
 from app.compare.tab import KIND as COMPARE
 from app.compare.tab import compare_tab
 from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, SCRIPTS, STARTED, Panel, drawn, tells
-from app.conversation import conversation_panel
 from app.entrance.gradio_parts import OpenWindows, PageBlocks, calling_address
 from app.entrance.launch import page_app
 from app.fields import DIALS, FIELDS
@@ -129,7 +128,7 @@ def _playground(
     start = settings.stated.get("threshold", DEFAULT_THRESHOLD)
     with gr.Column(elem_id="main"):
         note = link_note()
-        conversation = conversation_panel()
+        conversation = controls.conversation_panel()
         prompt, generate, stop, examples = controls.ask_card(host.preset, recorded.traces[0].prompt if recorded else "")
         with gr.Row(elem_id="text-row", equal_height=False):
             with gr.Column(elem_id="text-card", scale=1, min_width=0):

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from app.running.job import FILE_BYTES, Job, State, request_weight
 from engine import Request, Setting, TokenEvent, build_request, fold_revealed
 from engine.batch.text import Text
+from engine.request import Turn
 
 GoOn = Callable[[], tuple[Request, Sequence[TokenEvent]]]
 """Waits for another run to end, and says what one that goes on from it asks, and which of its events stay."""
@@ -94,6 +96,18 @@ class Run(Job):
         events = self.events
         last = events[-1] if events else self.request.setting
         return build_request(self.request, threshold=last.threshold, acceptance=last.acceptance)
+
+    def conversation(self) -> tuple[Turn, ...]:
+        """What was said before, the prompt, and the text by its authors.
+
+        Raises:
+            InvalidRequest: No text can go on from it: it has too many messages, is too long, or is a raw completion.
+        """
+        asked, parts = self.request, [(event.role, event.text) for event in self.events]
+        lengths = [(role, sum(len(text) for _, text in of)) for role, of in groupby(parts, key=lambda part: part[0])]
+        authors = tuple((role, length) for role, length in lengths if length)
+        answer = Turn("assistant", "".join(text for _, text in parts), authors)
+        return Request("what comes next", raw=asked.raw, turns=(*asked.turns, Turn("user", asked.prompt), answer)).turns
 
     def show_again(self, after: Job | None) -> None:
         """Comes to the page anew, as it was left; `after` is the newest run of the session."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from app.conversation import conversation_after
 from app.fields import FIELDS, turns_text
 from app.handlers import Handlers
 from app.running.session import Session
@@ -26,7 +25,7 @@ TALK = (
 def test_a_text_is_followed_with_who_wrote_what(host):
     run = Session().begin(request("echo one two three four", turns=TALK, threshold=0.8), host)
     assert run.finished.wait(60) and run.events[-1].text == "", "its end is no part of what was said"
-    *before, asked, answer = conversation_after(run)
+    *before, asked, answer = run.conversation()
     assert before == [*TALK] and asked == Turn("user", "echo one two three four")
     assert answer.text == "one two three four" and all(length for _, length in answer.authors)
     spans = [(role, length) for role, length in answer.authors]
@@ -42,7 +41,7 @@ def test_what_cannot_be_followed_is_refused_by_name(host, options, why):
     run = Session().begin(request("echo one", **options), host)
     assert run.finished.wait(60)
     with pytest.raises(InvalidRequest, match=why):
-        conversation_after(run)
+        run.conversation()
 
 
 def test_a_window_follows_no_text_of_another(host):
