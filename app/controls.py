@@ -10,15 +10,12 @@ import gradio as gr
 
 from app.components import ASSETS, QUIET, drawn
 from app.fields import LARGEST_SEED
-from engine import DEFAULT_THRESHOLD, POLICIES, Prices, Settings
+from engine import POLICIES, Prices, Settings
 from engine.operating_points import LLM_ONLY
 from engine.policy import REGISTRY
 from engine.setting import MAX_DRAFT
 
 POLICY_LABELS = {name: REGISTRY[name].label for name in POLICIES}
-
-THRESHOLD_DIGITS = 7
-"""Of the threshold's steps, as many as the scores have that are sent: half of a text's may lie above 0.9997."""
 
 
 class Knob(gr.Slider):
@@ -61,21 +58,9 @@ def fill(components: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
     return [filled(field, values[name]) if name in values else gr.skip() for name, field in components.items()]
 
 
-def threshold_knob(settings: Settings, elem_id: str, start: float = DEFAULT_THRESHOLD, digits: int = 4) -> Knob:
-    """A dial from SLM-only to LLM-only in steps of so many digits, from where the settings say, else from `start`."""
-    value = settings.stated.get("threshold", start)
-    return knob(0, max(LLM_ONLY, value), value, step=10**-digits, label="Threshold", elem_id=elem_id)
-
-
 def scoring_choices(policies: Iterable[str]) -> list[tuple[str, str]]:
     """The policies to which a threshold means something, as (label, value)."""
     return [(POLICY_LABELS[name], name) for name in policies if REGISTRY[name].scores]
-
-
-def scoring_policy(settings: Settings) -> str:
-    """The policy of the settings, or the router where that one scores nothing."""
-    policy = settings.stated.get("policy", "router")
-    return policy if REGISTRY[policy].scores else "router"
 
 
 def policy_update(choices: list[tuple[str, str]], chosen: str) -> Any:
@@ -135,11 +120,13 @@ def more_card(settings: Settings, start: float) -> dict[str, Any]:
                 info="0 keeps all that the small model wrote; 1 keeps only what the large one would have written.",
                 elem_id="acceptance",
             )
-            chosen = scoring_policy(settings)
+            named = settings.stated.get("policy", "router")
+            chosen = named if REGISTRY[named].scores else "router"
             policy = gr.Dropdown(
                 scoring_choices(POLICIES), value=chosen, label="Scored by", filterable=False, elem_id="policy"
             )
-            threshold = threshold_knob(settings, "threshold", start, THRESHOLD_DIGITS)
+            # In steps as fine as the scores that are sent: half of a text's may lie above 0.9997.
+            threshold = knob(0, max(LLM_ONLY, start), start, step=1e-7, label="Threshold", elem_id="threshold")
         with gr.Row():
             limit = tokens_field(settings, "New tokens", "max-new-tokens")
             temperature = knob(0, 2, 0, step=0.05, label="Temperature", min_width=140)

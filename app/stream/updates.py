@@ -73,7 +73,7 @@ class TextUpdates:
 
     def _said(self, run: Run, count: int) -> str:
         """Why nothing comes."""
-        if note := waiting_for(run) or trouble_of(run):
+        if note := waiting_for(run):
             self._newest = count, time.monotonic()
             return note
         if count != self._newest[0]:
@@ -106,20 +106,17 @@ class JobUpdates:
             yield message
 
 
-def trouble_of(job: Job) -> str:
-    """What keeps a job's models from writing, for people; empty while nothing does."""
-    return job.pair.trouble if job.pair is not None and job.state == "running" else ""
-
-
 def waiting_for(job: Job, reading: str = "Reading the prompt …") -> str:
-    """What a job waits for, for people; empty while it is written. `reading` is said once it has a row."""
+    """What holds a job up, for people; empty where nothing does. `reading` is said once it has a row."""
     paused, host = job.paused, job.host
-    if host is None or job.cancel.is_set() or not (job.state == "waiting" or paused):
+    if host is None or job.cancel.is_set() or job.state not in ("waiting", "running"):
         return ""
     if host.status.phase == "loading":
         return "Waiting for the models to load; it starts by itself."
     if job.pair is not None and job.pair.trouble:
         return job.pair.trouble
+    if job.state == "running" and not paused:
+        return ""
     place, seconds = job.place
     slow = f" {host.scheduler.slow}".rstrip() if host.scheduler is not None else ""
     about = "" if seconds is None else f", about {duration(seconds)}"
