@@ -149,7 +149,8 @@ class _ShareHandlers:
             # A text that was left by a window before this one: it is asked for anew as it was.
             return [gr.skip(), *fill(self.fields, held_fields(session.run.settings, self.host.policies)[0])]
         session.chosen |= values.keys() & DIALS
-        said = f"The link filled in {'the fields' if values else 'nothing'}; Generate writes the text."
+        filled = ", ".join(name.replace("_", " ") for name in values)
+        said = f"The link filled in {filled or 'nothing'}; Generate writes the text."
         if refused:
             said += " It also asked for what cannot be had:"
         return [_told(said, refused=refused), *fill(self.fields, values)]

@@ -208,7 +208,6 @@ def test_where_no_models_can_be_had_a_trace_is_opened_and_a_bad_file_is_refused_
         eventually(lambda: site.host.status.phase == "failed")
         row.open_file(shown, strange.to_json(), "theirs.json")
         has(shown, strange.text)
-        says(shown, "stop")  # which no field holds
         shown.page.click(".t.llm >> nth=0")
         expect(shown.page.locator(".token-card .candidate")).to_have_count(10)
         ready(shown)
