@@ -216,9 +216,7 @@ class Settings(pydantic_settings.BaseSettings):
         description="Address of the vLLM server that has the LLM, as `http://host:8000`; the LLM is then not loaded "
         "here. See docs/deploy.md.",
     )
-    llm_name: str = Field(
-        "", max_length=300, description="What the server calls the model; may be left out where it has one only."
-    )
+    llm_name: str = Field("", max_length=300, description="What the server calls the model; unset is its first.")
     llm_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = Field(
         None, description="Key that the server wants, sent as a bearer token."
     )

@@ -66,14 +66,12 @@ def _models(reply: Any) -> list[dict[str, Any]]:
 
 
 def _chosen(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """The model of this name, or the only one: several names may stand for one `root`."""
-    named = [model for model in models if model["id"] == name] if name else models
-    if len(named) == 1 or (named and not name and len({model.get("root") for model in models}) == 1):
-        return named[0]
+    """The model of this name, or the first: the others of a vLLM are adapters of it."""
+    for model in models:
+        if name in ("", model["id"]):
+            return model
     there = ", ".join(shown(model["id"]) for model in models[:10]) or "none"
-    if name:
-        raise SettingsError(f"CITER_LLM_NAME = {shown(name)}: the server has no such model: it has {there}")
-    raise SettingsError(f"CITER_LLM_NAME is not set, and the server has not one model: name one of {there}")
+    raise SettingsError(f"CITER_LLM_NAME = {shown(name)}: the server has no such model: it has {there}")
 
 
 def _cost(path: Path | None) -> ModelCost:
