@@ -227,7 +227,7 @@ class Settings(pydantic_settings.BaseSettings):
         le=86_400,
         description="Seconds that a text waits for a server that fails or is busy; then it stops, to be gone on with.",
     )
-    llm_config: Path | None = Field(
+    llm_config: _HomePath | None = Field(
         None,
         description="Path of the served model's `config.json`, or its folder, for the bytes and FLOPs that its passes "
         "cost; unset, they are not known.",
