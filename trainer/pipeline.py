@@ -78,7 +78,7 @@ def run(
     (labelled, dev), limit = questions_of(recipe, report), recipe.max_new_tokens
     answers, labels = folder / "answers-llm", folder / "labels-llm"
     answer(pair, Role.LLM, labelled, answers, limit, report)
-    label(pair, labelled, labels, load_answers(answers, Role.LLM), run_llm=False, report=report)
+    label(pair, labelled, labels, load_answers(answers, Role.LLM), report=report)
     router = _make_rounds(pair, recipe, labelled, labels, folder, fitting, report)
     evaluate(pair, dev, _methods(recipe, router, labels), folder / "evaluation", recipe.task, limit, report)
     with alone_at(folder / "shipping"):

@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import engine
 from engine import EngineError, WeightsError
-from engine.events.progress import Progress
 from engine.settings import DEFAULT_ROWS
 
 FALLBACK = "tiny"
@@ -36,7 +35,7 @@ class Status:
     """
 
     phase: Literal["loading", "ready", "failed"] = "loading"
-    progress: Progress = field(default_factory=lambda: Progress("models"))
+    progress: str = "loading models"
     warning: str | None = None
     error: str | None = None
 
@@ -127,11 +126,11 @@ class Host:
                 raise
             logger.warning("falling back to %s: %s", FALLBACK, error)
             self.status = Status(
-                progress=Progress("tiny pair"), warning=f"Running the {FALLBACK} pair instead. {error}"
+                progress="loading the tiny pair", warning=f"Running the {FALLBACK} pair instead. {error}"
             )
             return self._load(FALLBACK, progress=self._progress)
 
-    def _progress(self, progress: Progress) -> None:
+    def _progress(self, progress: str) -> None:
         self.status = replace(self.status, progress=progress)
 
     def _fail(self, message: str) -> None:

@@ -129,7 +129,7 @@ def _sampling(sampling: Sampling) -> str:
 @cache
 def _page() -> tuple[str, str]:
     """What comes before the data and after it; its policy allows the page's own style and script, by their hashes."""
-    names = ("lib/dom.js", "lib/format.js", "lib/threshold.js", "stream/why.js", "conversation/turns.js")
+    names = ("lib/dom.js", "lib/format.js", "lib/threshold.js", "stream/token.js", "conversation/turns.js")
     modules = "".join((ASSETS / name).read_text("utf-8") for name in names)
     functions = re.sub("^(export |import .*\n)", "", modules, flags=re.MULTILINE)
     page = (ASSETS / "share/export.html").read_text("utf-8").replace(_LIB, functions).replace(_PAPER, PAPER)

@@ -72,8 +72,8 @@ def token_message(
 
 
 def token_row(event: TokenEvent) -> list[Any]:
-    """[text, author, score, threshold, SLM fed, LLM fed, milliseconds, SLM's candidates, LLM's candidates, forced,
-    SLM's entropy, LLM's entropy, acceptance, ratio, texts that were taken back here].
+    """[text, author, score, threshold, SLM's candidates, LLM's candidates, forced, acceptance, ratio, texts that were
+    taken back here].
 
     Scores and ratios have as many digits as it takes that the browser decides as the engine does.
     """
@@ -82,14 +82,9 @@ def token_row(event: TokenEvent) -> list[Any]:
         0 if event.role is Role.SLM else 1,
         None if event.score is None else round(event.score, 7),
         round(event.threshold, 7),
-        event.slm_fed,
-        event.llm_fed,
-        round(1000 * event.seconds),
         _candidates(event.slm_alternatives),
         _candidates(event.llm_alternatives),
         int(event.forced),
-        _bits(event.slm_entropy),
-        _bits(event.llm_entropy),
         round(event.acceptance, 4),
         _ratio(event.ratio),
         [draft.text for draft in event.taken_back],
@@ -99,10 +94,6 @@ def token_row(event: TokenEvent) -> list[Any]:
 def _ratio(ratio: float | None) -> float | None:
     # Only the LLM's own choice has 1, also to the browser.
     return ratio if ratio in (None, 1) else min(round(ratio, 7), 1 - 1e-7)
-
-
-def _bits(entropy: float | None) -> float | None:
-    return None if entropy is None else round(entropy, 3)
 
 
 def _candidates(alternatives: Sequence[Any]) -> list[list[Any]]:

@@ -1,4 +1,4 @@
-// What draws each of the page's own components, by its name in Python (`app.components`).
+// The scripts of the page's own components, by the names that Python gives them (`app.components`).
 import './lib/fields.js';
 import './lib/first_input.js';
 import './lib/keys.js';
@@ -9,14 +9,18 @@ import './lib/stop.js';
 import './lib/tabs.js';
 import { slider } from './lib/dom.js';
 
-// Kept once both dials are on the page. No panel starts before: on a busy machine gradio mounts some of them seconds earlier.
-export const dialsThere = new Promise((kept) => {
-  const look = () => (slider('threshold') && slider('acceptance') && document.querySelector('#prices input') ? kept() : setTimeout(look, 20));
+// Resolves when both dials and the prices are on the page. No panel starts before: on a busy machine gradio mounts some panels seconds
+// earlier than the dials.
+export const dialsThere = new Promise((resolve) => {
+  const look = () => (slider('threshold') && slider('acceptance') && document.querySelector('#prices input') ? resolve() : setTimeout(look, 20));
   look();
 });
 
-// The page is seen once its parts stand: gradio mounts them one after the other, which would push the first ones down.
-setTimeout(() => requestAnimationFrame(() => document.body.classList.add('there', CSS.supports('field-sizing: content') ? 'fits' : 'gradio-fits')), 100);
+// The page is shown once its parts stand. Gradio mounts them one after the other, and each would push the earlier ones down.
+setTimeout(() => requestAnimationFrame(() => {
+  document.body.classList.add('there');
+  document.body.classList.toggle('fits', CSS.supports('field-sizing: content'));
+}), 100);
 
 export { tell } from './lib/dom.js';
 

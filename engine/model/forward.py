@@ -1,9 +1,8 @@
 """The forward pass: token ids → last hidden states, over the rows of a ragged cache, without padding.
 
-The layers are those of Llama, Mistral, Qwen2 and Qwen3, with weights as transformers loaded them. transformers' own
-forward pass computes the same and costs 20 ms more per token of a small model on two cores: masks, hooks and cache
-bookkeeping at each call, three products where one would do. All tokens of all rows go through a layer as one [tokens,
-width] matrix, however many each row has; only attention looks at rows (`engine.model.kv_cache.RaggedAttention`).
+The layers are those of Llama, Mistral, Qwen2 and Qwen3. transformers' own forward pass computes the same and costs 20
+ms more per token of a small model on two cores. All tokens of all rows go through a layer as one [tokens, width]
+matrix; only attention looks at rows (`engine.model.kv_cache.RaggedAttention`).
 """
 
 from __future__ import annotations
@@ -98,10 +97,7 @@ class Trunk:
         return all(getattr(product, "batch_invariant", False) for product in products)
 
     def __call__(self, ids: torch.Tensor, attention: RaggedAttention) -> torch.Tensor:
-        """Reads new tokens, int64 [tokens], row after row → hidden states after the final norm [tokens, d].
-
-        `attention` says where they stand and what each sees.
-        """
+        """Reads new tokens, int64 [tokens], row after row → hidden states after the final norm [tokens, d]."""
         rotary = self._cos_and_sin(attention, ids.device)
         hidden = self._embed(ids)
         for number, layer in enumerate(self._layers):

@@ -1,7 +1,6 @@
-"""Layers that read the same input (q, k, v; gate, up) as one: one product for all of them.
+"""Layers that read the same input (q, k, v; gate, up) as one: one product for all of them, where it can be.
 
-There is one module for each format of the weights: `Nf4Linear` and `Int8Linear` for processors, which the store joins
-when it reads them; `Dense`; and bitsandbytes' `Linear4bit` on a GPU.
+`engine.models.store` joins those in NF4 and int8 when it reads them.
 """
 
 from __future__ import annotations
@@ -15,17 +14,14 @@ from torch import Tensor, nn
 
 
 def joined(layers: Sequence[Any]) -> Any:
-    """Layers as one: inputs [n, in] → the outputs of all, side by side [n, out].
-
-    The layers stay usable. Dense ones become views of the joined matrix, so that it is stored once.
-    """
+    """Layers as one, inputs [n, in] → the outputs of all, side by side [n, out]; the layers stay usable."""
     if all(type(layer) is nn.Linear for layer in layers):
         return Dense(layers)
     return layers[0] if len(layers) == 1 else SideBySide(layers)
 
 
 class Dense(nn.Module):
-    """Dense layers as one matrix [out, in]."""
+    """Dense layers as one matrix [out, in], of which theirs become views."""
 
     batch_invariant = False
 
@@ -63,10 +59,7 @@ def size_of(module: nn.Module) -> tuple[int, int]:
 
 
 def charged_bytes(parameter: Tensor) -> int:
-    """Bytes that a pass is charged for one parameter: its storage; of bitsandbytes' NF4 half a byte and a bf16 scale.
-
-    bitsandbytes may store the scales in another form, and then the same text would cost 3 % less on a GPU.
-    """
+    """Bytes that a pass is charged for one parameter: of NF4 half a byte and a bf16 scale, however it is stored."""
     state = getattr(parameter, "quant_state", None)
     if state is None:
         return parameter.nbytes

@@ -88,9 +88,9 @@ def test_an_opened_trace_shows_what_the_run_showed(run: Run, trace: Trace):
     messages = [told(each) for each in (opened, run)]
     assert messages[0]["cost"] == messages[1]["cost"]
     shown, written = (message["tokens"] for message in messages)
-    assert [token[:8] for token in shown] == [token[:8] for token in written]
+    assert [token[:5] for token in shown] == [token[:5] for token in written]
     known = [[candidate.text for candidate in event.llm_alternatives] for event in trace.events]
-    assert [[text for text, *_ in token[8]] for token in shown] == known and any(known), "what was learned late, too"
+    assert [[text for text, *_ in token[5]] for token in shown] == known and any(known), "what was learned late, too"
 
 
 def test_a_text_that_was_stopped_opens_as_stopped_and_an_old_one_as_it_was(trace: Trace):

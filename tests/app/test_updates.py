@@ -159,7 +159,7 @@ class Following(RuleBasedStateMachine):
         self.more(1000, looks=True)
         self.look()
         self.look()
-        tokens = [[t[0], ["slm", "llm"][t[1]], t[13]] for t in self.page["items"]["stream"]]
+        tokens = [[t[0], ["slm", "llm"][t[1]], t[8]] for t in self.page["items"]["stream"]]
         assert tokens == [[e.text, e.role.value, e.ratio] for e in run.folded]
         while self.pair._steps.acquire(blocking=False):
             pass
@@ -232,10 +232,10 @@ def test_candidates_that_are_learned_late_stand_at_their_token_and_only_the_llms
     run = ended(Session().begin(request(alternatives=5), host))
     tokens = told(run)["tokens"]
     llm = [i for i, token in enumerate(tokens) if token[1] == 1]
-    assert all(token[8] for token in tokens[: max(llm) + 1])
+    assert all(token[5] for token in tokens[: max(llm) + 1])
     for ratio in (1.0, 1 - 1e-12):
         run.events[0] = replace(run.events[0], ratio=ratio)
-        assert (told(run)["tokens"][0][13] == 1) == (ratio == 1)
+        assert (told(run)["tokens"][0][8] == 1) == (ratio == 1)
 
 
 def test_every_token_wakes_the_feed_and_messages_and_costs_keep_their_distance(host, pair, monkeypatch):

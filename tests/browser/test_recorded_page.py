@@ -110,13 +110,12 @@ def test_on_arrival_the_slider_plays_once_from_the_large_model_to_where_it_start
         )
         page.evaluate("localStorage.removeItem('citer-played')")
         page.reload()
-        eventually(lambda: page.evaluate("places.length > 1 && places.at(-1)") == start)
-        assert page.evaluate("places[0]") == "100"
+        eventually(lambda: page.evaluate("places.includes('100') && places.at(-1)") == start)
         shown.shows(recorded.traces[recorded.start].events)
         page.reload()
         page.wait_for_selector(".t >> nth=10")
         page.wait_for_selector(".models")
-        assert page.evaluate("places") == [], "not a second time"
+        assert set(page.evaluate("places")) <= {start}, "not a second time"
         assert page.input_value(DIAL) == start
 
 

@@ -24,7 +24,7 @@ def in_nf4(matrix: torch.Tensor, bias: torch.Tensor | None = None) -> nf4.Nf4Lin
 
 def in_int8(matrix: torch.Tensor, bias: torch.Tensor | None = None) -> int8.Int8Linear:
     codes, scales = int8.quantise(matrix)
-    return int8.Int8Linear([codes], [scales], bias)
+    return int8.Int8Linear(codes, scales, bias)
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -27,8 +27,6 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync"]
 LIMIT = 90
 """Seconds that only a real fault reaches, on the busiest machine, too."""
-AS_A_PERSON = "Object.defineProperty(navigator, 'webdriver', { get: () => false });"
-"""Run before the page's scripts, it does not tell that a program drives the browser (see header/theme.js)."""
 
 
 @dataclass

@@ -104,7 +104,7 @@ class FakePair:
         self.operating_points: OperatingPoints | None = None
         self.policies = ("router", "confidence", "random", "slm", "llm")
         self.slm_cost, self.llm_cost, self.prices = _SLM, _LLM, Prices()
-        self.timed = True
+        self.timed, self.memory = True, None
         self.slm = self.llm = SimpleNamespace(device=SimpleNamespace(type="cpu"), local=True, vocabulary=1000)
         self.trouble = ""
         self.requests: list[Request] = []

@@ -110,7 +110,10 @@ def read_questions(path: Path, report: Report = print) -> list[Question]:
     try:
         content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
-        raise TrainerError(f"{path} cannot be read: {error}. Give a UTF-8 file of JSON lines with {FIELDS}") from error
+        raise TrainerError(
+            f"{path} cannot be read: {error}. Give a UTF-8 file of JSON lines with {FIELDS}; the paper's five sets are "
+            "fetched by `python -m tools.benchmarks`"
+        ) from error
     questions: dict[str, Question] = {}
     # Not `splitlines`, which also splits at line separators that JSON allows inside a text.
     for number, line in enumerate(content.split(b"\n"), 1):

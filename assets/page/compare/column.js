@@ -1,67 +1,57 @@
-// One of the three texts. How much of it is shown depends on the time.
-import { finder, make, say } from '../lib/dom.js';
-import { counted, isBreak, percent, seconds, visible } from '../lib/format.js';
+// One of the three texts, shown up to a moment of its writing.
+import { finder, say } from '../lib/dom.js';
+import { counted, percent, seconds } from '../lib/format.js';
 import { LLM } from '../lib/threshold.js';
 import { costOf } from '../slider/cost.js';
+import { spanOf } from '../stream/token.js';
 
-export const [KEY, TEXT, AUTHOR, SECONDS] = Array(4).keys();   // of a token; the key is its column's
-
-const spanOf = (token) => {
-  const span = make('span', token[AUTHOR] === LLM ? 'w llm' : 'w slm', visible(token[TEXT]));
-  span.classList.toggle('newline', isBreak(token[TEXT]));
-  return span;
-};
+export const [KEY, TEXT, AUTHOR, SECONDS] = Array(4).keys();   // columns of a token; KEY names the text that it belongs to
 
 export class Column {
   tokens = [];
-  #spans = [];
+  ends = false;   // whether the last token is the end of the text
   #cost = null;
 
-  constructor(key, title, place) {
-    Object.assign(this, { key, title });
-    [this.count, this.verdict, this.box] = ['.compare-count', '.compare-verdict', '.compare-text'].map(finder(place));
+  constructor(place) {
+    this.key = place.dataset.column;
+    [this.heading, this.count, this.verdict, this.box] = ['h2', '.compare-count', '.compare-verdict', '.compare-text'].map(finder(place));
   }
 
-  // How many of the first tokens are tokens to a person: the end is none.
-  counts(shown = this.tokens.length) { return shown - Number(this.ends && shown === this.tokens.length); }
+  // The end of the text is a token, but a person would not count it.
+  get visibleTokens() { return this.tokens.slice(0, this.tokens.length - Number(this.ends)); }
 
-  // Modelled seconds until its last token.
   get end() { return this.tokens.at(-1)?.[SECONDS] ?? 0; }
 
   clear() {
     this.tokens = [];
-    this.#spans = [];
     this.box.replaceChildren();
     this.conclude();
   }
 
   draw(emptyNote, ended, over) {
     this.ends = ended && this.tokens.at(-1)?.[TEXT] === '';
-    const { box, tokens } = this, spans = this.#spans, added = tokens.slice(spans.length).map(spanOf);
-    const atBottom = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+    const { box, tokens } = this, atBottom = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
     box.dataset.empty = emptyNote;
-    spans.push(...added);
-    box.append(...added);
+    box.append(...tokens.slice(box.children.length).map((token) => spanOf(token[TEXT], token[AUTHOR], 'w')));
     if (atBottom && !over) box.scrollTop = box.scrollHeight;
   }
 
-  // Once it is over: what it cost, and who is right.
   conclude(costs = null, verdict = '') {
     this.#cost = costs && costOf(costs);
     say(this.verdict, verdict);
     this.verdict.dataset.right = verdict.startsWith('✓') ? 'yes' : verdict.startsWith('✗') ? 'no' : '';
   }
 
-  // Shows the tokens written by then, and once the text is over also scrolls to the last of them.
+  // Shows the tokens that are written by a time. If the text is `over`, it also scrolls to the last of them.
   showUntil(time, over) {
-    const { tokens, box } = this, written = tokens.filter((token) => token[SECONDS] <= time), shown = written.length;
-    this.#spans.forEach((span, i) => span.classList.toggle('later', i >= shown));
+    const { tokens, box } = this, spans = [...box.children], written = tokens.filter((token) => token[SECONDS] <= time), shown = written.length;
+    spans.forEach((span, i) => span.classList.toggle('later', i >= shown));
     if (over && Number.isFinite(time) && shown > 0) {
-      const { offsetTop, offsetHeight } = this.#spans[shown - 1], bottom = offsetTop + offsetHeight;
+      const { offsetTop, offsetHeight } = spans[shown - 1], bottom = offsetTop + offsetHeight;
       if (bottom > box.scrollTop + box.clientHeight || bottom < box.scrollTop) box.scrollTop = bottom - box.clientHeight;
     }
     const llm = written.filter((token) => token[AUTHOR] === LLM).length, all = shown === tokens.length;
-    const parts = [counted(all ? this.counts() : `${shown} of ${this.counts()}`, 'token'), ...(this.key === 'middle' && shown ? [`${percent(llm / shown)} by the large model`] : []),
+    const parts = [counted(all ? this.visibleTokens.length : `${shown} of ${this.visibleTokens.length}`, 'token'), ...(this.key === 'middle' && shown ? [`${percent(llm / shown)} by the large model`] : []),
       ...(all && this.#cost !== null ? [`${percent(this.#cost)} of the cost`] : []), seconds(Math.min(time, this.end))];
     say(this.count, tokens.length ? parts.join(' · ') : '');
   }

@@ -1,38 +1,33 @@
-// The race of the texts as a film: painted on a canvas, and recorded by the browser while it plays.
-import { save } from '../lib/dom.js';
-import { coloursOf, LINE, linesOf, MONO, paintLine, SANS, SIZE } from '../lib/paint.js';
+// The race as a film: it is painted on a canvas, and the browser records it while it plays.
+import { make, save } from '../lib/dom.js';
+import { brushOf, coloursOf, LINE, linesOf, MONO, paintLine, SANS, SIZE } from '../lib/paint.js';
 import { counted, percent, seconds } from '../lib/format.js';
 import { LLM } from '../lib/threshold.js';
 import { AUTHOR, SECONDS, TEXT } from './column.js';
 
-const WIDTH = 1280, HEIGHT = 720, EDGE = 28, GAP = 20, TOP = 142, LINES = 17, MOST_LINES = 400;   // pixels, and lines of a text
-const RATE = 20, BITS = 4_000_000, HOLD = 1.5;   // pictures and bits a second; seconds in which the end stands
-const SHORTEST = 4, LONGEST = 15;                // seconds of the film: a longer race is played faster, a shorter one slower
+const WIDTH = 1280, HEIGHT = 720, EDGE = 28, GAP = 20, TOP = 142;   // pixels
+const LINES = 17, MOST_LINES = 400;              // lines of a text: on one picture, and in the whole film
+const RATE = 20, BITS = 4_000_000, HOLD = 1.5;   // pictures and bits a second; seconds for which the end is shown
+const SHORTEST = 4, LONGEST = 15;                // seconds of the film; the race is played faster or slower to fit
 const TYPES = ['video/webm;codecs=vp9', 'video/webm;codecs=vp8', 'video/webm'];
 
 const typeOf = () => (window.MediaRecorder && HTMLCanvasElement.prototype.captureStream ? TYPES.find((type) => MediaRecorder.isTypeSupported(type)) : undefined);
 
-// How many of a text's tokens are written by a time; they are in the order of time.
-const writtenBy = (tokens, time) => tokens.filter((token) => token[SECONDS] <= time).length;
-
-// Returns what paints the race at a time.
 const painter = (canvas, texts, end, element) => {
-  const pen = canvas.getContext('2d', { alpha: false }), colours = coloursOf(element), { ink, soft } = colours;
-  const wide = (WIDTH - 2 * EDGE - 2 * GAP) / 3, inside = wide - 24, font = (size, family, weight = 400) => { pen.font = `${weight} ${size}px ${family}`; };
-  const write = (text, x, y, fill, most) => { pen.fillStyle = fill; pen.fillText(text, x, y, most); };
+  const pen = canvas.getContext('2d', { alpha: false }), { font, write, fill } = brushOf(pen);
+  const colours = coloursOf(element), { ink, soft, ground, paper } = colours, wide = (WIDTH - 2 * EDGE - 2 * GAP) / 3, inside = wide - 24;
   font(SIZE, MONO);
   const columns = texts.map(({ title, tokens }) => ({ title, tokens, lines: linesOf(pen, tokens.map((token) => [token[TEXT], token[AUTHOR]]), MOST_LINES, inside) }));
 
   const paintColumn = ({ title, tokens, lines }, left, time) => {
-    const shown = writtenBy(tokens, time), done = shown === tokens.length && tokens.length > 0;
+    const shown = tokens.filter((token) => token[SECONDS] <= time).length, done = shown === tokens.length && tokens.length > 0;
     const llm = tokens.slice(0, shown).filter((token) => token[AUTHOR] === LLM).length;
     font(17, SANS, 600);
     write(title, left, 88, ink, wide);
     font(14, SANS);
     const took = done ? ` · done in ${seconds(tokens.at(-1)[SECONDS])}` : '';
     write(`${counted(shown, 'token')} · ${percent(llm / Math.max(1, shown))} by the large model${took}`, left, 110, soft, wide);
-    pen.fillStyle = colours.paper;
-    pen.fillRect(left, 122, wide, LINE * LINES + 24);
+    fill(paper, left, 122, wide, LINE * LINES + 24);
     const last = lines.findLastIndex((line) => line.some(([, index]) => index < shown));
     const begun = lines.slice(0, last + 1).map((line) => line.filter(([, index]) => index < shown));
     font(SIZE, MONO);
@@ -40,8 +35,7 @@ const painter = (canvas, texts, end, element) => {
   };
 
   return (time) => {
-    pen.fillStyle = colours.ground;
-    pen.fillRect(0, 0, WIDTH, HEIGHT);
+    fill(ground, 0, 0, WIDTH, HEIGHT);
     font(22, SANS, 700);
     write(document.title, EDGE, 46, ink);
     font(15, SANS);
@@ -50,47 +44,45 @@ const painter = (canvas, texts, end, element) => {
     pen.textAlign = 'left';
     columns.forEach((column, i) => paintColumn(column, EDGE + i * (wide + GAP), time));
     const y = HEIGHT - 34, long = WIDTH - 2 * EDGE;
-    pen.fillStyle = colours.line;
-    pen.fillRect(EDGE, y, long, 6);
-    pen.fillStyle = ink;
-    pen.fillRect(EDGE, y, long * Math.min(1, time / end), 6);
+    fill(colours.line, EDGE, y, long, 6);
+    fill(ink, EDGE, y, long * Math.min(1, time / end), 6);
   };
 };
 
-// The button that records: once more ends it. `texts()` gives what is raced: [{ title, tokens }], the times in seconds.
-// Returns what says whether there is something to record.
+// The button starts the recording, and ends it when pressed again. `texts()` gives [{ title, tokens }]. Returns a function that
+// enables the button or disables it.
 export const startFilm = (button, element, texts) => {
   const type = typeOf(), name = button.textContent;
-  let recorder = null, kept = false;
+  let recorder = null, isComplete = false;
 
   const record = () => {
     const raced = texts(), end = Math.max(...raced.map(({ tokens }) => tokens.at(-1)?.[SECONDS] ?? 0));
-    const length = Math.min(LONGEST, Math.max(SHORTEST, end)), canvas = Object.assign(document.createElement('canvas'), { width: WIDTH, height: HEIGHT });
+    const length = Math.min(LONGEST, Math.max(SHORTEST, end)), canvas = Object.assign(make('canvas'), { width: WIDTH, height: HEIGHT });
     const paint = painter(canvas, raced, end, element), parts = [], begun = performance.now();
     paint(0);
     recorder = new MediaRecorder(canvas.captureStream(RATE), { mimeType: type, videoBitsPerSecond: BITS });
-    kept = false;
+    isComplete = false;
     const tick = () => {
       const past = (performance.now() - begun) / 1000;
       paint(past >= length ? end : (end * past) / length);
       button.textContent = `Recording, ${Math.max(0, Math.ceil(length + HOLD - past))} s …`;
       if (past < length + HOLD && element.isConnected) return;
-      kept = element.isConnected;
+      isComplete = element.isConnected;
       recorder.stop();
     };
-    const timer = setInterval(tick, 1000 / RATE);   // a tab that is left goes on with this, if slowly
+    const timer = setInterval(tick, 1000 / RATE);   // unlike frames, a timer goes on while another tab is shown
     recorder.addEventListener('dataavailable', ({ data }) => parts.push(data));
     recorder.addEventListener('stop', () => {
       clearInterval(timer);
       recorder.stream.getTracks().forEach((track) => track.stop());
       recorder = null;
       button.textContent = name;
-      if (kept) save(`citer-race-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}.webm`, 'video/webm', new Blob(parts));
+      if (isComplete) save('citer-race', 'webm', 'video/webm', new Blob(parts));
     });
     recorder.start();
   };
 
   button.hidden = !type;
   button.addEventListener('click', () => (recorder ? recorder.stop() : record()));
-  return (there) => { button.disabled = !there && !recorder; };
+  return (isReady) => { button.disabled = !isReady && !recorder; };
 };

@@ -1,9 +1,15 @@
-// The messages of a conversation, as this page and an exported one show them.
-export const SPEAKERS = { system: 'System', user: 'User', assistant: 'Models' };
+// A message of a conversation, on this page and on an exported one.
+import { make } from '../lib/dom.js';
+import { visible } from '../lib/format.js';
 
-// A message in pieces, as [text, "slm" or "llm"]; one piece where it is not known which model wrote what.
-export const piecesOf = ({ text, authors = [] }) => {
-  const letters = [...text];   // counted as the server counts them
+const SPEAKERS = { system: 'System', user: 'User', assistant: 'Models' };
+
+// `authors` are [author, count of letters]; without them the text has no colours.
+export const turnItem = ({ role, text, authors }) => {
+  const item = make('li', `turn ${role}`), box = make('div', 'turn-text'), letters = [...text];   // Python counts code points, too
   let at = 0;
-  return authors.length ? authors.map(([author, count]) => [letters.slice(at, at += count).join(''), author]) : [[text, '']];
+  const pieces = authors?.length ? authors.map(([author, count]) => [letters.slice(at, at += count).join(''), `w ${author}`]) : [[text, '']];
+  box.append(...pieces.map(([piece, className]) => make('span', className, visible(piece))));
+  item.append(make('b', 'turn-who', SPEAKERS[role]), box);
+  return item;
 };

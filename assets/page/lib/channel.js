@@ -1,35 +1,38 @@
 // What the server sends to a panel.
-import { listen } from './dom.js';
+import { announce, listen } from './dom.js';
 
-const ENDS = ['done', 'stopped', 'failed'];
+export const isOver = (state) => ['done', 'stopped', 'failed'].includes(state);
 
-// Calls `receive` with what a component's value says (null where it is empty), now and whenever it is another.
-export const follow = ({ props, watch }, receive) => {
-  const look = () => receive(props.value ? JSON.parse(props.value) : null);
+// Calls `receive` with the parsed value of a component, now and after each change. While there is no value, it gets `empty`, if given.
+export const follow = ({ props, watch }, receive, empty) => {
+  const look = () => {
+    if (props.value || empty) receive(props.value ? JSON.parse(props.value) : empty);
+  };
   watch('value', look);
   look();
 };
 
-// Every message, by the feed or by gradio, is a change: of the items on the page the first `cut` stay, and `count` others follow.
-// `show(message, fresh)` makes it; `fresh`: it is the first of another job. While a job has nothing yet, both are 0, and what the
-// page has of the one before may stay. Nothing is received before `receive` is called.
+// Takes the messages about a panel's jobs, which come by the feed or by gradio. A message changes the items on the page: the first
+// `cut` of them stay, and `count` new ones follow. `show(message, fresh)` applies it; `fresh` marks the first message of a job.
+// While a job has no items both numbers are 0, and the items of the previous job may stay. `receive` of the result starts it.
 export const openChannel = ({ element, props, trigger, watch }, show) => {
-  let newest = -1, shown = -1, over = false;   // numbers of jobs: of the last message, and whose items are there, all of them or not
-  let told = -1;   // whose end was told last
+  let newest = -1;                        // job of the newest message
+  let shown = -1, isComplete = false;     // job whose items are on the page, and whether all of them are
+  let ended = -1;                         // job whose end was reported last
 
   const accept = (message) => {
-    const { n, cut, count, state } = message, ends = ENDS.includes(state), fresh = n !== shown;
+    const { n, cut, count, state } = message, over = isOver(state), fresh = n !== shown;
     if (n < newest) return;
     newest = n;
-    document.dispatchEvent(new CustomEvent('citer-state', { detail: { panel: props.panel, active: !ends } }));
-    if (cut + count > 0) [shown, over] = [n, ends];
+    announce('citer-state', { panel: props.panel, active: !over });
+    if (cut + count > 0) [shown, isComplete] = [n, over];
     show(message, fresh);
-    if (!ends || n === told) return;
-    told = n;
+    if (!over || n === ended) return;
+    ended = n;
     trigger('ended');
   };
 
   listen(element, 'citer-news', ({ detail }) => { if (detail.panel === props.panel) accept(JSON.parse(detail.data)); });
-  listen(element, 'citer-have', ({ detail }) => { if (over) detail[props.panel] = shown; });
-  return { receive: () => follow({ props, watch }, (message) => { if (message) accept(message); }) };
+  listen(element, 'citer-have', ({ detail }) => { if (isComplete) detail[props.panel] = shown; });
+  return { receive: () => follow({ props, watch }, accept) };
 };

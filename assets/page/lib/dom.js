@@ -1,4 +1,4 @@
-// Elements: found, made, filled, listened to; and the dials of the page that panels follow.
+// Elements, the page's own events, the two dials, and what a visitor takes away.
 export const finder = (element) => (selector) => element.querySelector(selector);
 
 export const make = (tag, className, text) => {
@@ -10,65 +10,70 @@ export const make = (tag, className, text) => {
 
 export const makeButton = (className, text) => Object.assign(make('button', className, text), { type: 'button' });
 
-// Tells the page of something, by Python's `tells`: names, and then as many values.
-export const tell = (type, ...said) => {
-  const names = said.slice(0, said.length / 2), detail = Object.fromEntries(names.map((name, i) => [name, said[names.length + i]]));
-  document.dispatchEvent(new CustomEvent(type, { detail }));
-};
-
-// The same text anew would be laid out anew, and read out anew.
+// The same text is not set again: that would lay it out and read it out once more.
 export const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 
-// A function that has `draw` run with the next frame, once however often it was asked.
+export const announce = (type, detail) => document.dispatchEvent(new CustomEvent(type, { detail }));
+
+// Announces what Python's `tells` gives: first all names, then all values.
+export const tell = (type, ...given) => {
+  const names = given.slice(0, given.length / 2);
+  announce(type, Object.fromEntries(names.map((name, i) => [name, given[names.length + i]])));
+};
+
+// A panel that gradio has replaced by another hears nothing more.
+export const listen = (element, type, handle, capture = false) => (
+  document.addEventListener(type, (event) => { if (element.isConnected) handle(event); }, capture));
+
+// Returns a function that makes `draw` run in the next frame. Many calls before that frame make one run.
 export const perFrame = (draw) => {
-  let asked = false;
+  let isDue = false;
   return () => {
-    if (!asked) requestAnimationFrame(() => { asked = false; draw(); });
-    asked = true;
+    if (!isDue) requestAnimationFrame(() => { isDue = false; draw(); });
+    isDue = true;
   };
 };
 
-// Listens to the page until gradio puts another panel in this one's place.
-export const listen = (element, type, heard, capture = false) => (
-  document.addEventListener(type, (event) => { if (element.isConnected) heard(event); }, capture));
+export const slider = (dial) => document.querySelector(`#${dial} input[type="range"]`);
 
-// The page's two dials, "threshold" and "acceptance".
-export const slider = (dial = 'threshold') => document.querySelector(`#${dial} input[type="range"]`);
-
-// As typed, where the slider's own steps are coarser; while it is dragged the box beside it is a step behind.
+// A typed number may be finer than the slider's steps. While the slider is dragged, the number beside it is a step behind.
 export const dialAt = (dial) => {
   const { value, step } = slider(dial), at = Number.parseFloat(value);
   const typed = Number.parseFloat(document.querySelector(`#${dial} input[type="number"]`)?.value);
   return Math.abs(typed - at) < 0.51 * step ? typed : at;
 };
 
-// As a hand moves it, so that everything that follows a hand follows this too. It is committed after a short rest, or at once
-// with `releaseSliders` (`slider/commit.js`).
+// Moves a dial as a hand does. `slider/commit.js` sends the value after a short rest, or at once after `releaseSliders`.
 export const moveSlider = (value, dial = 'threshold') => {
   slider(dial).value = value;
   slider(dial).dispatchEvent(new Event('input', { bubbles: true }));
 };
 
-export const releaseSliders = () => document.dispatchEvent(new CustomEvent('citer-release'));
+export const releaseSliders = () => announce('citer-release');
 
-export const onSlider = (element, heard, dial = 'threshold') => listen(element, 'input', ({ target }) => {
-  if (target.closest?.(`#${dial}`)) heard(Number.parseFloat(target.value));
+export const onSlider = (element, handle, dial = 'threshold') => listen(element, 'input', ({ target }) => {
+  if (target.closest?.(`#${dial}`)) handle(Number.parseFloat(target.value));
 });
 
-// What a visitor takes away: a file, or a text in the clipboard.
-
-export const save = (name, type, text) => {
-  const link = Object.assign(document.createElement('a'), { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+// Saves a file, and returns its name, which ends with the time.
+export const save = (title, extension, type, content) => {
+  const name = `${title}-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}.${extension}`;
+  const link = Object.assign(make('a'), { href: URL.createObjectURL(new Blob([content], { type })), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  return name;
 };
 
-// Whether it was copied: browsers keep the clipboard from pages that come over plain HTTP from another machine.
-export const copy = async (text) => {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    return false;
-  }
+// Calls `take` with each file that is picked, also with one that was picked before this script was loaded.
+export const onPick = (picker, take) => {
+  const look = async () => {
+    const [file] = picker.files;
+    if (file) await take(file);
+    picker.value = '';   // or the same file could not be picked again
+  };
+  picker.addEventListener('change', look);
+  look();
 };
+
+// Resolves to whether it worked: over plain HTTP, browsers keep the clipboard from pages of another machine.
+export const copy = async (text) => navigator.clipboard?.writeText(text).then(() => true, () => false) ?? false;

@@ -1,10 +1,11 @@
-// An empty prompt is told of where it stands, before anything is asked for. A number that will not do is refused at its field when that is left, or at Enter: the field says which and what it takes, and shows
-// the last good one again: gradio would take an empty field for 0, and is not told of what will not do.
+// Fields are checked where they stand. An empty prompt is refused before anything starts. A wrong number is refused when its field is
+// left, or at Enter: a note says what the field takes, and the last good number comes back. Gradio never hears of a wrong number,
+// since it would read an empty field as 0.
 import { make, say } from './dom.js';
 
-const lasts = new WeakMap(), notes = new WeakMap();
+const lastGood = new WeakMap(), notes = new WeakMap();
 
-const isOurs = (node) => node.matches?.('.block input[type="number"]') && !node.closest('.html-container');
+const isChecked = (node) => node.matches?.('.block input[type="number"]') && !node.closest('.html-container');
 
 const note = (field, text) => {
   if (!text && !notes.has(field)) return;
@@ -15,19 +16,21 @@ const note = (field, text) => {
   say(notes.get(field), text);
 };
 
-const isWhole = ({ step }) => Number.isInteger(Number(step));   // other steps are coarser than what may be typed
-const rangeOf = ({ min, max, step }) => [isWhole({ step }) ? 'a whole number' : 'a number', min && max ? `from ${Number(min).toLocaleString('en')} to ${Number(max).toLocaleString('en')}`
-  : min ? `of at least ${Number(min).toLocaleString('en')}` : ''].filter(Boolean).join(' ');
+const isWhole = ({ step }) => Number.isInteger(Number(step));   // a field with a fractional step also takes numbers between the steps
+const rangeOf = ({ min, max, step }) => {
+  const kind = isWhole({ step }) ? 'a whole number' : 'a number', [low, high] = [min, max].map((end) => Number(end).toLocaleString('en'));
+  return min && max ? `${kind} from ${low} to ${high}` : min ? `${kind} of at least ${low}` : kind;
+};
 
-// Gradio writes a number that it heard of back, up to a frame later. Over "12." or "1e", which go on meanwhile, that would
-// take the point away and put the caret in front.
+// Gradio writes a number that it heard of back into the field, up to a frame later. The visitor may be at "12." or "1e" by then:
+// the old number would take the point away and move the caret to the front.
 const { get, set } = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value');
 const guard = (field) => Object.defineProperty(field, 'value', {
   configurable: true,
   get,
   set(value) {
-    const goesOn = field.matches(':focus') && (field.validity.badInput || field.value === String(value));
-    if (!goesOn) set.call(field, value);
+    const isTyping = field.matches(':focus') && (field.validity.badInput || field.value === String(value));
+    if (!isTyping) set.call(field, value);
   },
 });
 
@@ -37,25 +40,25 @@ const isGood = (field) => {
 };
 
 const settle = (field) => {
-  if (isGood(field) || !lasts.has(field)) return;
+  if (isGood(field) || !lastGood.has(field)) return;
   const { value, validity } = field, wrong = validity.badInput ? 'That is no number' : value === '' ? 'Empty' : `${value} will not do`;
-  set.call(field, lasts.get(field));
-  note(field, `${wrong}: ${rangeOf(field)}. Still ${lasts.get(field)}.`);
+  set.call(field, lastGood.get(field));
+  note(field, `${wrong}: ${rangeOf(field)}. Still ${lastGood.get(field)}.`);
 };
 
-const hear = (type, heard) => document.addEventListener(type, (event) => { if (isOurs(event.target)) heard(event, event.target); }, true);
+const onNumber = (type, handle) => document.addEventListener(type, (event) => { if (isChecked(event.target)) handle(event.target, event); }, true);
 
-hear('focusin', (event, field) => {
+onNumber('focusin', (field) => {
   guard(field);
-  if (isGood(field)) lasts.set(field, field.value);
+  if (isGood(field)) lastGood.set(field, field.value);
 });
-hear('input', (event, field) => {
+onNumber('input', (field, event) => {
   note(field, '');
-  if (isGood(field)) lasts.set(field, field.value);
-  else if (lasts.has(field)) event.stopImmediatePropagation();
+  if (isGood(field)) lastGood.set(field, field.value);
+  else if (lastGood.has(field)) event.stopImmediatePropagation();
 });
-hear('keydown', (event, field) => { if (event.key === 'Enter') settle(field); });
-hear('focusout', (event, field) => settle(field));
+onNumber('keydown', (field, { key }) => { if (key === 'Enter') settle(field); });
+onNumber('focusout', settle);
 
 const PROMPTS = { '#generate, .map-open, .sweep-go': '#prompt textarea', '#compare-start': '#compare-prompt textarea', '#tune-run': '#tune-prompts textarea' };
 document.addEventListener('click', (event) => {

@@ -1,5 +1,5 @@
-// The keyboard, on the whole page: a link over what stands before the prompt, Enter sends a prompt and Shift+Enter breaks its
-// line, Esc stops what is being written. And a double click on what starts a text is one click.
+// The page's keyboard: a link to skip to the prompt, Enter sends a prompt, Shift+Enter breaks its line, Esc stops what is being
+// written. A double click on a button that starts a text counts as one click.
 import { make } from './dom.js';
 
 const SENDS = { '#prompt': '#generate', '#compare-prompt': '#compare-start' };
@@ -8,7 +8,7 @@ const STOPS = '#stop, #compare-stop, #tune-stop', STARTS = '#generate, #compare-
 // On a telephone's keyboard Enter is the only way to a new line.
 const isTouch = () => window.matchMedia('(pointer: coarse)').matches;
 
-// A key of an input method's, which confirms a candidate or gives it up. (Safari ends the composition before it tells of the key.)
+// An input method uses Enter and Esc to confirm or drop a candidate. Safari ends the composition before the key event; it sends 229.
 const isComposed = ({ isComposing, keyCode }) => isComposing || keyCode === 229;
 
 const sendOrBreak = (event) => {
@@ -16,7 +16,7 @@ const sendOrBreak = (event) => {
   const { type, key, target, shiftKey, repeat } = event;
   const box = key === 'Enter' && Object.keys(SENDS).find((id) => target.matches?.(`${id} textarea`));
   if (!box) return;
-  event.stopImmediatePropagation();   // gradio has it the other way round
+  event.stopImmediatePropagation();   // gradio sends at Shift+Enter and breaks the line at Enter
   if (shiftKey || isTouch()) return;
   event.preventDefault();
   if (!repeat && type === 'keydown') document.querySelector(SENDS[box]).click();
@@ -26,23 +26,23 @@ for (const type of ['keydown', 'keypress']) document.addEventListener(type, send
 document.addEventListener('keydown', (event) => {
   const { key, target, defaultPrevented } = event;
   if (key !== 'Escape' || defaultPrevented || isComposed(event)) return;
-  if (target.getAttribute?.('aria-expanded') === 'true') return;   // it closes a list of choices first
+  if (target.getAttribute?.('aria-expanded') === 'true') return;   // here Esc closes a list of choices
   [...document.querySelectorAll(STOPS)].find((button) => button.getClientRects().length)?.click();
 });
 
-document.addEventListener('click', (event) => {
-  if (event.detail > 1 && event.target.closest?.(`${STARTS}, ${STOPS}`)) event.stopImmediatePropagation();   // Stop comes in its place
+document.addEventListener('click', (event) => {   // after the first click Stop is under the pointer
+  if (event.detail > 1 && event.target.closest?.(`${STARTS}, ${STOPS}`)) event.stopImmediatePropagation();
 }, true);
 
 const skip = Object.assign(make('a', 'skip-link', 'Skip to the prompt'), { href: '#prompt' });
 skip.addEventListener('click', (event) => {
-  event.preventDefault();   // the address is a link to a text
+  event.preventDefault();   // the part after # may hold a text
   const prompts = [...document.querySelectorAll('#prompt textarea, #compare-prompt textarea, #tune-prompts textarea')];
   prompts.find((box) => box.getClientRects().length)?.focus();
 });
 document.body.prepend(skip);
 
-// Generate and Stop stand in one place: the focus stays there when one takes the other's.
+// Generate and Stop take each other's place. The focus moves from the hidden one to the shown one.
 new MutationObserver(() => {
   const buttons = ['#stop', '#generate'].map((id) => document.querySelector(id)), shown = document.body.classList.contains('has-stop') ? 0 : 1;
   if (document.activeElement && document.activeElement === buttons[1 - shown]) buttons[shown].focus({ preventScroll: true });

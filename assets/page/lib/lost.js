@@ -1,53 +1,47 @@
-// A server that does not answer is told of, and taken up again by itself: it has this window's texts for a while (stream/window.js),
-// and prompt, settings and text are kept in the window, too (share/storage.js). One that answers says whether it still has what it
-// writes for this window. What is written already stays here without it, and is told of where it is needed (lib/refused.js).
-import { make, makeButton, say } from './dom.js';
+// Notices a server that is away, says so, and loads the page again once the server is back. The server keeps this window's texts for a
+// while (stream/window.js), and the window itself keeps prompt, settings and text (share/storage.js). The server also says whether it
+// still knows this window. If it does not, a text that is complete stays usable; refused.js says so when a change of it fails.
+import { say } from './dom.js';
+import { makeAlert } from './refused.js';
 
-const EVERY = 2000, PATIENCE = 2500;   // milliseconds: within five it is said
+const EVERY = 2000, PATIENCE = 2500;   // milliseconds; together they notice within five seconds
 const WORDS = 'The server does not answer. What is here stays, and this page goes on by itself once it is back.';
 const BACK = 'The server is back, and knows nothing of this window. Look at what Compare and Tune have found first: that goes when the page is loaded again.';
-const AWAITED = ':is([data-state="waiting"], [data-state="running"])';
-const RESULTS = '.compare-text .w, .tune-body:not([hidden])';   // also of what was cut off, whose state stays "running"
+const UNFINISHED = ':is([data-state="waiting"], [data-state="running"])';
+const RESULTS = '.compare-text .w, .tune-body:not([hidden])';   // results that only the server keeps, unfinished ones included
 
-const line = Object.assign(make('div', 'lost'), { role: 'alert', hidden: true }), words = make('p');
-const again = makeButton('', 'Load the page again');
-again.hidden = true;
-again.addEventListener('click', () => location.reload());
-line.append(words, again);
-document.body.append(line);
-let gone = false, begun = null;   // `begun`: which start of the server this window is of
-let key = '', isOurs = false;   // the feed's, and whether the server knew it when it was asked last
+const { line, words, reload } = makeAlert('lost');
+let isAway = false, serverStart = null;   // `serverStart` differs after each start of the server
+let key = '', wasKnown = false;           // the feed's key, and whether the server knew it in the last answer
 
-// What the other tabs measured only the server has.
 const goOn = (isKept) => {
   if (isKept || !document.querySelector(RESULTS)) return location.reload();
-  line.hidden = again.hidden = false;
+  line.hidden = reload.hidden = false;
   say(words, BACK);
 };
 
-// One that the server never knew was empty, or is just being opened.
+// Whether the server has forgotten this window while it writes for it. A window that it has never known is new, or has no text.
 const isLost = (isKnown) => {
-  const was = isOurs;
-  isOurs = isKnown;
-  return was && !isKnown && Boolean(document.querySelector(AWAITED));
+  const had = wasKnown;
+  wasKnown = isKnown;
+  return had && !isKnown && Boolean(document.querySelector(UNFINISHED));
 };
 
-// The first time it only learns what the page, which has just been opened, shows already.
 const look = async () => {
-  if (!document.hidden || begun === null) {
+  if (!document.hidden || serverStart === null) {
     try {
-      const asked = key, headers = key ? { 'citer-feed': key } : {};
+      const sent = key, headers = key ? { 'citer-feed': key } : {};
       const answer = await fetch('gradio_api/citer/pair', { cache: 'no-store', headers, signal: AbortSignal.timeout(PATIENCE) });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       const [start, session] = (await answer.text()).split(' ');
-      const isSame = start === (begun ??= start);
-      if (gone || !isSame) return goOn(isSame && session === 'known');
-      if (asked === key && isLost(session === 'known')) return goOn(false);
+      const isSame = start === (serverStart ??= start);
+      if (isAway || !isSame) return goOn(isSame && session === 'known');
+      if (sent === key && isLost(session === 'known')) return goOn(false);
       line.hidden = true;
       say(words, '');
     } catch (error) {
-      const isSlow = error.name === 'TimeoutError';   // it still has everything, and while it loads its models it may be slow
-      gone ||= !isSlow;
+      const isSlow = error.name === 'TimeoutError';   // a slow server has lost nothing; it is slow while it loads its models
+      isAway ||= !isSlow;
       if (!isSlow || !document.querySelector('.loads')) {
         line.hidden = false;
         say(words, WORDS);
@@ -56,19 +50,20 @@ const look = async () => {
   }
   setTimeout(look, EVERY);
 };
-// Gradio (6.31) asks for `app_id` once a request of its own was cut, and at the first answer loads the page again, with all that
-// Compare and Tune have found. When that is done is said above, so it gets no answer.
-const ask = window.fetch;
-window.fetch = async (...asked) => {
-  if (!String(asked[0]).endsWith('/app_id')) return ask(...asked);
-  gone = true;
+
+// After a cut request gradio 6.31 asks for `app_id`, and loads the page again at the first answer. Results of Compare and Tune would be
+// lost by that. `goOn` decides when to load, so gradio gets no answer.
+const originalFetch = window.fetch;
+window.fetch = async (...request) => {
+  if (!String(request[0]).endsWith('/app_id')) return originalFetch(...request);
+  isAway = true;
   return Response.error();
 };
 
 document.addEventListener('citer-key', ({ detail }) => {
   if (detail === key) return;
   key = detail;
-  if (isLost(false)) goOn(false);   // the feed was quicker to find that out, and has another session's by now
+  if (isLost(false)) goOn(false);   // the feed has noticed first, and has a new session's key by now
 });
-addEventListener('pageshow', ({ persisted }) => { if (persisted) location.reload(); });   // its session went when it was left
+addEventListener('pageshow', ({ persisted }) => { if (persisted) location.reload(); });   // a page from the browser's cache has lost its session
 look();

@@ -1,4 +1,4 @@
-// Menus are <details class="menu">: one closes at a click elsewhere, and at Escape, which then stops nothing.
+// A menu is a <details class="menu">. It closes at a click elsewhere, and at Escape, which then stops no text.
 const opened = () => document.querySelector('details.menu[open]');
 
 document.addEventListener('pointerdown', ({ target }) => { if (!opened()?.contains(target)) opened()?.removeAttribute('open'); });

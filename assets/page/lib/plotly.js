@@ -1,7 +1,7 @@
-// Plotly, which draws the page's charts, in the page's theme.
-export const COLOURS = ['#56b4e9', '#e69f00'];   // of the small model and the large one
+// Plotly draws the page's charts, in the page's theme.
+export const COLOURS = ['#56b4e9', '#e69f00'];   // small model, large model
 
-// It is loaded when a chart is drawn first, since it is larger than all the rest of the page.
+// Plotly is larger than all the rest of the page, so it is loaded for the first chart.
 let plotly = null;
 const loaded = (url) => (plotly ??= import(new URL(url, document.baseURI)).then(() => window.Plotly).catch((error) => { plotly = null; throw error; }));
 
@@ -14,18 +14,18 @@ const theme = (element) => {
   } };
 };
 
-// A function that draws what `figure(theme, ...values)` returns, a pair of traces and layout, into `plot`, and again when the
-// theme changes. `heard` has what is to be done at Plotly's events.
-export const startChart = (plot, url, figure, heard) => {
-  let last = null;
+// Returns a function that draws the chart `figure(theme, ...values)`, a pair of traces and layout, into `plot`. A change of the theme
+// draws it anew. `handlers` are called at Plotly's events, by their names.
+export const startChart = (plot, url, figure, handlers) => {
+  let newest = null;
   const draw = async (...values) => {
-    last = values;
+    newest = values;
     const Plotly = await loaded(url), first = !plot.data;
-    if (last !== values) return;   // a newer one is on its way
+    if (newest !== values) return;
     const look = theme(plot), [traces, layout] = figure(look, ...values);
     await Plotly.react(plot, traces, { ...look.layout, ...layout }, { displayModeBar: false, responsive: true });
-    if (first) for (const [name, hear] of Object.entries(heard)) plot.on(name, hear);
+    if (first) for (const [name, handle] of Object.entries(handlers)) plot.on(name, handle);
   };
-  new MutationObserver(() => { if (last) draw(...last); }).observe(document.body, { attributes: true, attributeFilter: ['class'] });
+  new MutationObserver(() => { if (newest) draw(...newest); }).observe(document.body, { attributes: true, attributeFilter: ['class'] });
   return draw;
 };

@@ -1,22 +1,20 @@
-// Tokens, and who writes them: the one place of the page where scores and ratios are compared with the dials.
+// Tokens, and who writes them. Only here the page compares scores and ratios with the dials.
 
-// A token as it travels; `app/stream/token_stream.py` says what each column holds.
-export const [TEXT, AUTHOR, SCORE, THRESHOLD, SLM_FED, LLM_FED, MILLIS, SLM_TOP, LLM_TOP, FORCED, SLM_BITS, LLM_BITS,
-  ACCEPTANCE, RATIO, TAKEN] = Array(15).keys();
+// The columns of a token as the server sends it; `app/stream/token_stream.py` describes them.
+export const [TEXT, AUTHOR, SCORE, THRESHOLD, SLM_TOP, LLM_TOP, FORCED, ACCEPTANCE, RATIO, TAKEN] = Array(10).keys();
 
-// A token of which nothing else is known.
-export const bareToken = (text, author, score, threshold) => [text, author, score, threshold, 0, 0, 0, [], [], 0];
+export const bareToken = (text, author, score, threshold) => [text, author, score, threshold, [], [], 0];
 
 export const SLM = 0, LLM = 1;   // authors
 
-// As `role_at` is the engine's.
+// The engine's `role_at`.
 export const authorAt = (score, threshold) => (score < threshold ? LLM : SLM);
 
-// As `keeps` is the engine's, for a drafted token that the LLM may not have read.
+// The engine's `keeps`, for a drafted token. The ratio is null until the LLM has read it.
 export const keptAt = (ratio, acceptance) => ratio === null || ratio >= acceptance;
 
-// The SLM's, which the LLM has yet to read.
+// Whether the SLM wrote the token, and the LLM has yet to read it.
 export const isDraft = (token, acceptance = token[ACCEPTANCE]) => token[AUTHOR] === SLM && acceptance > 0 && token[RATIO] === null && !token[FORCED];
 
-// The LLM's in place of a draft that it did not keep.
+// Whether the LLM wrote the token in place of a draft that it did not keep.
 export const isRefusal = (token) => token[AUTHOR] === LLM && typeof token[RATIO] === 'number';

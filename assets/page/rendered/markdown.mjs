@@ -1,18 +1,17 @@
-// Markdown, code and maths of a model's text as elements. None of it is ever markup: marked says what the parts are, and every
-// element is made here, by a name that stands here, with text in it. HTML, links and pictures stay text: nothing is loaded, nothing
-// can be clicked. KaTeX writes MathML, element by element, and is trusted with no command that could do more.
+// Markdown, code and maths of a model's text as elements. The text never becomes markup: marked finds the parts, and every element is
+// made here, with a name from this file and text in it. HTML, links and pictures stay text, so nothing is loaded and nothing can be
+// clicked. KaTeX writes only MathML, and its commands that could do more are off.
 import katex from '../lib/katex/katex.mjs';
 import { make } from '../lib/dom.js';
 import { visible } from '../lib/format.js';
 
-const MOST = 50_000, DEEP = 12;   // characters; lists and quotes within each other
-const PATIENCE = 2000;   // milliseconds: there are texts that take minutes to read, made for it
+const MOST = 50_000, DEEP = 12;   // characters; levels of lists and quotes
+const PATIENCE = 2000;   // milliseconds; a hostile text could take minutes to read
 const MATHML = 'http://www.w3.org/1998/Math/MathML';
 const OPTIONS = { output: 'mathml', trust: false, throwOnError: true, strict: 'ignore', maxExpand: 200, maxSize: 20 };
 
-let reader = null;   // a thread of its own, which can be ended
+let reader = null;   // a worker, since a worker can be ended
 
-// What a text consists of, as marked says it.
 const parts = (text) => new Promise((resolve, reject) => {
   reader ??= new Worker(new URL('./markdown_parts.mjs', import.meta.url), { type: 'module' });
   const end = (settle, value) => {
@@ -37,7 +36,7 @@ const formula = ({ text, raw, wide }) => {
     const own = [...node.querySelectorAll('.katex *')].every(({ namespaceURI }) => namespaceURI === MATHML);
     return own ? node : raw;
   } catch {
-    return raw;   // no formula: the text as it is
+    return raw;
   }
 };
 
@@ -64,7 +63,7 @@ const nodeOf = (token, deep) => {
   const { type, raw, text, tokens } = token, children = () => nodesOf(tokens, deep + 1);
   if (deep > DEEP) return [raw];
   if (type in TAGS) return [within(TAGS[type], '', children())];
-  if (type === 'heading') return [within('p', `rendered-heading level-${token.depth}`, children())];   // no heading of the page
+  if (type === 'heading') return [within('p', `rendered-heading level-${token.depth}`, children())];   // the page's outline has no headings of a text
   if (type === 'code') return [within('pre', '', [make('code', '', text)])];
   if (type === 'codespan') return [make('code', '', text)];
   if (type === 'list') return [listOf(token, deep + 1)];
@@ -74,13 +73,12 @@ const nodeOf = (token, deep) => {
   if (type === 'checkbox') return [token.checked ? '☑ ' : '☐ '];
   if (type === 'br' || type === 'hr') return [make(type)];
   if (type === 'space') return [];
-  if (type === 'text') return tokens ? children() : [text];
-  if (type === 'escape') return [text];
-  return [raw];   // HTML, pictures, and whatever else there may be
+  if (type === 'text' || type === 'escape') return tokens ? children() : [text];
+  return [raw];   // HTML, pictures and all others
 };
 const nodesOf = (tokens = [], deep = 0) => tokens.flatMap((token) => nodeOf(token, deep));
 
-// The nodes of a text; what is too long stays as it is. Rejects where it cannot be read.
+// Resolves to a text's nodes; a text that is too long stays as it is. Rejects if the text cannot be read in time.
 export const rendered = async (text) => {
   const clean = visible(text);
   return clean.length > MOST ? [clean] : nodesOf(await parts(clean));

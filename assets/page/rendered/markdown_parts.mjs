@@ -1,7 +1,7 @@
-// A thread that reads Markdown, with formulas between dollars or TeX's brackets: a text comes, what marked says of it goes.
+// A worker that reads Markdown with formulas between dollars or TeX's brackets. It gets a text and returns marked's tokens.
 import { Marked } from '../lib/marked/marked.mjs';
 
-const some = '[^]{1,2000}?';   // characters of a formula
+const some = '[^]{1,2000}?';   // a formula
 const BLOCK = new RegExp(`^(?:\\$\\$(${some})\\$\\$|\\\\\\[(${some})\\\\\\])[ \\t]*(?:\\n|$)`);
 const INLINE = new RegExp(`^(?:\\$\\$(${some})\\$\\$|\\\\\\[(${some})\\\\\\]|\\\\\\((${some})\\\\\\)|\\$(?![\\s$])([^$\\n]{1,200}?)(?<![\\s\\\\])\\$(?![\\d$]))`);
 
@@ -15,7 +15,7 @@ const maths = (name, level, pattern, begin) => ({
 });
 const marked = new Marked({ extensions: [maths('blockMath', 'block', BLOCK, /\$\$|\\\[/), maths('math', 'inline', INLINE, /\$|\\[([]/)] });
 
-// Quotes and lists within each other without end are cut: nobody can read them.
+// Cuts quotes and lists that are nested without end, which nobody can read.
 const shallow = (text) => text.replace(/^(?:[ \t]*(?:>|(?:[-*+]|\d{1,9}[.)])(?=[ \t]))){12,}/gm, (run) => run.slice(0, 24));
 
 self.addEventListener('message', ({ data }) => self.postMessage(marked.lexer(shallow(data))));

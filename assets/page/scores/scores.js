@@ -1,14 +1,14 @@
-// The chart under the slider: the score of each token of the text, and the threshold as a line across them.
-import { dialAt, finder, listen, onSlider, perFrame } from '../lib/dom.js';
-import { apart, spelled } from '../lib/format.js';
+// The chart under the slider: the score of each token, and the threshold as a line.
+import { announce, dialAt, finder, listen, onSlider, perFrame } from '../lib/dom.js';
+import { apart } from '../lib/format.js';
 import { COLOURS, startChart } from '../lib/plotly.js';
-import { AUTHOR, LLM, SCORE, TEXT, THRESHOLD } from '../lib/threshold.js';
+import { AUTHOR, LLM, SCORE, THRESHOLD } from '../lib/threshold.js';
 
 const TICKS = [0.01, 0.1, 0.5, 0.9, 0.99, 0.999], REST = 1000;   // milliseconds between two drawings while a text is written
 
 // Scores crowd near 1, so they are spaced by their log odds.
 const [BOTTOM, TOP] = [0.003, 0.9997].map((score) => Math.log(score / (1 - score)));
-export const heightOf = (score) => (score <= 0 ? BOTTOM : score >= 1 ? TOP : Math.max(BOTTOM, Math.min(TOP, Math.log(score / (1 - score)))));
+const heightOf = (score) => (score <= 0 ? BOTTOM : score >= 1 ? TOP : Math.max(BOTTOM, Math.min(TOP, Math.log(score / (1 - score)))));
 const EVEN = heightOf(0.5);
 
 const lineAt = (threshold, colour) => [{ type: 'line', xref: 'paper', x0: 0, x1: 1, y0: heightOf(threshold), y1: heightOf(threshold), line: { color: colour, width: 2 } }];
@@ -30,11 +30,10 @@ const figure = ({ ink, soft, line }, tokens, threshold) => {
 
 export const start = ({ element, props }) => {
   const find = finder(element), plot = find('.scores-plot');
-  const tell = (index) => document.dispatchEvent(new CustomEvent('citer-point', { detail: index }));
   const drawChart = startChart(plot, props.plotly, figure, {
-    plotly_hover: ({ points: [{ customdata }] }) => tell({ index: customdata }),
-    plotly_unhover: () => tell({ index: -1 }),
-    plotly_click: ({ points: [{ customdata }] }) => tell({ index: customdata, pin: true }),
+    plotly_hover: ({ points: [{ customdata }] }) => announce('citer-point', { index: customdata }),
+    plotly_unhover: () => announce('citer-point', { index: -1 }),
+    plotly_click: ({ points: [{ customdata }] }) => announce('citer-point', { index: customdata, pin: true }),
   });
   let tokens = [], threshold = 0, isRecorded = false, isSeen = false, drawn = 0, later = 0;
 
@@ -49,7 +48,7 @@ export const start = ({ element, props }) => {
 
   listen(element, 'citer-outcome', ({ detail }) => {
     ({ texts: tokens = [], recorded: isRecorded = false } = detail);
-    threshold = tokens.at(-1)?.[THRESHOLD] ?? 0;   // the text's own: the slider's is that while a hand is on it
+    threshold = tokens.at(-1)?.[THRESHOLD] ?? 0;   // the text's own; `moveLine` follows a moving slider
     find('.scores').hidden = !tokens.some((token) => token[SCORE] !== null);
     if (detail.over) draw();
     else later ||= setTimeout(draw, Math.max(0, drawn + REST - Date.now()));

@@ -1,21 +1,18 @@
-// A text as a piece of an address and back: deflated by the browser itself, in the letters that addresses leave as they are.
-export const LONGEST = 32_000;   // characters that browsers, messengers and mail carry in one piece
-const MOST = 4_000_000;          // bytes of what such a piece may become: a stranger's may be made to burst
+// Packs a text into an address and unpacks it. The browser deflates it; base64url needs no escapes in an address.
+export const LONGEST = 32_000;   // characters; browsers, messengers and mail carry as many in one piece
+const MOST = 4_000_000;          // bytes of the unpacked text; a hostile link could fill the memory
 const MARK = '#text=';
 
-// What stands in an address, or null.
 export const carried = (hash) => (hash.startsWith(MARK) ? hash.slice(MARK.length) : null);
 export const addressOf = (packed) => `${location.origin}${location.pathname}${MARK}${packed}`;
 
-// In base64url.
 export const pack = async (text) => {
   const deflated = new Blob([text]).stream().pipeThrough(new CompressionStream('deflate-raw'));
-  const bytes = new Uint8Array(await new Response(deflated).arrayBuffer()), parts = [];
-  for (let at = 0; at < bytes.length; at += 8192) parts.push(String.fromCharCode(...bytes.subarray(at, at + 8192)));
-  return btoa(parts.join('')).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
+  const bytes = new Uint8Array(await new Response(deflated).arrayBuffer());
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join('')).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
 };
 
-// Raises an Error that says why in words.
+// Throws an Error with a reason for people.
 export const unpack = async (packed) => {
   if (packed.length > LONGEST) throw new Error(`It has ${packed.length.toLocaleString('en')} characters; at most ${LONGEST.toLocaleString('en')} are taken`);
   try {

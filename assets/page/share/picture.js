@@ -1,16 +1,15 @@
-// The coloured text with its headline as a picture, drawn by the browser in the theme's colours. Model text is drawn, never
-// made markup.
-import { coloursOf, LINE, linesOf, MONO, paintLine, SANS, SIZE } from '../lib/paint.js';
+// The coloured text with its headline as a picture, in the theme's colours.
+import { make } from '../lib/dom.js';
+import { brushOf, coloursOf, LINE, linesOf, MONO, paintLine, SANS, SIZE } from '../lib/paint.js';
 import { LLM } from '../lib/threshold.js';
 
-const WIDTH = 1080, SCALE = 2, EDGE = 40, INSIDE = 28;   // pixels of the page, of which the picture has SCALE each
-const MOST_LINES = 100, PROMPT_LINES = 3, MOST_ASKED = 1000;   // so that no browser's bound on a canvas is met
+const WIDTH = 1080, SCALE = 2, EDGE = 40, INSIDE = 28;   // pixels; the picture has SCALE times as many
+const MOST_LINES = 100, PROMPT_LINES = 3, MOST_ASKED = 1000;   // so that the canvas stays within every browser's limit
 
-// What is in the picture: { title, headline, prompt, about, home, tokens: [[text, author]] }. Returns
-// the canvas, and how many tokens of all are on it.
+// Returns the canvas, and how many of the tokens are on it. `tokens` are [text, author].
 export const drawPicture = ({ title, headline, prompt, about, home, tokens }, element) => {
-  const canvas = document.createElement('canvas'), pen = canvas.getContext('2d'), colours = coloursOf(element), { ink, soft, tint } = colours;
-  const wide = WIDTH - 2 * EDGE - 2 * INSIDE, font = (size, family, weight = 400) => { pen.font = `${weight} ${size}px ${family}`; };
+  const canvas = make('canvas'), pen = canvas.getContext('2d'), colours = coloursOf(element), { ink, soft, tint } = colours;
+  const wide = WIDTH - 2 * EDGE - 2 * INSIDE, { font, write, fill } = brushOf(pen);
 
   font(15, SANS);
   const asked = linesOf(pen, [[prompt.slice(0, MOST_ASKED), 0]], PROMPT_LINES, wide), question = asked.slice(0, PROMPT_LINES);
@@ -23,28 +22,20 @@ export const drawPicture = ({ title, headline, prompt, about, home, tokens }, el
   canvas.width = WIDTH * SCALE;
   canvas.height = height * SCALE;
   pen.scale(SCALE, SCALE);
-  pen.textBaseline = 'alphabetic';
-  const write = (text, x, y, fill = ink, most = undefined) => {
-    pen.fillStyle = fill;
-    pen.fillText(text, x, y, most);
-    return pen.measureText(text).width;
-  };
 
-  pen.fillStyle = colours.ground;
-  pen.fillRect(0, 0, WIDTH, height);
+  fill(colours.ground, 0, 0, WIDTH, height);
   font(20, SANS, 700);
-  write(title, EDGE, 50);
+  write(title, EDGE, 50, ink);
   font(18, SANS, 600);
-  write(headline, EDGE, 90);
+  write(headline, EDGE, 90, ink);
   font(13, SANS);
   let x = WIDTH - EDGE;
-  for (const [name, kind] of [['large model', 'llm'], ['small model', 'slm']]) {   // whose colours these are
+  for (const [name, kind] of [['large model', 'llm'], ['small model', 'slm']]) {
     x -= pen.measureText(name).width;
     write(name, x, 50, soft);
     x -= 22;
-    pen.fillStyle = tint[kind];
-    pen.fillRect(x, 38, 16, 15);
-    if (kind === 'llm') { pen.fillStyle = colours.underline; pen.fillRect(x, 51, 16, 2); }
+    fill(tint[kind], x, 38, 16, 15);
+    if (kind === 'llm') fill(colours.underline, x, 51, 16, 2);
     x -= 18;
   }
   pen.beginPath();

@@ -1,35 +1,29 @@
-// The menu Share: hands out the text on the page, and opens a file. Downloads are made here, from what the server says; nothing
-// is written anywhere else.
-import { follow } from '../lib/channel.js';
-import { copy, finder, listen, save } from '../lib/dom.js';
+// The menu Share hands out the text on the page, and opens a file. The browser makes the downloads, so the server stores no file.
+import { follow, isOver } from '../lib/channel.js';
+import { copy, finder, listen, onPick, save } from '../lib/dom.js';
 import { counted } from '../lib/format.js';
 import { openRace } from '../lib/tabs.js';
 import { addressOf, LONGEST, pack } from './pack.js';
 import { drawPicture, toBlob } from './picture.js';
 import { startKeep } from './storage.js';
 
-const TYPES = { json: 'application/json', html: 'text/html' };   // of what is saved as it comes
+const TYPES = { json: 'application/json', html: 'text/html' };
 
 export const start = ({ element, props, server, trigger, watch }) => {
   const find = finder(element), said = find('.share-said'), spare = find('.share-copy'), picker = find('input[type="file"]');
   const menu = find('.share'), takers = [...element.querySelectorAll('[data-take]:not([data-take="film"])')];
-  let run = null, row = null;   // which text is on the page: a run's, or the one in this row of a sweep
-  let about = null;             // which one was taken last
+  let run = null, row = null;   // the text on the page: a run, and the row of a recorded text
+  let taken = null;             // the text that was taken last
 
   const sayLine = (text, bad = false) => {
     said.textContent = text;
     said.classList.toggle('bad', bad);
-    about = null;
+    taken = null;
     spare.hidden = find('.share-file').hidden = true;
   };
 
-  const saveAs = (content, kind, type, more = '') => {
-    const name = `citer-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}.${kind}`;
-    save(name, type, content);
-    sayLine(`Saved as ${name}.${more}`);
-  };
+  const saveAs = (content, kind, type, more = '') => sayLine(`Saved as ${save('citer', kind, type, content)}.${more}`);
 
-  // Where the browser refuses, the text is shown, selected.
   const copyOrShow = async (text, what) => {
     const copied = await copy(text);
     sayLine(copied ? `Copied ${what}.` : 'The browser does not let this page copy. Here it is, selected, to copy by hand:');
@@ -63,17 +57,15 @@ export const start = ({ element, props, server, trigger, watch }) => {
       const answer = await server.take({ run, row, kind });
       if (answer === null) return sayLine('The server no longer has this text: load the page again, which brings back what this window keeps, or generate it again.', true);
       await (TAKE[kind] ?? ((text) => saveAs(text, kind, TYPES[kind])))(answer);
-      about = `${run}/${row}`;
+      taken = `${run}/${row}`;
     } catch (error) {
       console.warn(error);
       sayLine('The server did not answer: is it still running?', true);
     }
   };
 
-  const open = async () => {
-    const [file] = picker.files, { max_bytes: most } = props;
-    if (!file) return;
-    const { name, size } = file;
+  const open = async (file) => {
+    const { name, size } = file, { max_bytes: most } = props;
     if (size > most) return sayLine(`${name} has ${(size / 1e6).toFixed(1)} MB; a file of at most ${most / 1e6} MB can be opened.`, true);
     sayLine(`Opening ${name} …`);
     try {
@@ -82,7 +74,6 @@ export const start = ({ element, props, server, trigger, watch }) => {
       sayLine(`${name} cannot be read.`, true);
     }
   };
-  const openPicked = () => open().finally(() => { picker.value = ''; });   // so that the same file can be opened again
 
   for (const button of takers) button.addEventListener('click', () => take(button.dataset.take));
   find('[data-take="film"]').addEventListener('click', () => {
@@ -91,17 +82,15 @@ export const start = ({ element, props, server, trigger, watch }) => {
   });
   find('.share-file').addEventListener('click', () => take('json'));
   find('[data-open]').addEventListener('click', () => picker.click());
-  picker.addEventListener('change', openPicked);
-  openPicked();   // picked before this script was there
+  onPick(picker, open);
   listen(element, 'citer-shown', ({ detail }) => {
     [run, row] = [detail.run, detail.row];
-    if (about !== null && about !== `${run}/${row}`) sayLine('');   // what was said is about another text
-    const there = run !== null && detail.tokens > 0 && !['waiting', 'running'].includes(detail.state);
+    if (taken !== null && taken !== `${run}/${row}`) sayLine('');   // the line is about another text
+    const there = run !== null && detail.tokens > 0 && isOver(detail.state);
     for (const button of takers) button.disabled = !there;
   });
   startKeep({ element, server });
   follow({ props, watch }, (message) => {
-    if (!message) return;
     sayLine(message.said, message.bad);
     menu.open = Boolean(message.bad);
   });

@@ -1,79 +1,75 @@
-// What a window keeps over a reload, and over a server that went away. It stays in the browser, in the storage of this window
-// alone; a page that is opened anew begins with nothing.
-import { listen } from '../lib/dom.js';
+// What a window keeps for a reload, or for a new start of the server. It is in the window's own sessionStorage, so a new window has
+// nothing of it.
+import { isOver } from '../lib/channel.js';
+import { announce, listen } from '../lib/dom.js';
 
 const FIELDS = 'fields', TEXT = 'text';
 
 export const isReload = () => ['reload', 'back_forward'].includes(performance.getEntriesByType('navigation')[0]?.type);
 
-export const keep = (name, text) => { try { sessionStorage.setItem(`citer-${name}`, text); } catch { /* full, or forbidden: it stays as it was */ } };
+export const keep = (name, text) => { try { sessionStorage.setItem(`citer-${name}`, text); } catch { /* full, or forbidden */ } };
 
-// Empty where there is nothing, and then nothing is kept any longer.
+// Returns '' if there is nothing, or if this is a new page: then the stored text is removed.
 export const kept = (name) => {
   try {
     const text = isReload() ? sessionStorage.getItem(`citer-${name}`) : null;
     if (!text) sessionStorage.removeItem(`citer-${name}`);
     return text ?? '';
   } catch {
-    return '';   // forbidden
+    return '';   // storage is forbidden
   }
 };
 
 export const keptText = (name) => kept(name) || { __type__: 'update' };   // gradio's word for "as it is"
 
-// The address without its tab, which is no other page.
+// The address's query without its tab: all tabs are one page.
 export const search = () => {
   const query = new URLSearchParams(location.search);
   query.delete('tab');
   return query.toString();
 };
 
-export const keepFields = (values) => keep(FIELDS, JSON.stringify({ at: search(), text: location.hash, values }));
-export const keepTrace = (json) => keep(TEXT, json);
-
-// Another link brings fields of its own, and another text of a link is opened: only under the one that was there they are kept.
+// Reads the fields and the text. They come back only under the same link, since another link brings its own fields or its own text.
 const read = () => {
-  const [fields, trace] = [FIELDS, TEXT].map(kept);
+  const [json, text] = [FIELDS, TEXT].map(kept);
   try {
-    const { at, text } = fields ? JSON.parse(fields) : { at: search() };
-    return at === search() && (!location.hash || (trace && text === location.hash)) ? [fields, trace] : ['', ''];
+    const { at, text: link } = json ? JSON.parse(json) : { at: search() };
+    return at === search() && (!location.hash || (text && link === location.hash)) ? [json, text] : ['', ''];
   } catch {
-    return ['', ''];   // it is not what was kept
+    return ['', ''];   // not JSON
   }
 };
-const before = read();   // once, before the page keeps anything: the note about a link has to find the same
+const [fields, trace] = read();   // before this page stores anything
 
-// The fields as JSON, and whether there is a text; and that text as a trace.
-export const keptFields = () => [before[0], before[1] && 'kept'];
-export const keptTrace = () => before[1];
+// For Python: the fields as JSON, and whether there is a text.
+export const keptFields = () => [fields, trace && 'kept'];
+export const keptTrace = () => trace;
 
-// Opens the feed for that text.
-export const startKept = () => { if (before[1]) document.dispatchEvent(new CustomEvent('citer-start')); };
+export const startKept = () => { if (trace) announce('citer-start'); };
 
-// Whether that text came with the link in the address, which need not be opened again.
-export const keptLink = () => location.hash !== '' && before[1] !== '';
+// Whether the stored text is that of the link in the address, which need not be opened again.
+export const keptLink = () => location.hash !== '' && trace !== '';
 
-// Has the window keep its fields as they change, and its text as a trace when it has ended, or now and then while it grows.
-const REST = 10_000;   // milliseconds between two readings of a text that grows
-const ENDS = ['done', 'stopped', 'failed'];
+const REST = 10_000;   // milliseconds between two readings of a growing text
 
+// Stores the fields at each change, and the text as a trace at its end, and now and then while it grows.
 export const startKeep = ({ element, server }) => {
-  let read = '', due = 0;   // what was read last, when more is due
+  let newest = '', due = 0;   // the state that was read last; time of the next reading
 
-  const keep = async (asked, key) => {
+  const keepTrace = async (run, key) => {
     try {
-      const answer = await server.take({ ...asked, kind: 'json' });
-      if (answer && read === key) keepTrace(answer);
+      const answer = await server.take({ run, kind: 'json' });
+      if (answer && newest === key) keep(TEXT, answer);
     } catch {
-      if (read === key) read = '';   // the server is away; a later look tries again
+      if (newest === key) newest = '';   // the server is away; a later look tries again
     }
   };
 
-  listen(element, 'citer-fields', ({ detail }) => keepFields(detail));
+  listen(element, 'citer-fields', ({ detail }) => keep(FIELDS, JSON.stringify({ at: search(), text: location.hash, values: detail })));
   listen(element, 'citer-shown', ({ detail: { run, recorded, state, tokens } }) => {
-    const over = ENDS.includes(state), key = `${run}/${tokens}/${state}`, now = performance.now();
-    if (!run || recorded || !tokens || key === read || (!over && (state !== 'running' || now < due))) return;
-    [read, due] = [key, now + REST];
-    keep({ run }, key);
+    const over = isOver(state), key = `${run}/${tokens}/${state}`, now = performance.now();
+    if (!run || recorded || !tokens || key === newest || (!over && (state !== 'running' || now < due))) return;
+    [newest, due] = [key, now + REST];
+    keepTrace(run, key);
   });
 };

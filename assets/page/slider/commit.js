@@ -1,27 +1,28 @@
-// When the dials are committed. While a hand is on them, or on a handle that moves them, the browser only outlines what would
-// change; let go, they are sent: at pointer up, at Enter or on leaving a number's box, a short rest after the last key.
-import { listen } from '../lib/dom.js';
+// When the dials are sent. While a hand is on a dial, or on a control that moves it, the browser only outlines what would change. The
+// dials are sent at pointer up, at Enter, when a number's box is left, and a short rest after the last key.
+import { announce, listen } from '../lib/dom.js';
 
-const REST = 400;   // milliseconds after a key, or after something else than a hand moved a slider
+const REST = 400;   // milliseconds after a key, or after a script has moved a slider
 const DIALS = '#threshold, #acceptance, #balance', CARD = ':is(#slider, #more)';
 const STEPS = new Set(['ArrowUp', 'ArrowDown', 'ArrowLeft', 'ArrowRight', 'PageUp', 'PageDown', 'Home', 'End']);
 
-const isRange = (node) => node.matches?.(`${CARD} input[type="range"], .map-cell`);   // or what moves one
+const isRange = (node) => node.matches?.(`${CARD} input[type="range"], .map-cell`);   // a cell of the map moves both dials
 const isBox = (node) => node.matches?.(`${CARD} input[type="number"]`);
 const moves = ({ key, target }) => (isRange(target) && STEPS.has(key)) || (isBox(target) && (key === 'ArrowUp' || key === 'ArrowDown'));
 
-// `place()` is the slider's position as long as it has no threshold, since the models are not there yet; else -1.
+// `place()` is the slider's position while no models are loaded, and so no thresholds are known; -1 otherwise.
 export const startCommit = ({ element, trigger }, place) => {
-  let moved = false, typed = false;   // since the last commit; by digits in a number's box
-  let held = '', resting = 0;   // by a "pointer" or a "key"
-  let shown = '';   // the run whose text is on the page
+  let moved = false;              // since the last commit
+  let typed = false;              // whether the last change was a digit in a number's box
+  let held = '', resting = 0;     // "pointer" or "key" while one is down; timer
+  let shown = '';                 // the run whose text is on the page
 
   const commit = () => {
     clearTimeout(resting);
     if (!moved) return;
     moved = typed = false;
-    document.dispatchEvent(new CustomEvent('citer-commit'));
-    setTimeout(() => trigger('commit', { run: shown, place: place() }));   // by then gradio has taken the value up
+    announce('citer-commit');
+    setTimeout(() => trigger('commit', { run: shown, place: place() }));   // gradio needs until then to take up the value
   };
   const rest = () => {
     clearTimeout(resting);
@@ -35,15 +36,16 @@ export const startCommit = ({ element, trigger }, place) => {
     typed = !held && target.type === 'number';
     if (!held && !typed) rest();
   });
-  listen(element, 'pointerdown', ({ target }) => { if (isRange(target) || isBox(target)) held = 'pointer'; }, true);   // before it moves
+  // Heard in the capturing phase, before the control itself moves a dial.
+  listen(element, 'pointerdown', ({ target }) => { if (isRange(target) || isBox(target)) held = 'pointer'; }, true);
   for (const end of ['pointerup', 'pointercancel']) listen(element, end, () => {
     held = '';
-    if (!typed) commit();   // a click into a number that is being typed is no end of it
+    if (!typed) commit();   // a click into the number that is being typed does not end the typing
   });
   listen(element, 'keydown', (event) => {
     if (moves(event)) held ||= 'key';
     if (event.key === 'Enter' && isBox(event.target)) commit();
-  }, true);   // before the slider moves the threshold
+  }, true);
   listen(element, 'keyup', () => {
     if (held !== 'key') return;
     held = '';
@@ -59,9 +61,9 @@ export const startCommit = ({ element, trigger }, place) => {
     moved = true;
     commit();
   });
-  listen(element, 'citer-opened', () => {   // the text of that setting comes by itself
+  listen(element, 'citer-opened', () => {   // the map brings the text of its setting, so nothing is to be sent
     clearTimeout(resting);
     moved = false;
   });
-  listen(element, 'citer-shown', ({ detail: { run, recorded } }) => { shown = recorded ? '' : run ?? ''; });   // no session has a recorded one
+  listen(element, 'citer-shown', ({ detail: { run, recorded } }) => { shown = recorded ? '' : run ?? ''; });   // the server has no recorded text
 };

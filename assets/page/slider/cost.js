@@ -1,12 +1,11 @@
-// What a text costs beside the large model alone writing as many tokens, where a token of the large model costs some tokens of
-// the small one.
-const DEAREST = 100, STEPS = 200;   // tokens of the small model, positions of the slider
+// The cost of a text, as a share of what the large model alone costs for as many tokens.
+const DEAREST = 100, STEPS = 200;   // highest price of a large token, in small ones; positions of the slider
 
 export const ratioAt = (step) => DEAREST ** (step / STEPS);
 export const stepAt = (ratio) => Math.round((STEPS * Math.log(Math.max(1, ratio))) / Math.log(DEAREST));
 
-// The slider's choice: `unit` says what is counted (bytes, FLOPs, seconds, price), `ratio` what a token is worth, `ratios` what it is
-// worth in each unit by itself. `prices` are of a million tokens: the small model reads, writes, the large one reads, writes.
+// What the visitor has chosen. `unit` counts bytes, FLOPs, seconds or price. `ratio` is the price of a large token in small ones, and
+// `ratios` has the pair's own price in each unit. `prices` are for a million tokens: small model reads, writes, large model reads, writes.
 export const PRICE = 3;
 export const choice = { unit: 0, ratio: null, ratios: [], prices: [] };
 
@@ -15,8 +14,7 @@ const priced = ([slmRead, slmWritten, llmRead, llmWritten, read, written]) => {
   return alone > 0 ? [(slmRead * a + slmWritten * b) / alone, (llmRead * c + llmWritten * d) / alone] : null;
 };
 
-// A cost as a share of the large model's, from what the server tells (see `cost_parts` in `app/figures.py`); null where it is not
-// known.
+// `parts` come from the server (`cost_parts` in `app/figures.py`). Returns null if the cost is not known.
 export const costOf = (parts) => {
   const { unit, ratio, ratios } = choice, own = ratios[unit], pair = parts && (unit === PRICE ? priced(parts[PRICE]) : parts[unit]);
   if (!pair) return null;

@@ -1,20 +1,21 @@
-// On arrival the slider plays once through the recorded texts, in place of a tour: from the large model alone to where it starts.
-const WAIT = 1200, LASTS = 4000, LONGEST = 50, KEY = 'citer-played';   // milliseconds, of a frame too; of this browser's storage
+// On a first visit the slider plays once through the recorded texts: from the large model alone to its starting position.
+const WAIT = 1200, LASTS = 4000, LONGEST = 50, KEY = 'citer-played';   // milliseconds: before it plays, of the play, of a frame at most; key in localStorage
 
 const isNew = () => {
   try {
-    const before = localStorage.getItem(KEY);
+    const value = localStorage.getItem(KEY);
     localStorage.setItem(KEY, '1');
-    return before === null;
+    return value === null;
   } catch {
-    return false;   // it could not be remembered, and would play each time
+    return false;   // without storage it would play at every visit
   }
 };
 
-// Returns whether it plays. `put(place, isOver)` moves the slider; a hand on anything ends it, on the slider itself where it is.
-export const playOnce = (last, to, put) => {
+// Plays and returns true, or returns false. `put(place, isOver)` moves the slider. A click or a key ends it; on the slider itself, at the
+// visitor's position.
+export const playOnce = (from, to, put) => {
   if (matchMedia('(prefers-reduced-motion: reduce)').matches || location.hash.length > 1 || location.search || !isNew()) return false;
-  let played = -WAIT, before = null, frame = 0;
+  let played = -WAIT, last = null, frame = 0;
   const end = () => {
     cancelAnimationFrame(frame);
     for (const type of ['pointerdown', 'keydown']) removeEventListener(type, stop, true);
@@ -25,11 +26,11 @@ export const playOnce = (last, to, put) => {
     end();
   };
   const step = (now) => {
-    played += Math.min(LONGEST, now - (before ?? now));   // where frames come late it plays slower, and leaves nothing out
-    before = now;
+    played += Math.min(LONGEST, now - (last ?? now));   // late frames make it slower, and leave nothing out
+    last = now;
     const part = Math.min(1, Math.max(0, played / LASTS)), eased = part * part * (3 - 2 * part);
     frame = requestAnimationFrame(step);
-    if (played >= 0) put(Math.round(last + (to - last) * eased), false);
+    if (played >= 0) put(Math.round(from + (to - from) * eased), false);
     if (part === 1) end();
   };
   for (const type of ['pointerdown', 'keydown']) addEventListener(type, stop, true);

@@ -1,7 +1,7 @@
-// Where thresholds stand on the slider. A scale is 101 thresholds, one for each position, rising. Pure functions.
+// Thresholds on the slider. A scale has 101 rising thresholds, one for each position.
 import { FORCED, isRefusal, SCORE } from '../lib/threshold.js';
 
-// The position of a threshold, between two of the scale where it lies between them.
+// The position of a threshold, a fraction if it lies between two of the scale.
 export const placeOf = (scale, threshold) => {
   const after = scale.findIndex((stop) => stop >= threshold);
   if (after <= 0) return after < 0 ? scale.length - 1 : 0;
@@ -9,11 +9,10 @@ export const placeOf = (scale, threshold) => {
   return after - 1 + (threshold - low) / (high - low);
 };
 
-// The scores at which a decision of a text flips, rising.
 export const flipsOf = (tokens) => tokens.filter((token) => token[SCORE] !== null && !token[FORCED] && !isRefusal(token))
   .map((token) => token[SCORE]).sort((a, b) => a - b);
 
-// The next position in a direction at which another of a text's decisions flips; the next one where there is none.
+// The next position in a direction that changes the text, or an end if none does. Without scores it is the neighbour.
 export const stepTo = (scale, place, by, scores) => {
   const last = scale.length - 1, below = (at) => scores.filter((score) => score < scale[at]).length;
   for (let at = place + by; at > 0 && at < last; at += by) if (below(at) !== below(place)) return at;

@@ -1,29 +1,31 @@
-// The slider from the small model to the large one, the price of a token, and one line with the outcome. A position means one
-// threshold; the thumb moves only under a hand. It moves the threshold's field, which is gradio's.
+// The slider from the small model to the large one, the price of a token, and the line with the outcome. The slider moves gradio's
+// threshold field: each position is one threshold.
 import { follow } from '../lib/channel.js';
-import { dialAt, finder, listen, moveSlider, onSlider, perFrame, releaseSliders, say } from '../lib/dom.js';
+import { announce, dialAt, finder, listen, moveSlider, onSlider, perFrame, releaseSliders, say } from '../lib/dom.js';
 import { counted, percent } from '../lib/format.js';
 import { startCommit } from './commit.js';
 import { choice, costOf, PRICE, ratioAt, stepAt } from './cost.js';
 import { playOnce } from './play.js';
 import { flipsOf, placeOf, stepTo } from './scale.js';
 
-const FEW = 10;   // tokens: the numbers of fewer say nothing
+const FEW = 10;   // tokens; figures of fewer mean nothing
 const KEYS = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 };
 const NONE = 'Drag: who writes how much';
 
-let share = null;   // the slider
+let share = null;   // the slider's element
 
-// Where it stands, from 0 (small model only) to 100.
 export const placeNow = () => Number(share?.value ?? 50);
 
 export const start = ({ element, props, trigger, watch }) => {
   const find = finder(element), cost = find('#cost'), outcome = find('.outcome'), more = find('.more-open');
   share = find('#balance');
-  let scales = {}, policy = null;   // by policy
-  let touched = false, held = false, kept = null;   // whether a hand has moved it, and is on it; the acceptance that waits at the small model's end
-  let recorded = false, ratios = [];   // whether a recorded text is on the page; prices of the pair
-  let shown = null, preview = '', scores = [];   // what is said of the text, of what a hand is changing, and where it flips
+  let scales = {}, policy = null;           // thresholds of the positions, by policy; the chosen policy
+  let touched = false, held = false;        // whether the visitor has moved the slider, and is moving it
+  let paused = null;                        // the acceptance that comes back when the slider leaves the small model's end
+  let recorded = false, ratios = [];        // whether a recorded text is on the page; prices of the loaded pair
+  let shown = null, preview = '';           // outcome of the text; what the moved dials would change
+  let scores = [];                          // where a decision of the text flips
+  let target = null;                        // final position while the slider plays
 
   const scale = () => scales[policy] ?? Object.values(scales)[0] ?? null;
   startCommit({ element, trigger }, () => (scale() ? -1 : placeNow()));
@@ -31,7 +33,7 @@ export const start = ({ element, props, trigger, watch }) => {
   const words = () => {
     if (preview) return preview;
     if (!shown || shown.tokens < FEW) return NONE;
-    const part = shown.share === 1 && dialAt('threshold') > 1 ? 1 : costOf(shown.cost);   // there neither the small model nor the router is run
+    const part = shown.share === 1 && dialAt('threshold') > 1 ? 1 : costOf(shown.cost);   // at this end only the large model runs
     return [`${percent(shown.share)} by the large model`, ...(part === null ? [] : [`${percent(part)} of the large model’s cost alone`])].join(' · ');
   };
   const draw = perFrame(() => {
@@ -50,26 +52,26 @@ export const start = ({ element, props, trigger, watch }) => {
     });
   });
 
-  // The setting of the position: at the small model's end nothing is corrected, and beyond it what was set before is.
-  const apply = () => {
-    const place = placeNow(), acceptance = dialAt('acceptance');
-    if (place === 0 && acceptance > 0) moveSlider(0, 'acceptance', kept = acceptance);
-    else if (place > 0 && kept !== null) { moveSlider(kept, 'acceptance'); kept = null; }
-    if (scale()) moveSlider(scale()[place]);
-    document.dispatchEvent(new CustomEvent('citer-place'));
+  const put = (place) => {
+    share.value = place;
+    announce('citer-place');
     draw();
   };
-  const put = (place) => { share.value = place; draw(); };
-  let played = null;   // where it ends, while it plays
+  // Sets the dials of a position. At the small model's end the acceptance is 0, and beyond it what it was before.
+  const apply = () => {
+    const place = placeNow(), acceptance = dialAt('acceptance');
+    if (place === 0 && acceptance > 0) { moveSlider(0, 'acceptance'); paused = acceptance; }
+    else if (place > 0 && paused !== null) { moveSlider(paused, 'acceptance'); paused = null; }
+    if (scale()) moveSlider(scale()[place]);
+    put(place);
+  };
   const play = (place) => {
     const isPlaying = playOnce(100, place, (at, isOver) => {
-      if (isOver) played = null;
-      outcome.ariaLive = isOver ? null : 'off';   // not every step of it is read out
-      if (share.value === String(at)) return;
-      put(at);
-      document.dispatchEvent(new CustomEvent('citer-place'));
+      if (isOver) target = null;
+      outcome.ariaLive = isOver ? null : 'off';   // or every step would be read out
+      if (share.value !== String(at)) put(at);
     });
-    if (isPlaying) played = place;
+    if (isPlaying) target = place;
   };
 
   share.addEventListener('pointerdown', () => { held = true; });
@@ -83,37 +85,34 @@ export const start = ({ element, props, trigger, watch }) => {
     touched = true;
     apply();
   });
-  // A number that was typed, or the dial of a text that was brought back.
+  // The slider follows a typed number, and the setting of a text from the history.
   const followDial = (threshold) => {
     const at = scale();
-    if (at && !held && played === null && at[placeNow()] !== threshold) {
-      put(Math.round(placeOf(at, threshold)));
-      document.dispatchEvent(new CustomEvent('citer-placed'));
-    }
+    if (at && !held && target === null && at[placeNow()] !== threshold) put(Math.round(placeOf(at, threshold)));
   };
   onSlider(element, draw, 'acceptance');
   onSlider(element, (threshold) => { if (document.activeElement?.closest?.('#threshold')) followDial(threshold); });
   listen(element, 'citer-dials', ({ detail }) => {
-    const other = policy !== null && detail.policy !== policy;
+    const isNew = policy !== null && detail.policy !== policy, isLate = detail.threshold !== dialAt('threshold');
     policy = detail.policy;
-    if (other && touched) { apply(); releaseSliders(); } else if (detail.threshold === dialAt('threshold')) followDial(detail.threshold);   // else the dial has moved on
+    if (isNew && touched) { apply(); releaseSliders(); } else if (!isLate) followDial(detail.threshold);
   });
 
   cost.addEventListener('input', () => { choice.ratio = ratioAt(Number(cost.value)); tellCost(); });
-  // The prices of the models that wrote the text; a price that a hand has set stays.
+  // Takes the prices of the pair that wrote the text. A price that the visitor has set stays.
   const takeRatios = () => {
     const { ratio, unit } = choice, own = ratio === null || ratio === choice.ratios[unit], prices = [...document.querySelectorAll('#prices input')].map(({ value }) => Number(value));
     const all = [...ratios, prices[3] / prices[1] || null];
     Object.assign(choice, { ratios: all, prices, ratio: own ? all[unit] ?? ratio : ratio });
     if (choice.ratio) cost.value = stepAt(choice.ratio);
   };
-  const tellCost = () => { document.dispatchEvent(new CustomEvent('citer-cost')); draw(); };
+  const tellCost = () => { announce('citer-cost'); draw(); };
   const setUnit = (unit) => {
     Object.assign(choice, { unit, ratio: choice.ratios[unit] ?? choice.ratio });
     if (choice.ratio) cost.value = stepAt(choice.ratio);
     tellCost();
   };
-  element.addEventListener('click', ({ target }) => { if (target.name === 'unit') setUnit(Number(target.value)); });   // also back to its own price
+  element.addEventListener('click', ({ target }) => { if (target.name === 'unit') setUnit(Number(target.value)); });   // a click on the chosen unit brings its own price back
 
   listen(element, 'input', ({ target }) => {
     if (!target.closest?.('#prices')) return;
@@ -141,25 +140,23 @@ export const start = ({ element, props, trigger, watch }) => {
     more.setAttribute('aria-expanded', open);
     if (open) document.querySelector('#more').scrollIntoView({ block: 'nearest' });
   });
-  find('.map-open').addEventListener('click', () => document.dispatchEvent(new CustomEvent('citer-map')));
+  find('.map-open').addEventListener('click', () => announce('citer-map'));
   listen(element, 'citer-map-shown', ({ detail }) => find('.map-open').setAttribute('aria-expanded', detail));
 
   follow({ props, watch }, (message) => {
-    if (!message) return;
     ratios = message.ratios;
     if (!recorded || !choice.ratio) takeRatios();
     if (message.place !== undefined && !touched) {
-      share.value = message.place;
-      document.dispatchEvent(new CustomEvent('citer-placed'));
+      put(message.place);
       play(message.place);
     }
     const first = !scale() && message.scales;
     scales = message.scales ?? scales;
     if (first) {
-      const { threshold: [stood, own], acceptance: [before, accepted] } = message.starts;
-      if (dialAt('acceptance') === before && before !== accepted) moveSlider(accepted, 'acceptance');
-      if (!touched && !recorded) put(Math.round(placeOf(scale(), dialAt('threshold') === stood ? own : dialAt('threshold'))));
-      if (touched || (own !== stood && dialAt('threshold') === stood)) moveSlider(scale()[played ?? placeNow()]);
+      const { threshold: [oldThreshold, ownThreshold], acceptance: [oldAcceptance, ownAcceptance] } = message.starts, isMoved = dialAt('threshold') !== oldThreshold;
+      if (dialAt('acceptance') === oldAcceptance && oldAcceptance !== ownAcceptance) moveSlider(ownAcceptance, 'acceptance');
+      if (!touched && !recorded) put(Math.round(placeOf(scale(), isMoved ? dialAt('threshold') : ownThreshold)));
+      if (touched || (ownThreshold !== oldThreshold && !isMoved)) moveSlider(scale()[target ?? placeNow()]);
     }
     draw();
   });

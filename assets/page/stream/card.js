@@ -1,13 +1,12 @@
-// A token's card, at the token: who wrote it and why, what both models would have written, and the way on from there.
+// A token's card says who wrote the token and why, and what both models would have written. A click on a candidate goes on with it.
 import { listen, make, makeButton } from '../lib/dom.js';
-import { rounded, spelled } from '../lib/format.js';
+import { spelled } from '../lib/format.js';
 import { AUTHOR, LLM, LLM_TOP, RATIO, SLM, SLM_TOP, TEXT } from '../lib/threshold.js';
-import { decision, verdict, WORDS } from './why.js';
+import { candidateParts, decision, verdict, WORDS } from './token.js';
 
 const GAP = 6;   // pixels
 const RECORDED = 'What else both models would have written is not recorded. Generate this prompt to see it.';
 
-// Returns what shows the card of the pinned token, or none.
 export const startCard = (text, { element, trigger }) => {
   const card = element.querySelector('.token-card');
   let drawn = '';
@@ -16,19 +15,18 @@ export const startCard = (text, { element, trigger }) => {
 
   const candidate = ([word, probability, id], author, index) => {
     const token = text.tokens[index], chosen = author === token[AUTHOR] && word === token[TEXT];
-    const row = makeButton('candidate'), bar = make('i');
+    const row = makeButton('candidate');
     row.disabled = chosen || !text.branchable;
     row.title = row.disabled ? '' : 'Write on from here with this token';
     row.addEventListener('click', () => branch(index, author, id));
     Object.assign(row.dataset, { author, id });
-    bar.style.width = `${Math.round(100 * probability)}%`;
-    row.append(bar, make('code', chosen ? 'chosen' : '', spelled(word)), make('span', '', rounded(probability)));
+    row.append(...candidateParts([word, probability], chosen));
     return row;
   };
 
   const candidates = (author, index) => {
     const list = text.tokens[index][author === LLM ? LLM_TOP : SLM_TOP], column = make('div', 'candidates');
-    column.append(make('p', author === LLM ? 'card-of key-llm' : 'card-of key-slm', WORDS[author]), ...list.map((one) => candidate(one, author, index)));
+    column.append(make('p', author === LLM ? 'card-of key-llm' : 'card-of key-slm', WORDS[author]), ...list.map((each) => candidate(each, author, index)));
     if (!list.length) column.append(make('p', 'unknown', text.message.fixed ? 'not kept with this text' : 'not asked here yet'));
     return column;
   };
@@ -44,7 +42,7 @@ export const startCard = (text, { element, trigger }) => {
     if (text.foreign) return [...parts, make('p', 'card-why', RECORDED)];
     const columns = make('div', 'card-columns');
     columns.append(candidates(SLM, index), candidates(LLM, index));
-    const give = makeButton('card-give', `Give this token to the ${WORDS[other]}`);
+    const give = makeButton('small-button card-give', `Give this token to the ${WORDS[other]}`);
     give.addEventListener('click', () => branch(index, other));
     return [...parts, columns, ...(text.branchable ? [give] : [])];
   };
@@ -52,7 +50,7 @@ export const startCard = (text, { element, trigger }) => {
   const place = (index) => {
     const token = text.spans[index].getClientRects(), box = element.querySelector('.stream').getBoundingClientRect(), at = token[token.length - 1];
     const left = Math.max(0, Math.min(at.left - box.left, box.width - card.offsetWidth));
-    const above = at.bottom + GAP + card.offsetHeight > innerHeight && token[0].top > card.offsetHeight;   // where there is room
+    const above = at.bottom + GAP + card.offsetHeight > innerHeight && token[0].top > card.offsetHeight;
     Object.assign(card.style, { left: `${left}px`, top: `${above ? token[0].top - box.top - GAP - card.offsetHeight : at.bottom - box.top + GAP}px` });
   };
 
@@ -72,4 +70,3 @@ export const startCard = (text, { element, trigger }) => {
   }, true);
   return show;
 };
-

@@ -1,54 +1,53 @@
-// The window's feed: one connection that brings what is written, open while something is. Gradio only starts things. The
-// panels say what they have when it is opened, so that nothing comes twice, whatever happened to the one before.
-
+// The window's feed is one connection that brings what is written. It is open while something is written; gradio only starts jobs.
+// When it opens, the panels say which jobs they have completely, so nothing comes twice after a broken connection.
+import { announce } from '../lib/dom.js';
 import { isWriting } from '../lib/stop.js';
 import { former, remember } from './window.js';
 
 export const start = ({ element, props, trigger, watch }) => {
-  let source = null, again = 0, failed = 0;   // times in a row that it could not be opened
-  let asked = false;   // for news, of which none has come since
+  let source = null, retry = 0, failures = 0;   // connection, timer, failures to open in a row
+  let expects = false;   // whether something was started that has sent nothing yet
 
   const close = () => {
-    clearTimeout(again);
+    clearTimeout(retry);
     source?.close();
     source = null;
   };
 
   const open = () => {
-    asked = true;
-    if (source || !props.value || !element.isConnected) return;   // gradio brings the key, the value, after the page
-    clearTimeout(again);
+    expects = true;
+    if (source || !props.value || !element.isConnected) return;   // gradio sets the value, the feed's key, after the page has loaded
+    clearTimeout(retry);
     const have = {};
-    document.dispatchEvent(new CustomEvent('citer-have', { detail: have }));
+    announce('citer-have', have);
     let opened = false;
-    asked = false;
+    expects = false;
     source = new EventSource(`${props.path}/${props.value}?${new URLSearchParams(have)}`);
     source.addEventListener('open', () => { opened = true; });
     source.addEventListener('quiet', () => {
       close();
-      if (asked) open();   // what was asked for while this was on its way
+      if (expects) open();   // something was started while this message was on its way
     });
     for (const panel of props.panels) {
       source.addEventListener(panel, ({ data }) => {
-        asked = false;
-        document.dispatchEvent(new CustomEvent('citer-news', { detail: { panel, data } }));
+        expects = false;
+        announce('citer-news', { panel, data });
       });
     }
-    // A connection that broke is opened anew with what is there by then. Where that fails twice, gradio is asked for all that
-    // there is, again and again while something is written.
+    // A broken connection is opened again. If that fails twice, gradio is asked for everything, repeatedly while something is written.
     source.addEventListener('error', () => {
       close();
-      failed = opened ? 0 : failed + 1;
-      if (failed > 1) trigger('unreached');
-      if (failed < 2 || isWriting()) again = setTimeout(open, failed < 2 ? 300 : 2000);
+      failures = opened ? 0 : failures + 1;
+      if (failures > 1) trigger('unreached');
+      if (failures < 2 || isWriting()) retry = setTimeout(open, failures < 2 ? 300 : 2000);
     });
   };
 
   const tellKey = () => {
     if (!props.value) return;
-    document.dispatchEvent(new CustomEvent('citer-key', { detail: props.value }));
+    announce('citer-key', props.value);
     if (props.value === former) remember(former);
-    if (asked || props.value === former) open();   // the texts of before the page was loaded
+    if (expects || props.value === former) open();   // `former` has texts from before the page was loaded
   };
 
   watch('value', tellKey);
@@ -57,7 +56,7 @@ export const start = ({ element, props, trigger, watch }) => {
     if (props.value) remember(props.value);
     open();
   });
-  // As soon as the dials are let go: what that changes is written before gradio has answered.
+  // The text is written on before gradio has answered, so the feed opens as soon as the dials are released.
   document.addEventListener('citer-commit', () => { if (document.querySelector('.stream-text .t')) open(); });
-  if (isWriting()) open();   // started before this script was there
+  if (isWriting()) open();   // the start was clicked before this script was loaded
 };

@@ -1,14 +1,7 @@
-// Pointing at tokens, by pointer and by keys.
+// Tokens are pointed at by the pointer and by keys.
 import { listen } from '../lib/dom.js';
-import { AUTHOR, LLM } from '../lib/threshold.js';
+import { nextOf } from './token.js';
 
-// The number of the next token of the LLM's in a direction; `from` where there is none.
-const nextOf = ({ tokens }, from, step) => {
-  const places = [...tokens.keys()].filter((i) => tokens[i][AUTHOR] === LLM);
-  return (step > 0 ? places.find((i) => i > from) : places.findLast((i) => i < from)) ?? from;
-};
-
-// `show` shows the card of the pinned token, or none.
 export const startPointer = (text, { element }, show) => {
   const { box } = text;
 
@@ -18,7 +11,7 @@ export const startPointer = (text, { element }, show) => {
     show();
   };
 
-  // What the keys are at, also for those who hear it; nothing where they are nowhere.
+  // Moves the keys' place to a token, or takes it away with -1. Screen readers read it out.
   const point = (index) => {
     text.focused = index;
     text.mark('focused', index);
@@ -48,18 +41,17 @@ export const startPointer = (text, { element }, show) => {
   box.addEventListener('keydown', (event) => {
     const at = text.focused >= 0 ? text.focused : text.pinned;
     const moves = { ArrowRight: () => at + 1, ArrowLeft: () => at - 1, Home: () => 0, End: () => text.spans.length - 1,
-      ArrowDown: () => nextOf(text, at, 1), ArrowUp: () => nextOf(text, at, -1) };
+      ArrowDown: () => nextOf(text.tokens, at, 1), ArrowUp: () => nextOf(text.tokens, at, -1) };
     if (moves[event.key]) { focusToken(moves[event.key]()); event.preventDefault(); }
     else if (event.key === 'Enter' && text.focused >= 0) togglePin();
-    else if (event.key === 'Escape' && text.pinned >= 0) { pin(-1); event.preventDefault(); }   // where none is pinned it stops the text
+    else if (event.key === 'Escape' && text.pinned >= 0) { pin(-1); event.preventDefault(); }   // with no card open, Escape stops the text
   });
-  listen(element, 'citer-point', ({ detail: { index, pin: on } }) => {   // in the chart of the scores
+  listen(element, 'citer-point', ({ detail: { index, pin: on } }) => {   // from the chart of the scores
     text.mark('pointed', index);
     if (on) pin(index);
   });
   element.addEventListener('citer-close', () => { pin(-1); box.focus({ preventScroll: true }); });
-  // Anywhere else on the page the card closes.
-  listen(element, 'pointerdown', ({ target }) => {
+  listen(element, 'pointerdown', ({ target }) => {   // a click elsewhere closes the card
     if (text.pinned >= 0 && !target.closest?.('.stream-text, .token-card')) pin(-1);
   });
 };

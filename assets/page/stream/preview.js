@@ -1,9 +1,8 @@
-// What other dials would change, while a hand is on them: decisions that would flip are outlined, what follows
-// the first is dimmed as not yet true, and what the LLM would have to read first is marked as a draft.
-import { dialAt, listen, onSlider, perFrame } from '../lib/dom.js';
+// Shows what the dials would change, while a hand moves them. Decisions that would flip are outlined, the text behind the first of them
+// is dimmed, and tokens that the LLM would read first are marked as drafts.
+import { announce, dialAt, listen, onSlider, perFrame } from '../lib/dom.js';
 import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, keptAt, RATIO, SCORE, SLM } from '../lib/threshold.js';
 
-// Whether the other model would write it.
 const flips = (token, threshold, acceptance) => {
   if (token[FORCED]) return false;
   const author = token[SCORE] === null ? token[AUTHOR] : authorAt(token[SCORE], threshold);
@@ -11,8 +10,8 @@ const flips = (token, threshold, acceptance) => {
   return author !== token[AUTHOR] || (author === SLM && !keptAt(token[RATIO] ?? null, acceptance));
 };
 
-// What other dials would change in a text: where the first decision flips (Infinity: nowhere), how many do, and how many
-// tokens the LLM would have to read first.
+// Counts what other dials would change in a text. Returns how many decisions flip, where the first of them is (Infinity if there is
+// none), and how many tokens the LLM would read first. Calls `each` with every token's index and marks.
 export const changes = ({ tokens }, threshold, acceptance, each = () => {}) => {
   let flipped = 0, unread = 0, first = Infinity;
   tokens.forEach((token, i) => {
@@ -24,23 +23,22 @@ export const changes = ({ tokens }, threshold, acceptance, each = () => {}) => {
   return { flipped, unread, first };
 };
 
-// Marks what the dials would change, and tells it, while a hand is on them.
 export const startPreview = (text, { element }) => {
   const draw = () => {
     if (text.foreign) return;
     const found = changes(text, dialAt('threshold'), dialAt('acceptance'), (i, { flip, draft, stale }) => {
       const span = text.spans[i];
       span?.classList.toggle('flip', flip);
-      if (!span || !text.over) return;   // what is there while a text is written stays
+      if (!span || !text.over) return;   // the dials change only what is written from now on
       span.classList.toggle('draft', draft);
       span.classList.toggle('stale', stale);
     });
-    document.dispatchEvent(new CustomEvent('citer-preview', { detail: { ...found, over: text.over } }));
+    announce('citer-preview', { ...found, over: text.over });
   };
   const preview = perFrame(draw);
   for (const dial of ['threshold', 'acceptance']) onSlider(element, preview, dial);
   listen(element, 'citer-commit', () => {
-    draw();   // whether there is something to write is read off the tokens then
-    if (!text.over) for (const span of text.spans) span.classList.remove('flip');
+    draw();
+    if (!text.over) text.unmark();
   });
 };

@@ -1,18 +1,17 @@
-// The recorded texts that a visitor finds: the slider's positions are they, until there is a text of the visitor's.
+// The recorded texts of the start page. Each position of the slider shows one of them, until the visitor has a text.
 import { listen, perFrame } from '../lib/dom.js';
 import { ACCEPTANCE, bareToken, RATIO } from '../lib/threshold.js';
 import { placeNow } from '../slider/slider.js';
 
-// Whoever comes by a link to a text or a prompt is to find that.
-const isLinked = location.hash.length > 1 || new URLSearchParams(location.search).has('prompt');   // a refused link leaves the address
+// A link to a text or a prompt shows that instead. (A refused link is taken out of the address later, so this looks at once.)
+const isLinked = location.hash.length > 1 || new URLSearchParams(location.search).has('prompt');
 
-// A row's tokens: those it has in common with the row before, and others.
+// Each row has the first `cut` tokens of the row before, and then its own.
 const unpack = (rows) => rows.reduce((texts, [threshold, acceptance, , , cut, tokens]) => {
   const more = tokens.map(([text, author, score, ratio]) => Object.assign(bareToken(text, author, score, threshold), ratio === null ? {} : { [ACCEPTANCE]: acceptance, [RATIO]: ratio }));
   return [...texts, [...(texts.at(-1) ?? []).slice(0, cut), ...more]];
 }, []);
 
-// `show(tokens, message)` puts one on the page.
 export const startRecorded = ({ element, props }, show) => {
   if (!props.recorded || isLinked) return;
   let recorded = JSON.parse(props.recorded);
@@ -23,7 +22,7 @@ export const startRecorded = ({ element, props }, show) => {
     const note = `Recorded: ${row === 0 ? 'small model only' : row === last ? 'large model only' : `threshold ${threshold}`}`;
     show(texts[row], { ...about, about: said, note, share, cost, row, recorded: true });
   });
-  for (const type of ['citer-place', 'citer-placed']) listen(element, type, draw);   // by a hand, and at the start
+  listen(element, 'citer-place', draw);
   listen(element, 'citer-run', () => { recorded = null; });
   draw();
 };

@@ -1,27 +1,27 @@
-// The generated text, token by token: what the server says about it, and when what of it is drawn. Every text that came
-// from a model is written with textContent.
-import { openChannel } from '../lib/channel.js';
-import { dialAt, finder, listen, make, onSlider, perFrame, say } from '../lib/dom.js';
+// The generated text, token by token, and the line of its state. Model text is written with `textContent`.
+import { isOver, openChannel } from '../lib/channel.js';
+import { announce, dialAt, finder, listen, make, onSlider, perFrame, say } from '../lib/dom.js';
 import { counted, seconds } from '../lib/format.js';
-import { ACCEPTANCE, AUTHOR, LLM, TEXT, THRESHOLD } from '../lib/threshold.js';
+import { ACCEPTANCE, AUTHOR, LLM, THRESHOLD } from '../lib/threshold.js';
 import { startRendered } from '../rendered/rendered.js';
 import { startCard } from './card.js';
 import { startPointer } from './pointer.js';
 import { changes, startPreview } from './preview.js';
 import { startRecorded } from './recorded.js';
-import { isDrawnAs, Text } from './text.js';
+import { Text } from './text.js';
 import { openRace } from '../lib/tabs.js';
 
 const ENDS = { eos: '', stop: 'a stop string came up', length: 'the token limit is reached', cancelled: 'stopped' };
 const STATES = { waiting: 'Reading the prompt …', running: 'Writing …', stopped: 'Stopped', failed: 'Failed' };
 const AWAITED = 'This is the text before. Yours takes its place with its first token.';
-const SHOWN = 60, WHO = ['small alone', 'together', 'large alone'];
+const SHOWN = 60;   // letters of a prompt
+const WHO = ['small alone', 'together', 'large alone'];
 
 const isNarrow = window.matchMedia('(width <= 860px)'), isCalm = window.matchMedia('(prefers-reduced-motion: reduce)');
 
 const promptBox = () => document.querySelector('#prompt textarea');
 
-export const asked = new Set();   // the prompts of this window's texts
+export const prompts = new Set();   // of this window's texts
 
 export const start = (gradio) => {
   const { element } = gradio, find = finder(element), text = new Text(find('.stream-text'));
@@ -29,7 +29,7 @@ export const start = (gradio) => {
   startPreview(text, gradio);
   startPointer(text, gradio, showCard);
 
-  // Looked up once: a search goes through all tokens, and this is drawn with each of them.
+  // Looked up once: a search goes through all tokens, and `drawState` runs with each of them.
   const [textBox, stateLine, origin, more, follow, rendered, verdicts, race] = ['.stream-text', '.stream-state', '.stream-origin', '.stream-more',
     '.stream-follow', '.rendered-toggle', '.verdicts', '.race'].map(find);
   more.addEventListener('click', () => gradio.trigger('change_text', { kind: 'continue' }));
@@ -38,17 +38,14 @@ export const start = (gradio) => {
     gradio.trigger('follow_up', { run: text.message.run });
     promptBox().focus();
   });
-  listen(element, 'citer-followed', () => {   // anything but what was asked is what comes next, typed already
+  listen(element, 'citer-followed', () => {   // another prompt in the box is the follow-up, already typed
     const prompt = promptBox();
     if (prompt.value !== text.message.asked?.[0]) return;
     prompt.value = '';
     prompt.dispatchEvent(new Event('input', { bubbles: true }));
   });
 
-  let policy = null;   // where another was chosen
-  const isRescored = () => policy !== null && text.tokens.length > 0 && !text.foreign && !text.message.fixed && policy !== text.message.policy;
-
-  // What the text is of, where the page says something else.
+  // Says which prompt and setting the text belongs to, unless the fields say the same.
   const originOf = () => {
     if (text.awaited) return AWAITED;
     if (!text.tokens.length) return '';
@@ -58,27 +55,25 @@ export const start = (gradio) => {
     const { flipped, unread } = changes(text, dialAt('threshold'), dialAt('acceptance'));
     return flipped + unread ? 'This text is fixed: Generate writes it at the slider’s setting.' : '';
   };
-  // A follow-up's text that stands above as the last answer need not stand here again.
+  // After Follow up the text stands in the conversation as the last answer, and is hidden here.
   const drawOrigin = perFrame(() => {
-    const above = [...document.querySelectorAll('#conversation .turn-text')], [, , before = 0] = text.message?.asked ?? [];
-    element.classList.toggle('answered', above.length === before + 2 && above.at(-1).textContent === text.words);
-    origin.classList.toggle('rescored', isRescored());
+    const above = [...document.querySelectorAll('#conversation .turn-text')], [, , turns = 0] = text.message?.asked ?? [];
+    element.classList.toggle('answered', above.length === turns + 2 && above.at(-1).textContent === text.words);
     say(origin, originOf());
   });
   for (const dial of ['threshold', 'acceptance']) onSlider(element, drawOrigin, dial);
   listen(element, 'input', ({ target }) => { if (target === promptBox()) drawOrigin(); });
-  listen(element, 'citer-dials', ({ detail }) => { policy = detail.policy; drawOrigin(); });
-  listen(element, 'citer-conversation', drawOrigin);
+  for (const type of ['citer-dials', 'citer-conversation']) listen(element, type, drawOrigin);
 
   const tellOutcome = () => {
     const { tokens, message, over, foreign } = text;
     if (!message || text.awaited) return;
     const share = foreign ? message.share : tokens.filter((token) => token[AUTHOR] === LLM).length / Math.max(1, tokens.length);
-    const detail = { share: share ?? 0, cost: message.cost, tokens: tokens.length, over: over && tokens.length > 0, recorded: message.recorded, texts: text.isEnd(tokens.length - 1) ? tokens.slice(0, -1) : tokens };
-    document.dispatchEvent(new CustomEvent('citer-outcome', { detail }));
+    announce('citer-outcome', { share: share ?? 0, cost: message.cost, tokens: tokens.length, over: over && tokens.length > 0, recorded: message.recorded,
+      texts: text.isEnd(tokens.length - 1) ? tokens.slice(0, -1) : tokens });
   };
 
-  const said = ({ state, note, finish, took, recorded, fixed } = {}) => {
+  const wordsOf = ({ state, note, finish, took, recorded, fixed } = {}) => {
     if (note || STATES[state]) return note || STATES[state];
     if (!state) return '';
     const parts = [counted(text.tokens.length - Number(text.isEnd(text.tokens.length - 1)), 'token'), ENDS[finish] ?? ''];
@@ -89,7 +84,7 @@ export const start = (gradio) => {
   const drawState = (message = text.message) => {
     const state = message?.state ?? 'idle', own = text.over && !text.foreign, there = text.tokens.length > 0;
     Object.assign(stateLine.dataset, { state, run: message?.n ?? '' });
-    say(stateLine, said(message ?? undefined));
+    say(stateLine, wordsOf(message ?? undefined));
     more.hidden = !(own && text.message.more);
     follow.hidden = !(own && text.message.chat && there);
     rendered.hidden = !there;
@@ -99,7 +94,7 @@ export const start = (gradio) => {
     verdicts.hidden = marks.length === 0;
     verdicts.replaceChildren(...marks.map((right, i) => make('span', right ? 'right' : 'wrong', `${WHO[i]} ${right ? '✓' : '✗'}`)));
     textBox.classList.toggle('awaits', text.awaited);
-    document.dispatchEvent(new CustomEvent('citer-shown', { detail: { run, row, recorded, state, tokens: text.tokens.length } }));
+    announce('citer-shown', { run, row, recorded, state, tokens: text.tokens.length });
   };
 
   const draw = () => {
@@ -112,40 +107,38 @@ export const start = (gradio) => {
   };
   const schedule = perFrame(draw);
 
-  let items = [];   // the server's text
+  let items = [];   // tokens of the newest job on the server
   const channel = openChannel(gradio, (message, fresh) => {
     const { cut, threshold, acceptance } = message;
-    if (fresh && message.count + cut === 0) {   // the last text stays until there is a new one, but is no more what was asked for
-      text.awaited = ['waiting', 'running'].includes(message.state) && text.tokens.length > 0;
+    if (fresh && message.count + cut === 0) {   // the last text stays until the new one has a token
+      text.awaited = !isOver(message.state) && text.tokens.length > 0;
       drawState(message);
       return drawOrigin();
     }
-    const old = text.foreign ? [] : text.tokens;
     items = items.slice(0, cut);
     if (fresh) {
-      document.dispatchEvent(new CustomEvent('citer-run'));
+      announce('citer-run');
+      text.unmark();
       text.foreign = text.awaited = false;
       items = items.map((token) => Object.assign([...token], { [THRESHOLD]: threshold, [ACCEPTANCE]: acceptance }));
     }
     items.push(...message.tokens);
-    const differs = old.findIndex((token, i) => i >= cut && !isDrawnAs(token, items[i])), kept = differs < 0 ? old.length : differs;
-    if (fresh || kept < old.length) text.replace(items, kept);
-    else text.tokens = items;
-    const { asked: before, cost, took } = text.message ?? {};
-    text.message = { asked: before, ...(fresh ? {} : { cost, took }), ...message };
-    if (text.message.asked) asked.add(text.message.asked[0]);
+    text.tokens = items;
+    const { asked: prompt, cost, took } = text.message ?? {};   // only the first message of a job has its prompt
+    text.message = { asked: prompt, ...(fresh ? {} : { cost, took }), ...message };
+    if (text.message.asked) prompts.add(text.message.asked[0]);
     schedule();
   });
 
   startRecorded(gradio, (tokens, message) => {
-    const differs = tokens.findIndex((token, i) => !isDrawnAs(token, text.tokens[i]));
     text.foreign = true;
-    text.replace(tokens, differs < 0 ? tokens.length : differs);
+    text.unmark();
+    text.tokens = tokens;
     text.message = { n: '', state: 'done', finish: 'eos', fixed: true, policy: '', ...message };
     schedule();
   });
 
-  // On a telephone the text stands below the prompt: whoever asks for one is taken there.
+  // On a telephone the text stands below the prompt, so Generate scrolls to it.
   listen(element, 'click', ({ target }) => {
     if (!target.closest?.('#generate') || !isNarrow.matches || !promptBox()?.value.trim()) return;
     element.scrollIntoView({ block: 'start', behavior: isCalm.matches ? 'auto' : 'smooth' });

@@ -1,40 +1,38 @@
-// The text on the page: its tokens, a span for each of them, and which of them are pointed at.
+// The text on the page: its tokens, a span for each of them, and the tokens that are pointed at.
+import { isOver } from '../lib/channel.js';
 import { make } from '../lib/dom.js';
-import { isBreak, visible } from '../lib/format.js';
-import { AUTHOR, FORCED, isDraft, LLM, TAKEN, TEXT } from '../lib/threshold.js';
+import { visible } from '../lib/format.js';
+import { AUTHOR, FORCED, isDraft, TAKEN, TEXT } from '../lib/threshold.js';
+import { spanOf } from './token.js';
 
-// What was taken back in a token's place, to stand before it.
+// The drafts that were taken back stand struck through before the token that took their place.
 const struckOf = (token) => (token[TAKEN] ?? []).map((text) => make('del', '', visible(text).replaceAll('\n', '↵')));
 
-const spanOf = (token, index) => {
-  const llm = token[AUTHOR] === LLM, span = make('span', llm ? 't llm' : 't slm', visible(token[TEXT]));
+const numberedSpan = (token, index) => {
+  const span = spanOf(token[TEXT], token[AUTHOR]);
   span.dataset.i = index;
   span.classList.toggle('forced', Boolean(token[FORCED]));
-  span.classList.toggle('newline', llm && isBreak(token[TEXT]));
-  span.classList.toggle('empty', token[TEXT] === '');
   span.prepend(...struckOf(token));
   return span;
 };
 
-// Whether a span of one token can stand for another.
-export const isDrawnAs = (a, b) => b !== undefined && a[TEXT] === b[TEXT] && a[AUTHOR] === b[AUTHOR] && a[FORCED] === b[FORCED]
+const looksLike = (a, b) => b !== undefined && a[TEXT] === b[TEXT] && a[AUTHOR] === b[AUTHOR] && a[FORCED] === b[FORCED]
   && String(a[TAKEN] ?? '') === String(b[TAKEN] ?? '');
 
 export class Text {
   tokens = [];
   message = null;        // the newest about this text
-  foreign = false;       // whether it is a recorded one, which no session has
-  awaited = false;       // whether another was asked for, of which there is no token yet
+  foreign = false;       // whether it is a recorded text, which no session has
+  awaited = false;       // whether another text is requested that has no token yet
   focused = -1;
   pinned = -1;
-  #cut = Infinity;       // where it is cut off before the next token is drawn
+  #drawn = [];           // the tokens of the spans
 
   constructor(box) { this.box = box; }
 
   get spans() { return this.box.childNodes; }
 
-  // Whether nothing is being added to it.
-  get over() { return this.message !== null && !['running', 'waiting'].includes(this.message.state); }
+  get over() { return this.message !== null && isOver(this.message.state); }
 
   get words() { return this.tokens.map((token) => token[TEXT]).join(''); }
 
@@ -44,34 +42,30 @@ export class Text {
     return this.message?.finish === 'eos' && index === this.tokens.length - 1 && this.tokens[index]?.[TEXT] === '';
   }
 
-  // Other tokens, of which the first `kept` are those that are there.
-  replace(tokens, kept) {
-    this.tokens = tokens;
-    this.#cut = Math.min(this.#cut, kept);
-  }
-
-  // Gives the class to the span of one token only, or of none.
   mark(className, index) {
     this.box.querySelector(`.${className}`)?.classList.remove(className);
     this.spans[index]?.classList.add(className);
   }
 
+  // The first spans stay as long as their tokens look the same, with their focus and their pin.
   draw() {
-    if (this.#cut < Infinity) this.#clear();
-    const { box, spans } = this, from = spans.length;
-    box.append(...this.tokens.slice(from).map((token, i) => spanOf(token, from + i)));
-    spans.forEach((span, i) => span.classList.toggle('draft', isDraft(this.tokens[i])));
+    const { box, spans, tokens } = this, differs = this.#drawn.findIndex((token, i) => !looksLike(token, tokens[i]));
+    if (differs >= 0) this.#cut(differs);
+    const from = spans.length;
+    box.append(...tokens.slice(from).map((token, i) => numberedSpan(token, from + i)));
+    this.#drawn = tokens;
+    spans.forEach((span, i) => span.classList.toggle('draft', isDraft(tokens[i])));
     const last = spans.length - 1;
-    spans[last]?.classList.toggle('end', this.isEnd(last));   // the end is no token to a person
+    spans[last]?.classList.toggle('end', this.isEnd(last));   // a person does not count the end as a token
     box.classList.toggle('code', /```|^ {4}\S/m.test(this.words));
   }
 
-  // Takes away what another run or threshold has changed; what stays keeps its place, its focus and its pin.
-  #clear() {
-    const from = this.#cut;
-    this.#cut = Infinity;
+  // Removes what `preview.js` has marked.
+  unmark() { for (const span of this.spans) span.classList.remove('flip', 'stale'); }
+
+  #cut(from) {
     while (this.spans.length > from) this.box.lastChild.remove();
-    for (const span of this.spans) span.classList.remove('flip', 'stale');
+    this.unmark();
     if (this.focused >= from) this.focused = -1;
     if (this.pinned >= from) this.pinned = -1;
     this.box.dispatchEvent(new CustomEvent('cut'));

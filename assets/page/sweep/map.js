@@ -1,8 +1,9 @@
-// The map of a sweep over both dials: a cell per setting, threshold to the right and acceptance up, its colour and number
-// the cost, a line around the cells whose text is the LLM's own, and a point that pointer and arrow keys move.
+// The map of a sweep over both dials. Each cell is a setting, with its cost as colour and number. Cells whose text is the LLM's own have a
+// line around them. The pointer and the arrow keys move the point.
 import { make, say } from '../lib/dom.js';
+import { distinct } from '../lib/format.js';
 
-const REST = 350;   // milliseconds after a key, less than until the sliders are committed
+const REST = 350;   // milliseconds after a key; `slider/commit.js` waits longer, so the map comes first
 
 const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
   Home: [0, -99], End: [0, 99], PageUp: [-99, 0], PageDown: [99, 0] };
@@ -10,64 +11,53 @@ const EDGES = { top: [-1, 0], right: [0, 1], bottom: [1, 0], left: [0, -1] };
 
 const within = (value, length) => Math.min(Math.max(value, 0), length - 1);
 
-// The number without what an axis of shares does not need: ".93" of 0.930.
+// ".93" for 0.930.
 const short = (text) => (Number(text) === 0 ? '0' : Number(text) === 1 ? '1' : text.replace(/^0/, '').replace(/0+$/, ''));
 
-// As few digits as tell them apart, where scores crowd; at least two.
-export const distinct = (values) => {
-  const written = (digits) => values.map((value) => value.toFixed(digits));
-  return written([2, 3, 4, 5].find((digits) => new Set(written(digits)).size === values.length) ?? 6);
-};
-
-// Where the cells stand: the thresholds from left to right, the acceptances from above.
+// Thresholds go from left to right, acceptances from the bottom up.
 const axesOf = (points) => {
   const sorted = (dial) => [...new Set(points.map((point) => point[dial]))].sort((a, b) => a - b);
   return { thresholds: sorted(0), acceptances: sorted(1).reverse() };
 };
 
-const describe = (node, attributes) => {
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-};
-
-const header = (role, text, label) => describe(make('span', 'map-label', text), { role, 'aria-label': label });
+const label = (role, text, ariaLabel) => Object.assign(make('span', 'map-label', text), { role, ariaLabel });
 
 const rowOf = (...nodes) => {
-  const row = describe(make('div', 'map-row'), { role: 'row' });
+  const row = Object.assign(make('div', 'map-row'), { role: 'row' });
   row.append(...nodes);
   return row;
 };
 
-// Returns what draws it. `costAt(row)` and `isOwn(row)` say what is in a cell, and `pick(row, place, released)` is told where the
-// point is taken, and whether it stays there.
+// A row is a setting's place in the message. `costAt(row)` and `isOwn(row)` describe a cell. `pick(row, [threshold, acceptance], released)`
+// is called when the point moves, and once more with `released` when it stays.
 export const startMap = (element, { costAt, isOwn, pick }) => {
   const box = element.querySelector('.map-cells');
   let points = [], axes = { thresholds: [], acceptances: [] }, cells = [], point = [0, 0], held = null, resting = 0;
 
-  // LLM-only is one text at any acceptance.
+  // The last column is LLM-only, which is one text at any acceptance.
   const rowAt = ([y, x]) => (x === axes.thresholds.length - 1 ? points.length - 1
     : points.findIndex(([threshold, acceptance]) => threshold === axes.thresholds[x] && acceptance === axes.acceptances[y]));
 
   const build = () => {
-    const { thresholds, acceptances } = axes, written = distinct(thresholds.slice(0, -1)).map(short);
-    cells = acceptances.map(() => thresholds.map(() => describe(make('span', 'map-cell'), { role: 'gridcell' })));
+    const { thresholds, acceptances } = axes, routed = thresholds.slice(0, -1);
+    const written = (distinct(routed, [2, 3, 4, 5]) ?? routed.map((threshold) => threshold.toFixed(6))).map(short);
+    cells = acceptances.map(() => thresholds.map(() => Object.assign(make('span', 'map-cell'), { role: 'gridcell' })));
     const rows = acceptances.map((acceptance, y) => (
-      rowOf(header('rowheader', short(acceptance.toFixed(2)), `acceptance ${acceptance}`), ...cells[y])));
-    const foot = rowOf(describe(make('span', 'map-label'), { role: 'gridcell' }), ...thresholds.map((threshold, x) => (
-      header('columnheader', written[x] ?? 'large', x < written.length ? `threshold ${threshold}` : 'large model only'))));
+      rowOf(label('rowheader', short(acceptance.toFixed(2)), `acceptance ${acceptance}`), ...cells[y])));
+    const foot = rowOf(label('gridcell', ''), ...thresholds.map((threshold, x) => (
+      label('columnheader', written[x] ?? 'large', x < written.length ? `threshold ${threshold}` : 'large model only'))));
     box.style.setProperty('--columns', thresholds.length);
     box.replaceChildren(...rows, foot);
   };
 
   const colour = () => {
-    const costs = cells.map((line, y) => line.map((_, x) => costAt(rowAt([y, x]))));
+    const map = (valueAt) => cells.map((line, y) => line.map((_, x) => valueAt(rowAt([y, x])))), costs = map(costAt), own = map(isOwn);
     const known = costs.flat().filter((cost) => cost !== null), low = Math.min(...known), high = Math.max(...known);
-    const own = cells.map((line, y) => line.map((_, x) => isOwn(rowAt([y, x]))));
     cells.forEach((line, y) => line.forEach((cell, x) => {
       const cost = costs[y][x], whole = Math.round(100 * cost);
       say(cell, cost === null ? '·' : `${whole}`);
       cell.style.setProperty('--cost', cost !== null && high > low ? (cost - low) / (high - low) : 0);
-      describe(cell, { 'aria-label': cost === null ? 'not written yet' : `${whole} % of the large model’s cost${own[y][x] ? ', the large model’s own text' : ''}` });
+      cell.ariaLabel = cost === null ? 'not written yet' : `${whole} % of the large model’s cost${own[y][x] ? ', the large model’s own text' : ''}`;
       for (const [edge, [down, right]] of Object.entries(EDGES)) {
         cell.style.setProperty(`--${edge}`, own[y][x] && !own[y + down]?.[x + right] ? 1 : 0);
       }
@@ -76,10 +66,8 @@ export const startMap = (element, { costAt, isOwn, pick }) => {
 
   const setPoint = (at) => {
     point = at;
-    cells.forEach((line, y) => line.forEach((cell, x) => {
-      const here = y === at[0] && x === at[1];
-      describe(cell, { 'aria-selected': here, tabindex: here ? 0 : -1 });
-    }));
+    const chosen = cells[at[0]][at[1]];
+    for (const cell of cells.flat()) Object.assign(cell, { ariaSelected: cell === chosen, tabIndex: cell === chosen ? 0 : -1 });
   };
 
   const go = (at, released) => {
@@ -87,7 +75,7 @@ export const startMap = (element, { costAt, isOwn, pick }) => {
     pick(rowAt(at), [axes.thresholds[at[1]], axes.acceptances[at[0]]], released);
   };
 
-  // The cell under the pointer; beyond the map the last one that was.
+  // The cell under the pointer; outside the map it is the last one.
   const under = ({ clientX, clientY }) => {
     const cell = document.elementFromPoint(clientX, clientY), y = cells.findIndex((line) => line.includes(cell));
     return y < 0 ? held : [y, cells[y].indexOf(cell)];
@@ -100,7 +88,7 @@ export const startMap = (element, { costAt, isOwn, pick }) => {
 
   box.addEventListener('pointerdown', (event) => {
     if (event.button !== 0 || !event.target.closest('.map-cell')) return;
-    event.preventDefault();   // no text is selected
+    event.preventDefault();   // so that no text is selected
     box.setPointerCapture(event.pointerId);
     go(held = under(event), false);
     cells[held[0]][held[1]].focus({ preventScroll: true });
@@ -124,15 +112,14 @@ export const startMap = (element, { costAt, isOwn, pick }) => {
 
   return {
     draw: (given) => {
-      const now = axesOf(given);
+      const newAxes = axesOf(given);
       points = given;
-      if (JSON.stringify(now) !== JSON.stringify(axes)) {
-        axes = now;
+      if (JSON.stringify(newAxes) !== JSON.stringify(axes)) {
+        axes = newAxes;
         build();
       }
       colour();
     },
-    // Puts the point at the cell that is nearest to a setting, and returns its row.
     point: ([threshold, acceptance]) => {
       const nearest = (values, wanted) => values.reduce((best, value, i) => (Math.abs(value - wanted) < Math.abs(values[best] - wanted) ? i : best), 0);
       setPoint([nearest(axes.acceptances, acceptance), nearest(axes.thresholds, threshold)]);

@@ -1,6 +1,6 @@
-// A prompt at many settings, as a map beside the text. The setting that is picked there becomes the sliders', and is written.
-import { openChannel } from '../lib/channel.js';
-import { dialAt, finder, listen, moveSlider, onSlider, perFrame, say } from '../lib/dom.js';
+// A prompt at many settings, as a map beside the text. Picking a setting moves the sliders there and opens its text.
+import { isOver, openChannel } from '../lib/channel.js';
+import { announce, dialAt, finder, listen, moveSlider, onSlider, perFrame, say } from '../lib/dom.js';
 import { counted } from '../lib/format.js';
 import { costOf } from '../slider/cost.js';
 import { startMap } from './map.js';
@@ -8,20 +8,19 @@ import { startMap } from './map.js';
 const ENDS = { waiting: 'waiting for the models …', running: 'writing …', stopped: 'stopped; what is there stays', failed: 'failed' };
 const DIALS = ['threshold', 'acceptance'], OWN = 'the large model’s own text';
 
-// What a setting at the edge of the plane is called elsewhere.
-const known = (threshold, acceptance) => (threshold > 1 ? 'large model only' : threshold === 0 && acceptance === 0 ? 'small model only'
+const nameOf = (threshold, acceptance) => (threshold > 1 ? 'large model only' : threshold === 0 && acceptance === 0 ? 'small model only'
   : threshold === 0 && acceptance === 1 ? 'speculative decoding' : '');
-const plain = (value) => Number(value.toFixed(7));   // no more digits than it has
-const written = ([threshold, acceptance]) => known(threshold, acceptance) || `threshold ${plain(threshold)}, acceptance ${plain(acceptance)}`;
+const plain = (value) => Number(value.toFixed(7));
+const written = ([threshold, acceptance]) => nameOf(threshold, acceptance) || `threshold ${plain(threshold)}, acceptance ${plain(acceptance)}`;
 
 export const start = (gradio) => {
   const { element, trigger } = gradio, find = finder(element), card = find('.sweep');
-  let message = null;   // the newest
+  let message = null;   // the newest one
 
   const open = (on) => {
     card.hidden = !on;
     document.body.classList.toggle('mapped', on);
-    document.dispatchEvent(new CustomEvent('citer-map-shown', { detail: on }));
+    announce('citer-map-shown', on);
   };
 
   const costAt = (row) => (message.figures[row] ? costOf(message.figures[row][0]) : null);
@@ -30,7 +29,7 @@ export const start = (gradio) => {
   const pick = (row, place, released) => {
     DIALS.forEach((dial, i) => moveSlider(place[i], dial));
     if (!released) return;
-    document.dispatchEvent(new CustomEvent('citer-opened'));
+    announce('citer-opened');
     trigger('open_text', { row });
   };
   const map = startMap(element, { costAt, isOwn, pick });
@@ -44,8 +43,8 @@ export const start = (gradio) => {
 
   const draw = perFrame(() => {
     if (!message) return;
-    const isOn = ['running', 'waiting'].includes(message.state);
-    find('.sweep-note').setAttribute('aria-live', isOn ? 'off' : 'polite');   // not every step of it is read out
+    const isOn = !isOver(message.state);
+    find('.sweep-note').setAttribute('aria-live', isOn ? 'off' : 'polite');   // or every step would be read out
     say(find('.sweep-note'), noteOf(message));
     element.dataset.state = message.state;
     find('.sweep-map').hidden = message.points.length === 0;
@@ -61,9 +60,8 @@ export const start = (gradio) => {
   });
   find('.sweep-go').addEventListener('click', () => trigger('sweep'));
   find('.sweep-close').addEventListener('click', () => open(false));
-  listen(element, 'citer-dials', draw);
+  for (const type of ['citer-dials', 'citer-cost']) listen(element, type, draw);
   for (const dial of DIALS) onSlider(element, draw, dial);
-  listen(element, 'citer-cost', draw);
 
   openChannel(gradio, (news, fresh) => {
     message = news;

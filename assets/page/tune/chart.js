@@ -1,9 +1,9 @@
-// Tune's chart: quality against cost, with 95 % intervals, both ends in their colours, the picked point ringed.
+// Tune's chart: quality against cost, with 95 % intervals. The ends have the models' colours, the picked point has a ring.
 import { COLOURS, startChart } from '../lib/plotly.js';
 
 const percent = (share) => 100 * share;
 
-// Of points { cost, quality, low, high, label }, all in shares of 1.
+// Points are { cost, quality, low, high, label }, as shares of 1.
 const figure = ({ ink, soft, line, focus }, points, picked, title) => {
   const cost = points.map((point) => percent(point.cost)), quality = points.map((point) => percent(point.quality));
   const bars = (bound) => points.map((point) => percent(Math.abs(point[bound] - point.quality)));
@@ -21,7 +21,7 @@ const figure = ({ ink, soft, line, focus }, points, picked, title) => {
     xaxis: axis('bytes moved, % of the large model alone', { rangemode: 'tozero' }), yaxis: axis(title, { range: [bottom - 1, top + 1] }) }];
 };
 
-// A function that draws such points; `pick(number)` hears which one was clicked.
+// Returns a function that draws points. `pick(index)` is called at a click on one.
 export const startPoints = (plot, url, pick) => startChart(plot, url, figure, {
   plotly_click: ({ points: [{ curveNumber, pointNumber }] }) => { if (curveNumber === 0) pick(pointNumber); },
 });

@@ -1,13 +1,12 @@
-// The history of the texts that are kept, and undo and redo of all that changed the text. The server has them: going to one
-// runs no model.
+// Undo, redo, and the history of the window's texts. The server keeps the texts, so going to one runs no model.
 import { follow } from '../lib/channel.js';
-import { listen, make, makeButton } from '../lib/dom.js';
+import { announce, listen, make, makeButton } from '../lib/dom.js';
 import { percent, spelled } from '../lib/format.js';
 
-const MOST = 24;   // presses that wait: as many as versions are kept
+const MOST = 24;   // waiting clicks, as many as there are versions
 const TYPES_TEXT = 'textarea, [contenteditable], input:not([type="range"], [type="radio"], [type="checkbox"], [type="button"])';
 
-// What a version is called: how much of it the large model wrote, and the last choice by hand; its prompt stands below.
+// A version's name: the large model's share, and the last choice by hand.
 const nameOf = ([, threshold, acceptance, share, chosen, cut]) => [
   threshold > 1 ? 'large model only' : threshold === 0 && acceptance === 0 ? 'small model only' : `${percent(share)} by the large model`,
   ...(chosen ? [`token ${chosen[0] + 1} → ‘${spelled(chosen[2])}’`] : []),
@@ -26,16 +25,16 @@ export const start = ({ element, props, trigger, watch }) => {
   const stepBy = (by) => steps.find((button) => Number(button.dataset.step) === by);
   let newest = 0;
 
-  // One is asked for at a time, in their order: the fields follow to the text that is shown last.
-  const wishes = [];
-  const ask = () => {
-    document.dispatchEvent(new CustomEvent('citer-start'));   // it comes by the feed
-    trigger('go_to', wishes[0]);
+  // One request at a time, in the order of the clicks, so that the fields end up at the text that is shown last.
+  const waiting = [];
+  const send = () => {
+    announce('citer-start');   // opens the feed, which brings the text
+    trigger('go_to', waiting[0]);
   };
-  const goTo = (data) => { if (wishes.length < MOST && wishes.push(data) === 1) ask(); };
+  const goTo = (data) => { if (waiting.length < MOST && waiting.push(data) === 1) send(); };
   listen(element, 'citer-went', () => {
-    wishes.shift();
-    if (wishes.length) ask();
+    waiting.shift();
+    if (waiting.length) send();
   });
 
   const makeVersion = (run) => {
@@ -54,7 +53,7 @@ export const start = ({ element, props, trigger, watch }) => {
       return button;
     }));
     for (const button of there.values()) button.remove();
-    if (list.contains(focused)) focused.focus({ preventScroll: true });   // a node that is moved loses it
+    if (list.contains(focused)) focused.focus({ preventScroll: true });   // a moved node loses the focus
     element.querySelector('.history').hidden = versions.length < 2;
   };
 
@@ -67,7 +66,7 @@ export const start = ({ element, props, trigger, watch }) => {
     if (!button.hidden) button.click();
   });
   follow({ props, watch }, (message) => {
-    if (!message || message.at < newest) return;
+    if (message.at < newest) return;
     newest = message.at;
     stepBy(-1).hidden = !message.undo;
     stepBy(1).hidden = !message.redo;
