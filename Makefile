@@ -44,7 +44,8 @@ bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into doc
 	$(BIN)/python -m engine.bench --preset $(or $(PRESET),cpu) --readme
 
 soak: .venv/.dev  ## visitors and attackers for an hour, kills, and 1,000 damaged files of each kind, into docs/reliability.md
-	$(BIN)/python -m tools.soak --minutes 60 --browsers 2 --kills 30 --mutations 1000 --write
+	$(BIN)/python -m tools.soak --minutes $(or $(MINUTES),60) --preset $(or $(PRESET),tiny) $(if $(GIGABYTES),--gigabytes $(GIGABYTES)) \
+		--browsers 2 --kills 30 --mutations 1000 --write
 
 soak-short: .venv/.dev  ## the same in five minutes, printed, or in less with MINUTES=0.5; `make test` damages the files
 	$(BIN)/python -m tools.soak --minutes $(or $(MINUTES),3) --visitors 8 --programs 2 --browsers 1 --attackers 2 \
