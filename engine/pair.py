@@ -20,7 +20,6 @@ from engine.events.cost import ModelCost, Prices
 from engine.events.progress import ProgressCallback, say
 from engine.events.trace import Trace, build_trace
 from engine.model.language_model import LanguageModel
-from engine.model.pass_times import FILE as PASS_TIMES
 from engine.models.load import load_models
 from engine.models.sources import ROUTERS, Preset, choose_preset, router_folder
 from engine.models.store import FP32, StoredModel
@@ -36,6 +35,9 @@ from engine.tokenizer import backend, check_ids, check_length, end_ids, id_of, r
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PASS_TIMES = "passes.json"
+"""The file of the cache that has the times of passes, by model and machine."""
 
 
 class Pair:

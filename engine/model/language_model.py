@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
@@ -13,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine.events.cost import ModelCost
-from engine.model import pass_times
 from engine.model.forward import Trunk
 from engine.model.kv_cache import PLACES, RaggedAttention, RaggedCache, head_dim
 from engine.model.linear import joined, size_of
-from engine.model.pass_times import HEADS, LENGTHS, PassTimes
+from engine.models.files import read_json, write_json
 from engine.provenance import hardware
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from engine.models.store import StoredModel
 
+LENGTHS = (1, 2, 4, 8, 16, 32)  # tokens of the passes that are timed
+HEADS = LENGTHS[:4]  # positions to which `lm_head` is applied at once, for its time
 _MOST_TIMES, _ALIKE = 12, 1.1
 """A pass is timed until its two shortest times are alike, or so many times: the machine may be busy."""
 _BELIEVED = 1.25
@@ -121,27 +123,33 @@ class LanguageModel:
         timed = [_shortest(partial(self._pass, cache, length)) for length in LENGTHS]
         passes = [*accumulate((each[0] for each in reversed(timed)), min)][::-1]  # what disturbs only adds
         heads = [_shortest(partial(self._predict, hidden[:length]))[0] for length in HEADS]
-        self._take(PassTimes(passes, [max(each, heads[0]) for each in heads]))
+        self.take(passes, [max(each, heads[0]) for each in heads])
         return timed[0][1] <= _BELIEVED * timed[0][0]
 
     def recall(self, path: Path) -> bool:
-        """Takes stored times and returns True, unless a pass of one token is faster now.
+        """Takes the times that a file has for this model and machine, unless a pass of one token is faster now.
 
-        Where it is slower, the machine is busy, and to measure again would make the times worse.
+        Where it is slower, the machine is busy, and to measure again would make the times worse. Returns whether the
+        times were taken.
         """
-        times = pass_times.recall(path, self._key)
-        if times is None:
+        times = read_json(path).get(self._key, {})
+        passes, heads = times.get("passes", ()), times.get("lm_head", ())
+        if (len(passes), len(heads)) != (len(LENGTHS), len(HEADS)):
             return False
         cache = self.new_cache(1, 1)
         self._pass(cache, 1)  # the first is not typical
-        if _shortest(partial(self._pass, cache, 1))[0] * _FASTER < times.passes[0]:
+        if _shortest(partial(self._pass, cache, 1))[0] * _FASTER < passes[0]:
             return False
-        self._take(times)
+        self.take(passes, heads)
         return True
 
     def keep(self, path: Path) -> None:
-        tables = [[seconds for _, seconds in table] for table in (self.cost.pass_table, self.cost.head_table)]
-        pass_times.keep(path, self._key, PassTimes(*tables))
+        """Stores the times. Where the file cannot be written, the next start measures again."""
+        tables = {"passes": self.cost.pass_table, "lm_head": self.cost.head_table}
+        times = {name: [seconds for _, seconds in table] for name, table in tables.items()}
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {**read_json(path), self._key: times}, indent=1)
 
     @property
     def _key(self) -> str:
@@ -150,14 +158,15 @@ class LanguageModel:
         held = f"{self.dtype}, {self.device.type}"
         return f"{self.name}, {size} bytes, {held}; {hardware()}, torch {torch.__version__}"
 
-    def _take(self, times: PassTimes) -> None:
-        self.fed, passes = 0, times.passes
+    def take(self, passes: Sequence[float], heads: Sequence[float]) -> None:
+        """Takes the seconds of passes over `LENGTHS` tokens with `lm_head` at one position, and of it at `HEADS`."""
+        self.fed = 0
         self.cost = replace(
             self.cost,
             pass_seconds=passes[0],
             token_seconds=max(0.0, passes[-1] - passes[0]) / (LENGTHS[-1] - 1),
             pass_table=tuple(zip(LENGTHS, passes, strict=True)),
-            head_table=tuple(zip(HEADS, times.lm_head, strict=True)),
+            head_table=tuple(zip(HEADS, heads, strict=True)),
         )
 
     def _pass(self, cache: RaggedCache, tokens: int) -> None:

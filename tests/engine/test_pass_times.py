@@ -9,23 +9,13 @@ from types import SimpleNamespace
 import pytest
 
 from engine.model import language_model
-from engine.model.pass_times import HEADS, LENGTHS, PassTimes, keep, recall
+from engine.model.language_model import HEADS, LENGTHS
 from engine.pair import Pair
-
-TIMES = PassTimes([0.1, 0.1, 0.2, 0.3, 0.3, 0.9], [0.0, 0.2, 0.1, 0.3])
 
 
 @pytest.fixture
 def pair(random_pair):
     return Pair(random_pair.slm.model, random_pair.llm.model, random_pair.tokenizer, slm_name="s", llm_name="l")
-
-
-def test_times_that_are_kept_are_found_by_model_and_machine(tmp_path):
-    path = tmp_path / "cache" / "passes.json"
-    keep(path, "one", TIMES)
-    keep(path, "two", PassTimes([1.0] * 6, [0.0] * 4))
-    assert recall(path, "one") == TIMES
-    assert recall(path, "three") is None
 
 
 def test_the_second_start_takes_the_times_of_the_first(pair, tmp_path, monkeypatch):
