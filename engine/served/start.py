@@ -81,8 +81,8 @@ def _cost(path: Path | None) -> ModelCost:
     if path is None:
         return UNKNOWN
     from engine.model.config import config_of, skeleton
+    from engine.model.forward import size_of
     from engine.model.language_model import cost_of
-    from engine.model.linear import size_of
 
     title = f"CITER_LLM_CONFIG = {shown(str(path))}"
     path = path.expanduser()
