@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.batch.text import Text
 from engine.endpoint.bodies import ChatBody, CompletionBody
-from engine.events import Role, TokenEvent
-from engine.events.settled import SettledEvents
+from engine.events import Role, SettledEvents, TokenEvent
 from engine.tokenizer import backend, token_text
 
 if TYPE_CHECKING:  # it imports torch, for which the page does not wait when it starts

@@ -12,12 +12,12 @@ from collections.abc import AsyncGenerator, Hashable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from engine.endpoint.bodies import Checked
+from engine.endpoint.bodies import Checked, blamed
 from engine.endpoint.choices import Choice
 from engine.errors import EngineError, ServerError, log_fault
 from engine.events import TokenEvent, llm_passes, llm_share, taken_back
 from engine.events.cost import Costs, costs
-from engine.guard.refusals import Refusal, blamed
+from engine.guard.refusals import Refusal
 
 if TYPE_CHECKING:  # they import torch, for which the page does not wait when it starts
     from engine.pair import Pair
@@ -54,7 +54,7 @@ class Reply:
         self._scheduler = scheduler
         requests = self._asked.requests
         try:
-            with blamed("messages" if self._asked.body.chat else "prompt"):
+            with blamed(self._asked.body):
                 interactive = len(requests) == 1
                 texts = scheduler.submit_all(requests, owner, interactive=interactive, listener=self._wake)
         except Refusal:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from starlette.responses import JSONResponse, Response
 
-from engine.errors import EngineError, InvalidRequest, PromptTooLong
+from engine.errors import EngineError
 
 PREFIX = "/v1/"
 """The endpoint's paths begin with it."""
@@ -57,13 +55,3 @@ class Refusal(EngineError):
 
     def response(self) -> Response:
         return JSONResponse(self.body, self.status, self.headers)
-
-
-@contextmanager
-def blamed(param: str) -> Iterator[None]:
-    """Turns an InvalidRequest of the block into a Refusal that blames a field."""
-    try:
-        yield
-    except InvalidRequest as error:
-        code = "context_length_exceeded" if isinstance(error, PromptTooLong) else None  # clients look for this code
-        raise Refusal(400, str(error), param, code) from None

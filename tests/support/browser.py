@@ -193,7 +193,7 @@ def told(run: Any) -> dict[str, Any]:
     """What a window that has nothing yet is told of a run that has ended."""
     session = Session()
     session.show(run)
-    return json.loads(next(TextUpdates(session, Host(lambda *_, **__: None), -1).due()))
+    return json.loads(next(TextUpdates(session, -1).due()))
 
 
 def move(page: Any, selector: str, value: float) -> None:

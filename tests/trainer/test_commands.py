@@ -17,7 +17,7 @@ from trainer.__main__ import main
 from trainer.commands import COMMANDS
 from trainer.evaluation.rows import load_results
 from trainer.fit import baselines
-from trainer.questions.sources import load_questions
+from trainer.questions import load_questions
 from trainer.settings import FitSettings
 
 FEW = ["--preset", "tiny", "--questions", "2"]

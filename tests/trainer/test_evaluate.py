@@ -23,8 +23,7 @@ from trainer.continuous_batch import write
 from trainer.evaluation.evaluate import evaluate, gather
 from trainer.evaluation.methods import Method, as_published, methods_of, read_methods
 from trainer.evaluation.rows import GENERAL, read_rows
-from trainer.questions.question import Question, prompt
-from trainer.questions.sources import load_questions
+from trainer.questions import Question, load_questions, prompt
 
 QUESTIONS = load_questions(["assets/arithmetic/dev.jsonl"], 6)
 THRESHOLDS = (0.0, 0.7, 0.95, 1.01)

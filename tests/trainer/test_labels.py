@@ -29,8 +29,7 @@ from trainer.labels.answers import Answer, answer, load_answers
 from trainer.labels.labels import label, labels_about, read_labels, read_states, write_labels
 from trainer.labels.rollouts import Rollout, load_rollouts, roll_out
 from trainer.preference import Case, rollout_preference, shortcut
-from trainer.questions.question import prompt
-from trainer.questions.sources import load_questions
+from trainer.questions import load_questions, prompt
 from trainer.settings import RolloutSettings
 
 QUESTIONS = load_questions(["assets/arithmetic/train.jsonl"], 24)

@@ -41,7 +41,7 @@ class Align(AlignSettings, OnPair):
         from trainer.align.stage import align
         from trainer.align.texts import PROMPTS, AnsweredTask, read_general_prompts
         from trainer.labels.answers import load_answers
-        from trainer.questions.sources import named_questions, task_named_by
+        from trainer.questions import named_questions, task_named_by
 
         if len(self.data) != len(self.answers):
             raise TrainerError(f"{len(self.data)} --data, {len(self.answers)} --answers: give one folder for each")

@@ -25,7 +25,7 @@ from trainer import Report, TrainerError, stored
 from trainer.continuous_batch import require_costs, write
 from trainer.evaluation.methods import SPECULATIVE, Method, as_published, check_fits
 from trainer.evaluation.rows import SCHEMA, About, Row, authors_of, write_rows
-from trainer.questions.question import Question, prompt
+from trainer.questions import Question, prompt
 from trainer.shards import Shards, identity_of
 
 AT_ONCE = 16

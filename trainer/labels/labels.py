@@ -32,7 +32,7 @@ from engine.tokenizer import render
 from trainer import Report, TrainerError
 from trainer.labels.answers import Answer
 from trainer.preference import CASE_NAMES, Case, shortcut
-from trainer.questions.question import Question, prompt, texts_of
+from trainer.questions import Question, prompt, texts_of
 from trainer.shards import MadeOf, Shards, identity_of
 from trainer.stored import AGAIN, read_metadata, read_table, schema, write_table
 
