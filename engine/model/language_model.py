@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine.events.cost import ModelCost
-from engine.model.forward import Trunk
+from engine.model.forward import Trunk, size_of
 from engine.model.kv_cache import PLACES, RaggedAttention, RaggedCache, head_dim
-from engine.model.linear import joined, size_of
 from engine.models.files import read_json, write_json
 from engine.provenance import hardware
 
@@ -61,7 +60,7 @@ class LanguageModel:
         self.vocabulary = vocabulary
         self.config: Any = model.config
         self._trunk = Trunk(model.get_decoder(), model.config, name)
-        self._head: Any = joined([model.get_output_embeddings()])
+        self._head: Any = model.get_output_embeddings()
         self.hidden_size: int = self.config.hidden_size
         self.context: int | None = self.config.max_position_embeddings
         self.device: torch.device = model.device

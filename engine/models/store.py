@@ -23,10 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.model import int8, nf4
-from engine.model.forward import Layer
+from engine.model.forward import Layer, joined
 from engine.model.int8 import Int8Linear, WideEmbedding
 from engine.model.kv_cache import head_dim
-from engine.model.linear import joined
 from engine.model.nf4 import PACK_ROWS, Nf4Linear
 
 if TYPE_CHECKING:

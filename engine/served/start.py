@@ -78,8 +78,8 @@ def _cost(path: Path | None) -> ModelCost:
     if path is None:
         return UNKNOWN
     from engine.model.config import config_of, skeleton
+    from engine.model.forward import size_of
     from engine.model.language_model import cost_of
-    from engine.model.linear import size_of
 
     try:
         values = read_object(path / "config.json" if path.is_dir() else path)
