@@ -37,8 +37,7 @@ from app.tune.tab import tune_tab
 from engine import DEFAULT_THRESHOLD, Settings
 from engine.endpoint.routes import Endpoint
 from engine.guard.guard import Guard
-from engine.guard.limits import Places
-from engine.guard.refusals import Refusal
+from engine.guard.refusals import Places, Refusal
 
 LOADING_SECONDS = 10.0
 """After which a program that came while the models load may ask again."""

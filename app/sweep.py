@@ -17,7 +17,7 @@ from app.scale import STEPS, scale_of
 from app.stream.updates import waiting_for
 from engine import Request, TokenEvent, build_request
 from engine.events import extend
-from engine.operating_points import LLM_ONLY
+from engine.setting import LLM_ONLY
 
 THRESHOLDS = 7
 ACCEPTANCES = (0.0, 0.1, 0.3, 0.6, 1.0)

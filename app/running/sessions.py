@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from app.running.job import Job
 from app.running.session import Session
 from engine import InvalidRequest, Request
-from engine.guard.limits import LATER, Busy, Places
+from engine.guard.refusals import LATER, Busy, Places
 
 MAX_EMPTY = 1_024
 """Sessions without a text or a job, at most: a few hundred bytes each."""

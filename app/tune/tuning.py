@@ -27,7 +27,7 @@ from engine.errors import check_whole, shown
 from engine.events import llm_tokens
 from engine.events.cost import costs
 from engine.grading import agreement, is_right
-from engine.operating_points import LLM_ONLY
+from engine.setting import LLM_ONLY
 
 MAX_THRESHOLDS = 25
 _TEXTS = 48  # of a group

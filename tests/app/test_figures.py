@@ -10,7 +10,8 @@ import pytest
 from app.figures import MEASURED, cost_parts
 from app.scale import scale_of
 from engine import build_request, costs
-from engine.operating_points import LLM_ONLY, OperatingPoints
+from engine.operating_points import OperatingPoints
+from engine.setting import LLM_ONLY
 from tests.support.fake_pair import FakePair
 from tests.support.points import CURVE
 

@@ -18,12 +18,12 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from app.entrance import launch
-from engine.guard import guard, limits
+from engine.guard import guard, refusals
 from engine.guard.cached import Cached, key_of
 from engine.guard.callers import Callers
 from engine.guard.guard import Guard
-from engine.guard.limits import PER_SECOND, Rate
 from engine.guard.process import Once
+from engine.guard.refusals import PER_SECOND, Rate
 from engine.guard.server import MOST_CHUNKS
 from tests.support.served_endpoint import running
 
@@ -196,7 +196,7 @@ def test_what_would_be_millions_of_values_is_refused_before_it_is_parsed(content
 def test_an_address_that_asks_too_often_waits_and_nobody_else():
     now, rate = [0.0], Rate(lambda: now[0])
     taken = sum(not rate.take("198.51.100.9") for _ in range(2_000))
-    assert taken == limits.AT_ONCE and not rate.take("198.51.100.10") and not rate.take(None)
+    assert taken == refusals.AT_ONCE and not rate.take("198.51.100.10") and not rate.take(None)
     wait = rate.take("198.51.100.9")
     assert 0 < wait <= 1 / PER_SECOND
     now[0] += wait

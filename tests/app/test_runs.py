@@ -22,7 +22,7 @@ from app.sweep import Sweep
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning
 from engine import Setting, SettingsError, WeightsError, load_settings
-from engine.guard.limits import Busy, Places
+from engine.guard.refusals import Busy, Places
 from tests.support.browser import eventually
 from tests.support.fake_pair import FakePair, SteppedPair, request
 from tests.support.paths import ROOT

@@ -12,7 +12,7 @@ from app.tune.prompts import parse
 from app.tune.tuning import Tuning
 from engine import InvalidRequest, build_request, costs, llm_share
 from engine.grading import agreement, is_right
-from engine.operating_points import LLM_ONLY
+from engine.setting import LLM_ONLY
 from tests.support.questions import CSV, MANY, QUESTIONS
 
 TOKENS = 30
