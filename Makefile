@@ -7,7 +7,7 @@ NODE = $(shell $(BIN)/python -c "from playwright._impl._driver import compute_dr
 # Where a machine forbids compiled files, each process of a test would compile what it imports anew, for ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test first-visit slow gpu test-servers check format bench bench-page upgrade-check soak soak-short soak-attacks rehearse-space screenshots clean
+.PHONY: demo test first-visit slow gpu test-servers check format bench upgrade-check soak soak-short soak-attacks rehearse-space screenshots clean
 
 demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
@@ -43,11 +43,9 @@ check: .venv/.dev  ## lint, format, types, and the direction of imports
 bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into docs/speed.md and the README; half an hour for the cpu pair
 	$(BIN)/python -m engine.bench --preset $(or $(PRESET),cpu) --readme
 
-bench-page: .venv/.dev  ## how fast the page is, on an otherwise idle machine; PRESET=cpu for real models
-	$(BIN)/python -m tools.page_benchmark --preset $(or $(PRESET),tiny)
-
 soak: .venv/.dev  ## visitors and attackers for an hour, kills, and 1,000 damaged files of each kind, into docs/reliability.md
-	$(BIN)/python -m tools.soak --minutes 60 --browsers 2 --kills 30 --mutations 1000 --write
+	$(BIN)/python -m tools.soak --minutes $(or $(MINUTES),60) --preset $(or $(PRESET),tiny) $(if $(GIGABYTES),--gigabytes $(GIGABYTES)) \
+		--browsers 2 --kills 30 --mutations 1000 --write
 
 soak-short: .venv/.dev  ## the same in five minutes, printed, or in less with MINUTES=0.5; `make test` damages the files
 	$(BIN)/python -m tools.soak --minutes $(or $(MINUTES),3) --visitors 8 --programs 2 --browsers 1 --attackers 2 \

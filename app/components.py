@@ -31,7 +31,7 @@ Why one is refused is said by `assets/page/lib/refused.js`, and by nothing else.
 """
 
 EACH_TIME: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
-"""Of events of which none may be dropped: a second one stops what the first has started."""
+"""For events that must all be handled: a second one stops what the first has started."""
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "page"
 

@@ -11,9 +11,8 @@ import gradio as gr
 from app.components import ASSETS
 from app.fields import LARGEST_SEED
 from engine import DEFAULT_THRESHOLD, POLICIES, Prices, Settings
-from engine.operating_points import LLM_ONLY
 from engine.policy import REGISTRY
-from engine.setting import MAX_DRAFT
+from engine.setting import LLM_ONLY, MAX_DRAFT
 
 POLICY_LABELS = {name: REGISTRY[name].label for name in POLICIES}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -34,7 +35,7 @@ LARGEST_SEED = 2**53 - 1  # a browser's numbers are exact up to here
 _SHOWN = 160  # characters of a refusal
 _MAX_STOP_TEXT = MAX_STOPS * (2 * MAX_STOP_CHARACTERS + 1)  # each character may be written as two
 _MAX_TURNS_TEXT = 2 * MAX_PROMPT_CHARACTERS  # as JSON, and with who wrote what
-_ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\t": "\t"}  # the backslash first: it is written first
+_ESCAPES = {"\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
 
 
 def page_request(
@@ -97,26 +98,17 @@ def whole(value: Any) -> Any:
 
 
 def stop_strings(text: str | None) -> tuple[str, ...]:
-    r"""One stop string per line; ``\n`` and ``\t`` stand for a newline and a tab, ``\\`` for a backslash."""
+    r"""One stop string per line; ``\n``, ``\r`` and ``\t`` stand for line breaks and a tab, ``\\`` for a backslash."""
     check_text("stop", text or "", _MAX_STOP_TEXT)
-    strings: list[str] = []
-    for line in (text or "").splitlines():
-        parts, at = [], 0
-        while at < len(line):
-            pair = line[at : at + 2]
-            parts.append(_ESCAPES.get(pair, line[at]))
-            at += 2 if pair in _ESCAPES else 1
-        if parts:
-            strings.append("".join(parts))
-    return tuple(strings)
+    lines = (text or "").replace("\r\n", "\n").split("\n")
+    meant = [re.sub(r"\\([nrt\\])", lambda sign: _ESCAPES[sign[1]], line) for line in lines]
+    return tuple(filter(None, meant))
 
 
 def stop_text(stop: Iterable[str]) -> str:
     """Stop strings as the page's field has them; the inverse of `stop_strings`."""
-    lines = list(stop)
-    for written, meant in _ESCAPES.items():
-        lines = [line.replace(meant, written) for line in lines]
-    return "\n".join(lines)
+    letters = {meant: letter for letter, meant in _ESCAPES.items()}
+    return "\n".join(re.sub(r"[\n\r\t\\]", lambda sign: f"\\{letters[sign[0]]}", line) for line in stop)
 
 
 def read_turns(text: Any) -> tuple[Turn, ...]:
@@ -166,7 +158,7 @@ def request_fields(asked: Request) -> dict[str, Any]:
 
 def held_fields(asked: Request, policies: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
     """`fitting` for what was asked, where the page's pair has these policies."""
-    return fitting(request_fields(asked), asked.stop, policies)
+    return fitting(request_fields(asked), policies)
 
 
 def read_query(query: Mapping[str, str], policies: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
@@ -182,22 +174,20 @@ def read_query(query: Mapping[str, str], policies: Iterable[str]) -> tuple[dict[
                 values[name] = _parsed(name, query[name])
             except InvalidRequest as error:
                 refused.append(str(error))
-    good, bad = fitting(values, policies=policies)
+    good, bad = fitting(values, policies)
     return good, [*refused, *bad]
 
 
-def fitting(
-    values: Mapping[str, Any], stop: tuple[str, ...] | None = None, policies: Iterable[str] | None = None
-) -> tuple[dict[str, Any], list[str]]:
+def fitting(values: Mapping[str, Any], policies: Iterable[str] | None = None) -> tuple[dict[str, Any], list[str]]:
     """The values, by field, that the page can hold and the engine accepts, and why the others will not do.
 
-    `stop` is what the field of stop strings must mean, and `policies` are those of the page's pair, where that matters.
+    `policies` are those of the page's pair, where that matters.
     """
     good: dict[str, Any] = {}
     bad: list[str] = []
     for name, value in values.items():
         try:
-            _check(name, value, stop, policies)
+            _check(name, value, policies)
             good[name] = value
         except InvalidRequest as error:
             text = str(error)
@@ -205,16 +195,13 @@ def fitting(
     return good, bad
 
 
-def _check(name: str, value: Any, stop: tuple[str, ...] | None, policies: Iterable[str] | None) -> None:
+def _check(name: str, value: Any, policies: Iterable[str] | None) -> None:
     if name in _SAMPLING:
         Sampling(**{name: value})
     elif name == "turns":
         Request("any", turns=read_turns(value))
     elif name == "stop":
-        meant = stop_strings(value)
-        Request("any", stop=meant)
-        if stop is not None and meant != stop:
-            raise InvalidRequest("stop: the page's field cannot hold these stop strings (a line break of another kind)")
+        Request("any", stop=stop_strings(value))
     else:
         build_request(**{"prompt": "any", name: draft_limit(value) if name == "max_draft" else value})
     if name == "seed" and value > LARGEST_SEED:

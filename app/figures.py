@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any
+from typing import NamedTuple
 
 from engine import TokenEvent
 from engine.events import charged
@@ -19,35 +19,21 @@ UNITS = {"bytes": "bytes moved", "flops": "FLOPs", "seconds": "seconds", "price"
 MEASURED = ("bytes", "flops", "seconds")
 """Units that need no price."""
 
-_PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+LEAST_COST = 1e-12
+"""No cost of a text is below it: what is, was not measured."""
+
 FREE = ModelCost(0, 0, 0, 0, 0, 0, 0)
 """Of a model that costs nothing."""
 
 _NO_BREAK = "\N{NARROW NO-BREAK SPACE}"
 
 
-def amount(value: float, unit: str) -> str:
-    """A cost with three significant digits and its unit, as in "12.3 GB"."""
-    if unit == "seconds":
-        return f"{value:.3g}{_NO_BREAK}s" if value < 100 else f"{value:.0f}{_NO_BREAK}s"
-    if unit == "price":
-        return f"{Decimal(f'{value:.3g}'):f}"  # 0.0000053: what one text costs is little
-    suffix = "B" if unit == "bytes" else "FLOP"
-    for factor, prefix in _PREFIXES:
-        if value >= factor:
-            return f"{value / factor:.3g}{_NO_BREAK}{prefix}{suffix}"
-    return f"{value:.0f}{_NO_BREAK}{suffix}"
-
-
 def percent(share: float) -> str:
     """A share as "22 %", with a decimal below ten and "<0.1 %" where that would hide it, as the script has it."""
-    text = "<0.1" if 0 < share < 0.0005 else _half_up(100 * share, 1 if 0 < share < 0.0995 else 0)
+    digits = Decimal("0.1") if 0 < share < 0.0995 else Decimal(1)
+    # A tie is rounded up as a browser does; a format specification rounds it to even.
+    text = "<0.1" if 0 < share < 0.0005 else Decimal(min(100 * share, 1e12)).quantize(digits, ROUND_HALF_UP)
     return f"{text}{_NO_BREAK}%"
-
-
-def _half_up(value: float, digits: int = 0) -> str:
-    """A number with so many decimals, a tie rounded up as a browser does; a format specification rounds it to even."""
-    return str(Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
 
 
 def counted(count: int, noun: str) -> str:
@@ -82,29 +68,41 @@ def pair_name(slm: str, llm: str) -> str:
     return f"{slm} ⇄ {' '.join(second[shared:])}"
 
 
-def cost_parts(events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost) -> list[Any]:
-    """What a text costs beside the LLM alone writing as many tokens: a pair for each of `MEASURED`, and six counts.
+class CostParts(NamedTuple):
+    """A text's cost in each of `MEASURED`, and tokens.
 
-    A pair is [the SLM's part, the LLM's part] of the cost, both divided by the LLM-only cost; None where that is 0 or
-    not known. The parts are told apart because a visitor chooses what a token of the LLM costs in tokens of the SLM.
-    Seconds are modelled from measured passes. The counts are tokens read and written by the SLM, by the LLM, and by the
-    LLM alone: the browser has their prices. A pass writes one token and reads the others.
+    Attributes:
+        bytes, flops, seconds: (the SLM's part, the LLM's part), both divided by the LLM-only cost; None where that is 0
+            or not known. They are separate because a visitor chooses what a token of the LLM costs in tokens of the
+            SLM. Seconds are modelled from measured passes.
+        tokens: Read and written by the SLM, by the LLM, and by the LLM alone: the browser has their prices. A pass
+            writes one token and reads the others.
     """
+
+    bytes: tuple[float, float] | None
+    flops: tuple[float, float] | None
+    seconds: tuple[float, float] | None
+    tokens: tuple[int, ...]
+
+
+def cost_parts(events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost) -> CostParts:
+    """What a text costs beside the LLM alone writing as many tokens."""
     alone = [prompt_tokens - 1, len(events)]
     if events and all(event.threshold > 1 for event in events):
         # The setting "large model only" needs neither the SLM nor the router, and "small model only" no router.
-        return [[0.0, 1.0]] * len(MEASURED) + [[0, 0, *alone, *alone]]
+        return CostParts(*[(0.0, 1.0)] * len(MEASURED), (0, 0, *alone, *alone))
     if all(event.threshold == event.acceptance == 0 for event in events):
         slm = replace(slm, router_bytes=0, router_flops=0)
     both = costs(events, prompt_tokens, slm, llm)
     small = costs(events, prompt_tokens, slm, FREE).run
-    parts: list[list[float] | None] = []
+    parts: list[tuple[float, float] | None] = []
     for unit in MEASURED:
         beside, run, of_slm = (getattr(cost, unit) for cost in (both.llm_only, both.run, small))
-        parts.append([significant(of_slm / beside), significant((run - of_slm) / beside)] if beside > 0 else None)
+        known = beside > LEAST_COST
+        parts.append((significant(of_slm / beside), significant((run - of_slm) / beside)) if known else None)
     passes = [(event.slm_fed, event.llm_fed) for event in charged(events)]
     fed = [[each for each in of if each] for of in zip(*passes, strict=True)]
-    return [*parts, [*(count for of in fed for count in (sum(of) - len(of), len(of))), *alone]]
+    return CostParts(*parts, (*(count for of in fed for count in (sum(of) - len(of), len(of))), *alone))
 
 
 def token_ratios(slm: ModelCost, llm: ModelCost) -> list[float | None]:

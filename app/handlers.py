@@ -104,8 +104,7 @@ class Handlers:
         """The conversation with a text as its last message, for the next prompt to follow it."""
         session = self._of(request)
         with refusals():
-            named = said_text(said_fields(event._data), "run")
-            run = next((run for run in [*session.history.versions] if run.id == named), None)
+            run = session.history.find(said_text(said_fields(event._data), "run"))
             return gr.skip() if run is None else turns_text(conversation_after(run))
 
     def go_to(self, prompt: str, request: gr.Request, event: gr.EventData) -> list[Any]:

@@ -18,10 +18,10 @@ def header_html(host: Host, home: str = "") -> str:
     """The line as it stands now; `home` is the project's, empty where it is not known."""
     status, pair = host.status, host.pair
     loaded = status.phase == "ready" and pair is not None
-    line, bar = ("", "") if loaded else _loading(status)
+    line = "" if loaded else _loading(status)
     about = _about(pair, home) if loaded else f'<span class="loads" role="status">{line}</span>'
     warnings = "".join(f'<p class="warning" role="alert">{escape(text)}</p>' for text in _warnings(host))
-    return f'<div class="brand"><h1>{_sentence(pair)}</h1>{about}</div>{bar}{warnings}'
+    return f'<div class="brand"><h1>{_sentence(pair)}</h1>{about}</div>{warnings}'
 
 
 def _sentence(pair: Any) -> str:
@@ -35,7 +35,7 @@ def _about(pair: Any, home: str) -> str:
     """The models' details, behind their name."""
     router = "no router"
     if pair.router is not None:
-        about = f" ({escape(pair.router.description)})" if pair.router.description else ""
+        about = f" ({escape(pair.router.card.description)})" if pair.router.card.description else ""
         router = f"router {escape(pair.router.name)}{about}"
     repository = _link(home, "Space" if "//huggingface.co/spaces/" in home else "Repository") if home else ""
     lines = [
@@ -74,18 +74,5 @@ def _warnings(host: Host) -> list[str]:
     return [text for text in texts if text]
 
 
-def _loading(status: Status) -> tuple[str, str]:
-    if status.phase == "failed":
-        return "No models", ""
-    progress = status.progress
-    # `what` is either a thing that is fetched ("model.gguf") or an activity ("converting model, once").
-    activity = progress.what.partition(" ")[0].endswith("ing")
-    parts = [escape(progress.what[:1].upper() + progress.what[1:] if activity else f"Loading {progress.what}")]
-    share = progress.done_bytes / progress.total_bytes if progress.total_bytes else 0.0
-    if progress.total_bytes:
-        parts.append(f"{progress.done_bytes / 1e6:,.0f} of {progress.total_bytes / 1e6:,.0f} MB")
-    bar = (
-        f'<div class="loading" role="progressbar" aria-label="Loading" aria-valuenow="{100 * share:.0f}" '
-        f'aria-valuemin="0" aria-valuemax="100"><i style="width:{100 * share:.1f}%"></i></div>'
-    )
-    return " · ".join(parts), bar
+def _loading(status: Status) -> str:
+    return "No models" if status.phase == "failed" else escape(status.progress[:1].upper() + status.progress[1:])

@@ -6,13 +6,15 @@ Events only start and stop jobs; what is written comes through the window's feed
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 from app import controls
-from app.compare.tab import ComparisonUpdates, compare_tab
+from app.compare.tab import KIND as COMPARE
+from app.compare.tab import compare_tab
 from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, SCRIPTS, STARTED, Panel, drawn, tells
 from app.conversation import conversation_panel
 from app.entrance.gradio_parts import OpenWindows, PageBlocks, calling_address
@@ -28,15 +30,14 @@ from app.share.buttons import keep_texts, link_note, share_menu, wire_share
 from app.share.home import TITLE, home_address
 from app.stream.feed import Feeds, wire_feed
 from app.stream.token_stream import token_stream
-from app.stream.updates import TextUpdates
+from app.stream.updates import JobUpdates, TextUpdates
 from app.stream.versions import versions_strip
-from app.sweep import SweepUpdates
-from app.tune.tab import TuningUpdates, tune_tab
+from app.tune.tab import KIND as TUNE
+from app.tune.tab import tune_tab
 from engine import DEFAULT_THRESHOLD, Settings
 from engine.endpoint.routes import Endpoint
 from engine.guard.guard import Guard
-from engine.guard.limits import Places
-from engine.guard.refusals import Refusal
+from engine.guard.refusals import Places, Refusal
 
 LOADING_SECONDS = 10.0
 """After which a program that came while the models load may ask again."""
@@ -70,7 +71,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
             with gr.Tab("How it works", elem_id="how"):
                 gr.HTML(html_template=(ASSETS / "how/how.html").read_text("utf-8"), apply_default_css=False)
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
-        feeds = Feeds(sessions, host, UPDATES)
+        feeds = Feeds(sessions, UPDATES)
         restore(wire_feed(demo, feeds, panels))
         endpoint = Endpoint(lambda: _models(host), settings)
 
@@ -87,9 +88,9 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
 def _models(host: Host) -> tuple[Any, Any]:
     """The pair and the scheduler for programs; raises Refusal while there are none."""
     host.start()
-    if host.models is None:
+    if host.pair is None:
         raise Refusal(503, host.status.error or "The models are being loaded.", after=LOADING_SECONDS)
-    return host.models
+    return host.pair, host.scheduler
 
 
 def application(demo: gr.Blocks, settings: Settings) -> Guard:
@@ -102,9 +103,9 @@ def application(demo: gr.Blocks, settings: Settings) -> Guard:
 
 UPDATES = {
     "stream": TextUpdates,
-    "sweep": SweepUpdates,
-    "comparison": ComparisonUpdates,
-    "tune-panel": TuningUpdates,
+    "sweep": partial(JobUpdates, SWEEP),
+    "comparison": partial(JobUpdates, COMPARE),
+    "tune-panel": partial(JobUpdates, TUNE),
 }
 """What makes the messages of each panel, by its `elem_id`."""
 

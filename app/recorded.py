@@ -14,10 +14,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import engine
-from app.compare.comparison import Comparison, comparison_message
+from app.compare.comparison import Comparison
 from app.components import to_json
 from app.figures import cost_parts, dial, pair_name, significant, token_ratios
 from app.scale import STEPS
+from app.stream.token_stream import in_common
 from engine import Role, TokenEvent, Trace
 from engine.grading import is_right
 
@@ -74,8 +75,7 @@ class Recorded:
         before: list[Any] = []
         for trace in self.traces:
             tokens = [_token(event) for event in trace.events]
-            same = (old == new for old, new in zip(before, tokens, strict=False))
-            cut = next((n for n, is_same in enumerate(same) if not is_same), min(len(before), len(tokens)))
+            cut = in_common(before, tokens)
             costs = cost_parts(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost)
             rows.append([trace.threshold, trace.acceptance, round(trace.llm_share, 4), costs, cut, tokens[cut:]])
             before = tokens
@@ -83,18 +83,17 @@ class Recorded:
         return to_json({"run": RUN, "prompt": first.prompt, "said": said, "verdicts": verdicts, "rows": rows})
 
     def race(self) -> str:
-        """The three texts of the verdicts as a comparison that has ended (see `comparison_message`)."""
+        """The three texts of the verdicts as a comparison that has ended (see `Comparison.message`)."""
         chosen = [self.traces[n] for n in (0, self.start, -1)]
         job = Comparison(chosen[1].request, self.answer)
         job.pair = SimpleNamespace(slm_cost=chosen[1].slm_cost, llm_cost=chosen[1].llm_cost)
-        for text, trace in zip(job.texts.values(), chosen, strict=True):
+        for (key, text), trace in zip(job.texts.items(), chosen, strict=True):
             text.prompt_tokens = trace.prompt_tokens
             for event in trace.events:
-                job.add(text, event)
-        job.compare()
+                job.add(key, event)
         job.number, job.state = 0, "done"
         job.finished.set()
-        return comparison_message(job, 0)
+        return job.message(0, over=True)[0]
 
     def save(self, path: Path) -> None:
         """Writes it, compressed: a line that says where it comes from, and a trace per line."""

@@ -13,8 +13,9 @@ import numpy as np
 
 from app.components import to_json
 from app.figures import MEASURED, rounded, token_ratios
-from engine.operating_points import LLM_ONLY, OperatingPoints
+from engine.operating_points import OperatingPoints
 from engine.policy import REGISTRY
+from engine.setting import LLM_ONLY
 
 STEPS = 100
 _LOWEST, _HIGHEST = 0.01, 1 - 1e-6  # thresholds that stand for the ends between which positions are spaced

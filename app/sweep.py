@@ -13,12 +13,11 @@ import engine
 from app.components import to_json
 from app.figures import cost_parts, counted, tokens_of_all
 from app.running.job import Job, request_weight
-from app.running.session import SWEEP
 from app.scale import STEPS, scale_of
-from app.stream.updates import JobUpdates, waiting_for
+from app.stream.updates import waiting_for
 from engine import Request, TokenEvent, build_request
 from engine.events import extend
-from engine.operating_points import LLM_ONLY
+from engine.setting import LLM_ONLY
 
 THRESHOLDS = 7
 ACCEPTANCES = (0.0, 0.1, 0.3, 0.6, 1.0)
@@ -73,6 +72,13 @@ class Sweep(Job):
     def at(self, row: int) -> Request:
         return build_request(self.request, threshold=self.points[row].threshold, acceptance=self.points[row].acceptance)
 
+    def message(self, have: int, over: bool) -> tuple[str, int]:
+        """The map as it is: `Job.heading` with `points` and `figures`, as `Sweep` has them, and the `prompt`."""
+        state, points = self.state, self.points  # before the figures: a sweep that is done by now has all of them
+        note = waiting_for(self) or (self.progress if state == "running" and not over else "")
+        heading, prompt = self.heading(0, len(points), state, note), self.request.prompt[:_SHOWN]
+        return to_json({**heading, "points": points, "figures": self.figures, "prompt": prompt}), len(points)
+
     @property
     def progress(self) -> str:
         lengths, ended = [len(events) for events in [*self.events]], [row is not None for row in [*self.figures]]
@@ -101,18 +107,3 @@ def map_points(policy: str, pair: Any) -> list[SweptPoint]:
     thresholds = [scale[n * STEPS // (THRESHOLDS - 1)] for n in range(THRESHOLDS - 1)]
     points = [SweptPoint(threshold, acceptance) for acceptance in ACCEPTANCES for threshold in thresholds]
     return [*points, SweptPoint(LLM_ONLY, 1.0)]
-
-
-class SweepUpdates(JobUpdates):
-    """The map as it is, as JSON: `Job.heading` with `points` and `figures`, as `Sweep` has them, and the `prompt`."""
-
-    kind = SWEEP
-
-    def message(self, job: Sweep, have: int, over: bool) -> tuple[str, int] | None:
-        state, points = job.state, job.points  # before the figures: a sweep that is done by now has all of them
-        note = waiting_for(job, self.host) or (job.progress if state == "running" and not over else "")
-        if not over and f"{state} {note}" == self.last_sent:
-            return None
-        self.last_sent = f"{state} {note}"
-        heading, prompt = job.heading(0, len(points), state, note), job.request.prompt[:_SHOWN]
-        return to_json({**heading, "points": points, "figures": job.figures, "prompt": prompt}), len(points)

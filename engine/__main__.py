@@ -24,9 +24,8 @@ from engine import (
     load_settings,
 )
 from engine.errors import CommandParser, exit_status
-from engine.events import llm_passes, llm_tokens, taken_back
+from engine.events import SettledEvents, llm_passes, llm_tokens, taken_back
 from engine.events.progress import print_progress
-from engine.events.settled import SettledEvents
 from engine.setting import stated
 from engine.settings import MODEL_OPTIONS, add_model_options, with_models
 

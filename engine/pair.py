@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
@@ -17,10 +17,9 @@ from engine.decoding import Decoding
 from engine.errors import EngineError, InvalidRequest
 from engine.events import TokenEvent
 from engine.events.cost import ModelCost, Prices
-from engine.events.progress import Progress, say
+from engine.events.progress import ProgressCallback, say
 from engine.events.trace import Trace, build_trace
 from engine.model.language_model import LanguageModel
-from engine.model.pass_times import FILE as PASS_TIMES
 from engine.models.load import load_models
 from engine.models.sources import ROUTERS, Preset, choose_preset, router_folder
 from engine.models.store import FP32, StoredModel
@@ -37,29 +36,26 @@ from engine.tokenizer import backend, check_ids, check_length, end_ids, id_of, r
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_MOST_CALIBRATIONS = 4
-_ALIKE = 1.25  # two times of one pass differ by no more than this factor
+PASS_TIMES = "passes.json"
+"""The file of the cache that has the times of passes, by model and machine."""
 
 
 class Pair:
     """Two models with one tokenizer, and a router if there is one for them.
 
-    `generate`, `generate_batch` and `stream` step a decoding of their own in the caller's thread, for scripts and
-    evaluations. Where several want text at once, `engine.scheduler.Scheduler` steps one for all, in a thread of its
-    own; both write the same texts. They must not run at the same time: a pair is for one thread.
+    `generate`, `generate_batch` and `stream` write in the caller's thread. Where several want text at once,
+    `engine.scheduler.Scheduler` writes the same texts in a thread of its own. A pair is for one thread at a time.
 
     Attributes:
-        fingerprint: Of the tokenizer, see `engine.tokenizer.tokenizer_fingerprint`.
-        router: May be None; then the policy "router" is refused.
+        fingerprint: Of the tokenizer (`engine.tokenizer.tokenizer_fingerprint`).
         llm: In this process, or behind a server.
-        identity: Of the weights; changes when they do. Empty for the presets, whose weights are pinned.
-        quantisation: "NF4", "int8" or "fp32", for people; the SLM's where the LLM is on a server.
-        context: Tokens a text may have, prompt included.
+        identity: Changes when the weights do. Empty for the presets, whose weights are pinned.
+        quantisation: "NF4", "int8" or "fp32"; the SLM's where the LLM is on a server.
+        context: Tokens that a text may have, prompt included.
         memory: Gigabytes that a server of this pair may take; None is what the machine allows.
-        prices: For the unit "price".
         end_ids: Token ids that end a text, by either model.
         end_id: The one that ends an assistant's message.
-        timed: Whether the times of passes are to be believed; see `calibrate`.
+        timed: Whether the times of passes are to be believed (`calibrate`).
     """
 
     def __init__(
@@ -76,7 +72,6 @@ class Pair:
         quantisation: str = "fp32",
         context: int = 2048,
         memory: float | None = None,
-        prices: Prices | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         here = [slm] if isinstance(llm, ServedModel) else [slm, llm]
@@ -87,7 +82,7 @@ class Pair:
         self.slm_name, self.llm_name, self.preset, self.quantisation = slm_name, llm_name, preset, quantisation
         self.identity = identity
         self.context = min(context, *(model.context for model in (self.slm, self.llm) if model.context))
-        self.memory, self.prices = memory, prices or Prices()
+        self.memory, self.prices = memory, Prices()
         self.timed = True
         self.router: Router | None = None
         self._policies: dict[str, Policy] = {}  # one object each: rows with the same are scored together
@@ -111,33 +106,33 @@ class Pair:
 
     @property
     def threshold(self) -> float:
-        """Where to start: the router's own threshold, if there is a router."""
+        """The router's own, where texts start."""
         return self.router.card.threshold if self.router else DEFAULT_THRESHOLD
 
     @property
     def acceptance(self) -> float:
-        """Where to start with the other dial: the router's own, too."""
+        """The router's own, where texts start."""
         return self.router.card.acceptance if self.router else 0.0
 
     @property
     def operating_points(self) -> OperatingPoints | None:
-        """What the router's thresholds gave, if they were measured; with another LLM they would say nothing."""
+        """What the router's thresholds gave, where that was measured with this LLM."""
         return self.router.operating_points if self.router and self.router.card.llm == self.llm_name else None
 
     @property
     def device(self) -> str:
-        """Where the models run, for people."""
+        """The GPU's name, or CPU."""
         device = self.slm.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
 
     @property
     def trouble(self) -> str:
-        """What keeps the LLM from writing now, for people; empty where nothing does."""
+        """What keeps the LLM from writing now; empty where nothing does."""
         return self.llm.connection.trouble if isinstance(self.llm, ServedModel) else ""
 
     @property
     def policies(self) -> tuple[str, ...]:
-        """Names of the policies a request may give here."""
+        """Names that a request may give here."""
         return tuple(name for name in POLICIES if self.router is not None or not REGISTRY[name].needs_router)
 
     def default_policy(self, named: str) -> str:
@@ -161,7 +156,7 @@ class Pair:
             router.fit_to(self.slm_name, self.llm_name, self.slm.hidden_size, self.fingerprint)
             router.to(self.slm.device)
         self.router, self._policies = router, {}
-        size, flops = (router.bytes, router.flops) if router else (0, 0)
+        size, flops = (router.network.bytes, router.network.flops) if router else (0, 0)
         self.slm.cost = replace(self.slm.cost, router_bytes=size, router_flops=flops)
 
     def close(self) -> None:
@@ -169,31 +164,21 @@ class Pair:
             self.llm.connection.close()
 
     def calibrate(self, kept: Path | None = None) -> None:
-        """Measures what passes of both models take, until two measurements agree; `timed` says whether they did.
+        """Measures what passes of both models take; `timed` says whether these times are to be believed.
 
-        `kept`: a file in which times are kept for the next start. What it has is taken where it is still so.
+        Times are stored in the file `kept` for the next start, which takes them where no pass is faster by then.
         """
         if not self.llm.local:
             self.slm.calibrate()
             self.llm.calibrate()
             return
         self.timed = kept is not None and all(model.recall(kept) for model in self.models)
-        if self.timed:
-            return
-        before: list[float] = []
-        for _ in range(_MOST_CALIBRATIONS):
-            self.slm.calibrate()
-            self.llm.calibrate()
-            now = [self.slm_cost.pass_seconds, self.llm_cost.pass_seconds]
-            first, second = now if self.llm_cost.trunk_bytes > self.slm_cost.trunk_bytes else now[::-1]
-            alike = before and all(max(pair) <= _ALIKE * min(pair) for pair in zip(before, now, strict=True))
-            if alike and first <= second:  # the larger model is the slower one
-                self.timed = True
-                break
-            before = now
-        if kept is not None and self.timed:
-            for model in self.models:
-                model.keep(kept)
+        if not self.timed:
+            calm = [model.calibrate() for model in self.models]
+            self.timed = all(calm)
+            if kept is not None and self.timed:
+                for model in self.models:
+                    model.keep(kept)
 
     def check(self, request: Request) -> int:
         """Raises InvalidRequest for what cannot be served, before any model runs; returns the prompt's tokens."""
@@ -228,10 +213,7 @@ class Pair:
         return texts
 
     def open(self, most: int | None = None, remember: bool = False) -> Decoding:
-        """A batch without texts, for `Decoding.add`; of `most` texts at most, where that is known.
-
-        `remember` is for evaluations, in which many texts begin alike: see `engine.batch.prefixes`.
-        """
+        """A batch without texts, of `most` at most; to `remember` is for evaluations whose texts begin alike."""
         about = backend(self.tokenizer), self.end_ids, self.context
         return Decoding(self.slm, self.llm, *about, most, remember)
 
@@ -241,9 +223,7 @@ class Pair:
         policies: Sequence[Policy | None] | None = None,
         prompts: Sequence[Sequence[int] | None] | None = None,
     ) -> Decoding:
-        """A batch of some texts; arguments as for `texts`. No request at all is an InvalidRequest."""
-        if not requests:
-            raise InvalidRequest("A batch needs at least one request.")
+        """A batch of some texts; arguments as for `texts`."""
         decoding = self.open()
         decoding.add(self.texts(requests, policies, prompts))
         return decoding
@@ -273,10 +253,7 @@ class Pair:
         return [self.trace(text.request, text.events, text.prompt_tokens) for text in decoding.texts]
 
     def trace(self, request: Request, events: Sequence[TokenEvent], prompt_tokens: int | None = None) -> Trace:
-        """The trace of what `stream` yielded for a request, complete or cut short.
-
-        `prompt_tokens`: Of a text that went on from token ids, their number; else the rendered prompt is counted.
-        """
+        """The trace of what `stream` yielded for a request; without `prompt_tokens` the rendered prompt is counted."""
         if prompt_tokens is None:
             prompt_tokens = len(render(self.tokenizer, request))
         return build_trace(
@@ -321,7 +298,7 @@ class Pair:
 def load(
     preset: str | None = None,
     settings: Settings | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Pair:
     """Loads a pair and its router, fetching and quantising the weights the first time.
 
@@ -333,35 +310,20 @@ def load(
     if preset is not None and preset != settings.preset:
         settings = load_settings(**{**settings.model_dump(), "preset": preset, "slm": None, "llm": None})
     chosen = choose_preset(settings, progress)
+    loaded = load_models(chosen, settings, progress, with_llm=not settings.llm_url)
+    llm_name = chosen.llm.title
     if settings.llm_url:
-        loaded = load_models(chosen, settings, progress, with_llm=False)
         say(progress, f"asking the LLM's server at {settings.llm_url}")
-        llm = connect(settings, loaded.tokenizer, loaded.slm.device)
-        llm_name = llm.name
-    else:
-        loaded = load_models(chosen, settings, progress)
-        llm, llm_name = loaded.llm, chosen.llm.title
-    pair = Pair(
-        loaded.slm,
-        llm,
-        loaded.tokenizer,
-        fingerprint=loaded.fingerprint,
-        slm_name=loaded.slm_name,
-        llm_name=llm_name,
-        preset=chosen.name,
-        identity=loaded.identity,
-        quantisation=loaded.quantisation,
-        context=settings.context,
-        memory=settings.memory,
-    )
+        loaded = loaded._replace(llm=connect(settings, loaded.tokenizer, loaded.slm.device))
+        llm_name = loaded.llm.name
+    about = {"preset": chosen.name, "context": settings.context, "memory": settings.memory}
+    pair = Pair(**loaded._asdict(), llm_name=llm_name, **about)
     pair.use_router(load_router(settings, chosen, pair.slm_name, progress))
     pair.calibrate(settings.cache_dir / PASS_TIMES if pair.quantisation != FP32 else None)
     return pair
 
 
-def load_router(
-    settings: Settings, preset: Preset, slm_name: str, progress: Callable[[Progress], None] | None
-) -> Router | None:
+def load_router(settings: Settings, preset: Preset, slm_name: str, progress: ProgressCallback | None) -> Router | None:
     """The router of the settings: "auto" is the pair's own, if there is one for the SLM with this adapter."""
     folder = router_folder(settings, preset, ROUTERS, progress)
     router = Router.load(folder) if folder is not None else None

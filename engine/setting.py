@@ -15,6 +15,8 @@ from engine.policy import POLICIES, REGISTRY
 
 DEFAULT_THRESHOLD = 0.5
 MAX_DRAFT = 1024
+LLM_ONLY = 1.01
+"""The threshold of LLM-only: above every score, and the end of the page's slider."""
 
 DraftLimit = int | Literal["auto"]
 """At most so many drafted tokens are unread; "auto" weighs what a look costs (`engine.batch.verify.due`)."""

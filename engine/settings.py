@@ -34,8 +34,6 @@ DEFAULT_ROWS = 32  # a sweep over both dials has 31 texts: where all have a row,
 
 def _expanded(path: Path) -> Path:
     """Expands "~", since no shell reads a .env file."""
-    if "\0" in str(path):
-        raise PydanticCustomError("path", "must be a path, and holds a NUL")  # pyright: ignore[reportArgumentType]
     try:
         return path.expanduser()
     except RuntimeError:
@@ -222,9 +220,7 @@ class Settings(pydantic_settings.BaseSettings):
         description="Address of the vLLM server that has the LLM, as `http://host:8000`; the LLM is then not loaded "
         "here. See docs/deploy.md.",
     )
-    llm_name: str = Field(
-        "", max_length=300, description="What the server calls the model; may be left out where it has one only."
-    )
+    llm_name: str = Field("", max_length=300, description="What the server calls the model; unset is its first.")
     llm_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = Field(
         None, description="Key that the server wants, sent as a bearer token."
     )
@@ -235,7 +231,7 @@ class Settings(pydantic_settings.BaseSettings):
         le=86_400,
         description="Seconds that a text waits for a server that fails or is busy; then it stops, to be gone on with.",
     )
-    llm_config: Path | None = Field(
+    llm_config: _HomePath | None = Field(
         None,
         description="Path of the served model's `config.json`, or its folder, for the bytes and FLOPs that its passes "
         "cost; unset, they are not known.",

@@ -41,7 +41,7 @@ def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | 
     if context is not None:
         _refuse_far_too_long(tokenizer, request, context)
     if request.raw:
-        return _beginning(tokenizer) + _encode_typed(tokenizer, request.prompt)
+        return _beginning(tokenizer) + _typed(tokenizer, request.prompt)
     if not tokenizer.chat_template:
         raise InvalidRequest("This pair's tokenizer has no chat template: ask for raw completion instead.")
     roles = [("system", request.system)] if request.system else []
@@ -53,21 +53,21 @@ def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | 
         ids: list[int] = []
         for n, (_, content) in enumerate(roles):
             before, rest = rest.split(_MARK.format(n), 1)
-            ids += _encode(tokenizer, before) + _encode_typed(tokenizer, content)
+            ids += spelled(tokenizer, before) + _typed(tokenizer, content)
     except (TemplateError, ValueError) as error:
         if len(roles) == 1:
             raise
         order = ", ".join([role for role, _ in roles[:8]] + ["…"] * (len(roles) > 8))
         raise InvalidRequest(f"This pair's chat template has no place for such messages: {order}.") from error
-    return ids + _encode(tokenizer, rest)
+    return ids + spelled(tokenizer, rest)
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of a part of the template, in which control tokens are what they are."""
+def spelled(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a text whose control tokens stay what they are, such as a part of the template."""
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def _encode_typed(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def _typed(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of what a person typed: normalizer, pre-tokenizer and model as in `Tokenizer.encode`, and no added token.
 
     transformers' own `split_special_tokens` leaves whole what is not flagged special, such as Qwen's `<tool_call>`.
@@ -90,7 +90,7 @@ def _refuse_far_too_long(tokenizer: PreTrainedTokenizerBase, request: Request, c
     system, turns = "" if request.raw else request.system or "", "".join(turn.text for turn in request.turns)
     for name, text in (("prompt", request.prompt), ("system prompt", system), ("conversation before it", turns)):
         if len(text) > beginning:
-            tokens = len(_encode_typed(tokenizer, text[:beginning]))
+            tokens = len(_typed(tokenizer, text[:beginning]))
             if tokens >= _MARGIN * context:
                 raise PromptTooLong(
                     f"The {name} is too long: of its {len(text):,} characters the first {beginning:,} are {tokens:,} "
@@ -104,11 +104,6 @@ def check_ids(ids: Sequence[int], tokens: int) -> None:
         raise InvalidRequest("The prompt has no token: give at least one id.")
     for id in ids:
         check_whole("token id", id, 0, tokens - 1, "a token of the pair's tokenizer")
-
-
-def spelled(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The ids of a text whose special tokens stay special. Two tokenizers are compared by them."""
-    return _encode(tokenizer, text)
 
 
 def check_length(prompt_tokens: int, context: int, turns: bool = False) -> None:
@@ -130,10 +125,7 @@ def backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 
 
 def token_text(tokenizer: Tokenizer, id: int) -> str:
-    """A token by itself, special ones as they are spelled.
-
-    Some decoders strip the space that a text begins with (Llama 2's); a token has it wherever else it stands.
-    """
+    """A token by itself, with the space that some decoders strip where a text begins (Llama 2's)."""
     text, token = tokenizer.decode([id], skip_special_tokens=False), tokenizer.id_to_token(id) or ""
     spaces = len(token) - len(token.lstrip("▁"))
     return " " * spaces + text.lstrip(" ") if spaces else text
@@ -161,13 +153,10 @@ def end_ids(tokenizer: PreTrainedTokenizerBase, *models: Any) -> frozenset[int]:
 
 
 class TextStream:
-    """The text of one row, token by token.
+    """The text of one row, token by token, without special tokens.
 
     A character whose bytes span several tokens arrives with the token that completes it. Text that may begin a stop
-    string is held back until it cannot be one any more. Special tokens have no text.
-
-    Attributes:
-        stopped: Whether a stop string was reached; the text ends just before it.
+    string is held back until it cannot be one any more. `stopped`: one was reached, and the text ends before it.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = (), tokens: Sequence[int] = ()) -> None:
@@ -223,29 +212,6 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
         digest.update(f"{left}\0{right}\n".encode("utf-8", "surrogatepass"))
     digest.update(f"end\0{tokenizer.eos_token}\n".encode())
     return digest.hexdigest()
-
-
-def check_same_tokenizer(
-    slm_name: str, slm_tokenizer: PreTrainedTokenizerBase, llm_name: str, llm_tokenizer: PreTrainedTokenizerBase
-) -> None:
-    """Raises WeightsError, with the first difference, if one model's ids would be other words to the other."""
-    reason = _difference(slm_tokenizer, llm_tokenizer)
-    if reason:
-        raise WeightsError(
-            f"{slm_name} and {llm_name} cannot be a pair, their tokenizers differ: {reason}. "
-            "Choose two models of one family."
-        )
-
-
-def _difference(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> str:
-    """The first difference in words, empty if there is none."""
-    one, two = _tokens(first), _tokens(second)
-    for index in sorted(one.keys() | two.keys()):
-        if one.get(index) != two.get(index):
-            return f"token {index} is {one.get(index)!r} in the one and {two.get(index)!r} in the other"
-    if first.eos_token != second.eos_token:
-        return f"the end token is {first.eos_token!r} in the one and {second.eos_token!r} in the other"
-    return "they merge characters in other orders" if _merges(first) != _merges(second) else ""
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:

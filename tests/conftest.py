@@ -77,14 +77,13 @@ def tiny_pair():
     Its passes take what is said here, not what they took: "auto" drafts go by it, and where a draft ends almost by
     chance, as it may with measured times, the rounding of a batch decides.
     """
-    from engine.model.pass_times import PassTimes
     from engine.pair import load
 
     pair = load("tiny")
     for model, ms in zip(
         pair.models, ((0.7, 0.7, 0.72, 0.74, 0.77, 0.85), (2.1, 2.2, 2.5, 2.8, 3.2, 3.6)), strict=True
     ):
-        model._take(PassTimes([each / 1000 for each in ms], [0.0, 1e-5, 2e-5, 4e-5]))
+        model.take([each / 1000 for each in ms], [0.0, 1e-5, 2e-5, 4e-5])
     return pair
 
 

@@ -18,7 +18,7 @@ from itertools import accumulate
 from operator import add, floordiv, mul, sub
 from typing import Literal
 
-from trainer.questions.question import Question
+from trainer.questions import Question
 
 Kind = Literal["add", "subtract", "multiply", "divide"]
 Split = Literal["train", "dev"]

@@ -46,9 +46,8 @@ def main() -> None:
 def fetched(name: str, split: str) -> list[Row]:
     """A benchmark's questions; rows without an answer are left out."""
     benchmark, rows = BENCHMARKS[name], []
-    for number, row in enumerate(
-        datasets.load_dataset(benchmark.repo, benchmark.config, split=benchmark.splits[split])
-    ):
+    found: Any = datasets.load_dataset(benchmark.repo, benchmark.config, split=benchmark.splits[split])
+    for number, row in enumerate(found):
         try:
             converted = benchmark.convert(dict(row))
         except (ValueError, KeyError) as error:

@@ -99,7 +99,7 @@ def _int4(weight: Tensor) -> Product:
 
 def _int8(weight: Tensor) -> Product:
     codes, scales = int8.quantise(weight)
-    product = int8.Int8Linear([codes], [scales], None)
+    product = int8.Int8Linear(codes, scales, None)
     return lambda x: product(x.float())
 
 

@@ -20,8 +20,8 @@ from engine import Request, Role, Settings, TokenEvent, Trace, at_setting, build
 from engine.batch.text import follow
 from engine.errors import CommandParser, exit_status
 from engine.events.progress import print_progress
-from engine.operating_points import LLM_ONLY
 from engine.provenance import machine, provenance
+from engine.setting import LLM_ONLY
 
 PROMPT = (
     "Anna reads 18 pages a day. Her book has 250 pages, and she has read for 9 days. How many pages are left? "

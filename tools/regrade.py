@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.grading import grade
 from trainer.evaluation.rows import GENERAL, RESULTS, read_rows
-from trainer.questions.sources import read_questions
+from trainer.questions import read_questions
 
 ROOT = Path(__file__).parent.parent
 

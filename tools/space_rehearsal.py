@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ MEMORY = 16 * 10**9
 PAGE = "http://127.0.0.1:7860"  # a Space's port is always this
 HOST = {"Host": "rehearsal-citer.hf.space"}
 PYTHONS = ("python3.12", "/usr/bin/python3.12", "python3.13", "/usr/bin/python3.13")
-GROUP = Path("/sys/fs/cgroup/memory/citer-space")
+GROUP = Path("/sys/fs/cgroup/memory/citer")
 DEADLINE = 900.0  # seconds
 
 
@@ -96,7 +96,7 @@ def prepare(folder: Path, python: str) -> float:
 
 def run(folder: Path) -> dict[str, Any]:
     """Starts the page and asks for two texts; seconds from the start, and the most memory in bytes."""
-    with memory_limit() as enter:
+    with memory_limit(MEMORY) as enter:
         started = time.monotonic()
         page = subprocess.Popen(
             [*as_user(), str(folder / "venv/bin/python"), "app.py"],
@@ -135,11 +135,11 @@ def as_user() -> list[str]:
 
 
 @contextmanager
-def memory_limit() -> Any:
-    """A control group of 16 GB (version 1), entered by what is yielded; None where there can be none."""
+def memory_limit(size: int) -> Iterator[Callable[[], object] | None]:
+    """A control group of so many bytes (version 1), entered by what is yielded; None where there can be none."""
     try:
         GROUP.mkdir(exist_ok=True)
-        (GROUP / "memory.limit_in_bytes").write_text(str(MEMORY))
+        (GROUP / "memory.limit_in_bytes").write_text(str(size))
     except OSError:
         yield None
         return

@@ -28,7 +28,7 @@ from engine.pair import Pair
 from tools.arithmetic import questions
 from trainer.align.training import pace
 from trainer.continuous_batch import write_each
-from trainer.questions.question import Question
+from trainer.questions import Question
 
 END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
 LEARNED_FROM = 10_000  # training questions, for the tokenizer

@@ -22,8 +22,7 @@ from trainer.fit.labelled_tokens import check_splits, held_out_tokens
 from trainer.labels.answers import answer, load_answers
 from trainer.labels.labels import label
 from trainer.labels.rollouts import roll_out
-from trainer.questions.question import Question, check_apart, texts_of
-from trainer.questions.sources import load_questions
+from trainer.questions import Question, check_apart, load_questions, texts_of
 from trainer.report.summary import summarise
 from trainer.report.tables import main_table
 from trainer.settings import AlignSettings, FitSettings, Recipe, RolloutSettings
@@ -78,7 +77,7 @@ def run(
     (labelled, dev), limit = questions_of(recipe, report), recipe.max_new_tokens
     answers, labels = folder / "answers-llm", folder / "labels-llm"
     answer(pair, Role.LLM, labelled, answers, limit, report)
-    label(pair, labelled, labels, load_answers(answers, Role.LLM), run_llm=False, report=report)
+    label(pair, labelled, labels, load_answers(answers, Role.LLM), report=report)
     router = _make_rounds(pair, recipe, labelled, labels, folder, fitting, report)
     evaluate(pair, dev, _methods(recipe, router, labels), folder / "evaluation", recipe.task, limit, report)
     with alone_at(folder / "shipping"):

@@ -114,7 +114,7 @@ def recipe_for(pair: str, task: str | None, data: Sequence[str] = (), **changes:
     if not data:
         there = f"the {pair} preset has {', '.join(known)}" if known else f"{pair} has no recipe of its own"
         raise TrainerError(f"--task {task}: {there}; for other questions give --data")
-    from trainer.questions.sources import read_questions, task_named_by
+    from trainer.questions import read_questions, task_named_by
 
     task = task or task_named_by(data[0])
     there = sum(len(read_questions(Path(source), lambda line: None)) for source in data)

@@ -19,7 +19,7 @@ from typing_extensions import TypedDict  # typing's own is not for pydantic befo
 from engine.errors import shown
 from engine.models.files import write_json
 from trainer import Report, TrainerError
-from trainer.questions.question import Question
+from trainer.questions import Question
 from trainer.stored import AGAIN, read_json
 from trainer.workers import alone_at, make_all
 

@@ -19,7 +19,7 @@ from engine.operating_points import Curve, OperatingPoint, OperatingPoints
 from engine.policy import POLICIES, REGISTRY
 from engine.provenance import command
 from engine.router import WEIGHTS, Router
-from engine.setting import DraftLimit, Setting
+from engine.setting import LLM_ONLY, DraftLimit, Setting
 from trainer import TrainerError
 from trainer.evaluation import statistics
 from trainer.evaluation.rows import GENERAL, ROUTER, Results
@@ -119,15 +119,16 @@ def curves_of(results: Results, method: str) -> list[Curve]:
         drafts: list[DraftLimit] = [each.max_draft for each in there.values()]
         longest = max(drafts, key=lambda most: np.inf if most == "auto" else most)
         there = {n: each for n, each in there.items() if each.max_draft == longest}
-        curves.append(_curve(results, there, longest if acceptance else None))
+        curves.append(_curve(results, there))
     return curves
 
 
-def _curve(results: Results, settings: Mapping[int, Setting], max_draft: DraftLimit | None) -> Curve:
-    ends = {results.of(name)[0]: Setting(name, 0.0) for name in ("slm", "llm")}
+def _curve(results: Results, settings: Mapping[int, Setting]) -> Curve:
+    ends = {results.of("slm")[0]: Setting("slm", 0.0), results.of("llm")[0]: Setting("llm", LLM_ONLY)}
     slm, llm = (_point(results, number, each) for number, each in ends.items())
     made = [results.made[number].split("; ") for number in (*ends, *settings)]
     revisions, machines = ("; ".join(dict.fromkeys(each[part] for each in made)) for part in (0, 1))
+    points = [_point(results, number, each) for number, each in settings.items()]
     return Curve(
         task=results.about.task,
         questions=len(results.questions),
@@ -137,8 +138,7 @@ def _curve(results: Results, settings: Mapping[int, Setting], max_draft: DraftLi
         hardware=machines,
         slm=slm,
         llm=llm,
-        points=tuple(_point(results, number, each) for number, each in settings.items()),
-        max_draft=max_draft,
+        points=tuple(sorted(points, key=lambda point: point.threshold)),
         quality="same" if results.about.task == GENERAL else "right",
     )
 
@@ -154,8 +154,6 @@ def _point(results: Results, number: int, setting: Setting) -> OperatingPoint:
         accuracy_high=max(high, value),
         llm_share=_digits(by_llm / tokens),
         bytes=_digits(results.bytes[number].mean()),
-        flops=_digits(results.flops[number].mean()),
-        seconds=None,
         acceptance=setting.acceptance,
     )
 

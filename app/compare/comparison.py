@@ -14,9 +14,11 @@ from typing import Any
 from app.components import to_json
 from app.figures import FREE, cost_parts, counted
 from app.running.job import Job, State, request_weight
+from app.stream.token_stream import in_common
+from app.stream.updates import waiting_for
 from engine import Request, Role, TokenEvent, build_request
+from engine.events import SettledEvents
 from engine.events.cost import modelled_seconds
-from engine.events.settled import SettledEvents
 from engine.grading import is_right
 
 KEYS = ("slm", "middle", "llm")
@@ -29,22 +31,13 @@ class Column:
 
     Attributes:
         events: Those that the LLM can no longer take back; only ever appended to.
-        seconds: Per event, what this text alone would have taken up to it.
+        seconds: What this text alone would have taken so far.
     """
 
-    key: str
     request: Request
     prompt_tokens: int = 0
     events: list[TokenEvent] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How a text differs from another: indices of its own tokens, in order, and how many of the other's it lacks."""
-
-    own: tuple[int, ...] = ()
-    lacks: int = 0
+    seconds: float = 0.0
 
 
 class Comparison(Job):
@@ -56,17 +49,15 @@ class Comparison(Job):
 
     Attributes:
         texts: By key, in the order of the page.
-        log: (key, index) of every token, in the order of writing; only ever appended to.
-        differences: By key, each text's difference from LLM-only; empty until writing is over.
+        tokens: Of all texts in the order of writing, as [key, text, author, seconds]; only ever appended to.
     """
 
     def __init__(self, request: Request, answer: str = "", after: Job | None = None) -> None:
         super().__init__(request, after)
         self.answer = answer
         alone = {key: build_request(request, policy=key, acceptance=0.0) for key in ("slm", "llm")}
-        self.texts = {key: Column(key, alone.get(key, request)) for key in KEYS}
-        self.log: list[tuple[str, int]] = []
-        self.differences: dict[str, Difference] = {}
+        self.texts = {key: Column(alone.get(key, request)) for key in KEYS}
+        self.tokens: list[list[Any]] = []
 
     @property
     def weight(self) -> int:
@@ -88,88 +79,58 @@ class Comparison(Job):
         streams = [SettledEvents() for _ in texts]
         for event in self._follow(asked):
             for settled in streams[event.row].add(event):
-                self.add(texts[event.row], settled)
-        for text, stream in zip(texts, streams, strict=True):
+                self.add(KEYS[event.row], settled)
+        for key, stream in zip(KEYS, streams, strict=True):
             for draft in stream.rest():  # stopped before the LLM had read it
-                self.add(text, draft)
-        self.compare()
+                self.add(key, draft)
 
-    def add(self, text: Column, event: TokenEvent) -> None:
+    def add(self, key: str, event: TokenEvent) -> None:
         """Takes a token that stays."""
-        before = text.seconds[-1] if text.seconds else 0.0
-        slm = FREE if text.key == "llm" else self.pair.slm_cost  # a recorded text has scores, which it does not need
-        text.seconds.append(before + modelled_seconds([event], slm, self.pair.llm_cost))
+        text = self.texts[key]
+        slm = FREE if key == "llm" else self.pair.slm_cost  # a recorded text has scores, which it does not need
+        text.seconds += modelled_seconds([event], slm, self.pair.llm_cost)
         text.events.append(event)
-        self.log.append((text.key, event.index))
+        self.tokens.append([key, event.text, int(event.role is Role.LLM), round(text.seconds, 6)])
         self.notify()
 
-    def compare(self) -> None:
-        target = [event.id for event in self.texts["llm"].events]
-        self.differences = {
-            key: difference([event.id for event in text.events], target)
-            for key, text in self.texts.items()
-            if text.events
+    def message(self, have: int, over: bool) -> tuple[str, int]:
+        """See `Job.message`.
+
+        Returns:
+            `Job.heading` with `finish` by key, `tokens`, and once writing is over by key: `costs` (see `cost_parts`),
+            and `verdicts` in words.
+        """
+        state = self.told_state(over)
+        tokens, texts = self.tokens[have:], self.texts
+        message: dict[str, Any] = {
+            **self.heading(have, len(tokens), state, waiting_for(self)),
+            "finish": {key: text.events[-1].finish_reason if text.events else None for key, text in texts.items()},
+            "tokens": tokens,
         }
+        if over and self.tokens:
+            begun = [(key, text) for key, text in texts.items() if text.events]
+            models = self.pair.slm_cost, self.pair.llm_cost
+            message["costs"] = {key: cost_parts(text.events, text.prompt_tokens, *models) for key, text in begun}
+            message["verdicts"] = {key: self._verdict(key) for key, _ in begun}
+        return to_json(message), have + len(tokens)
+
+    def _verdict(self, key: str) -> str:
+        """Who is right where that is known, else how much of the LLM's text it is."""
+        events, llm = self.texts[key].events, self.texts["llm"].events
+        if self.answer:
+            return "✓ right" if is_right("".join(event.text for event in events), self.answer) else "✗ wrong"
+        if key == "llm":
+            return ""
+        shared = shared_tokens([event.id for event in events], [event.id for event in llm])
+        if shared == len(events) == len(llm):
+            return "the large model’s text, token for token"
+        return f"shares {shared} of its {counted(len(events), 'token')} with the large model’s text"
 
 
-def difference(ids: Sequence[int], others: Sequence[int]) -> Difference:
-    """What a text has that another has not, token by token, by the longest blocks they share; both as token ids."""
-    start = 0  # what both begin with is most of a routed text, and cheap to find
-    while start < min(len(ids), len(others)) and ids[start] == others[start]:
-        start += 1
+def shared_tokens(ids: Sequence[int], others: Sequence[int]) -> int:
+    """How many tokens of a text stand in the longest blocks that it shares with another; both as token ids."""
+    start = in_common(ids, others)  # most of a routed text, and cheap to find
     rest, other_rest = ids[start:], others[start:]
     frequent = max(len(rest), len(other_rest)) > _EXACT_DIFF_TOKENS
     blocks = SequenceMatcher(None, rest, other_rest, autojunk=frequent).get_matching_blocks()
-    shared = {start + block.a + n for block in blocks for n in range(block.size)}
-    own = tuple(index for index in range(start, len(ids)) if index not in shared)
-    return Difference(own, len(others) - (len(ids) - len(own)))
-
-
-def comparison_message(job: Comparison, start: int, end: int | None = None, note: str = "") -> str:
-    """The comparison's tokens from `start` on, as JSON.
-
-    Args:
-        start, end: How many the browser was sent already, over all columns, and where to stop; None sends all.
-        note: What it waits for, for people.
-
-    Returns:
-        `Job.heading` with `finish` by key, `tokens` as [key, text, author, seconds], and once writing is over by key:
-        `costs` (see `cost_parts`), and `verdicts` in words.
-    """
-    over = job.finished.is_set()  # before the events: a comparison that is done by now has all of them
-    state = job.told_state(end is None)
-    log = job.log[start:end]
-    texts = job.texts.values()
-    message: dict[str, Any] = {
-        **job.heading(start, len(log), state, note),
-        "finish": {text.key: text.events[-1].finish_reason if text.events else None for text in texts},
-        "tokens": [_token(job.texts[key], index) for key, index in log],
-    }
-    if over and job.differences:
-        message["costs"] = _costs(job)
-        message["verdicts"] = {key: _verdict(job, job.texts[key]) for key in job.differences}
-    return to_json(message)
-
-
-def _costs(job: Comparison) -> dict[str, list[list[float] | None]]:
-    pair, texts = job.pair, {key: job.texts[key] for key in job.differences}
-    return {
-        key: cost_parts(text.events, text.prompt_tokens, pair.slm_cost, pair.llm_cost) for key, text in texts.items()
-    }
-
-
-def _verdict(job: Comparison, text: Column) -> str:
-    """Who is right where that is known, else how much of the LLM's text it is."""
-    if job.answer:
-        return "✓ right" if is_right("".join(event.text for event in text.events), job.answer) else "✗ wrong"
-    if text.key == "llm":
-        return ""
-    found, tokens = job.differences[text.key], len(text.events)
-    if not found.own and not found.lacks:
-        return "the large model’s text, token for token"
-    return f"shares {tokens - len(found.own)} of its {counted(tokens, 'token')} with the large model’s text"
-
-
-def _token(text: Column, index: int) -> list[Any]:
-    event = text.events[index]
-    return [text.key, event.text, 0 if event.role is Role.SLM else 1, round(text.seconds[index], 6)]
+    return start + sum(block.size for block in blocks)

@@ -6,12 +6,11 @@ The texts are written by `app.compare.comparison` and drawn by `assets/page/comp
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
-from app.compare.comparison import Comparison, comparison_message
+from app.compare.comparison import Comparison
 from app.components import EACH_TIME, Panel
 from app.controls import prompt_box
 from app.fields import greedy_request
@@ -19,7 +18,6 @@ from app.handlers import refusals, wire_stop
 from app.recorded import Recorded
 from app.running.host import Host
 from app.running.sessions import Sessions
-from app.stream.updates import JobUpdates, waiting_for
 from engine import Settings
 
 KIND = "compare"
@@ -62,18 +60,3 @@ def compare_tab(
     started = start.click(write, inputs=inputs, **EACH_TIME)
     wire_stop(stop, sessions, lambda session: [session.jobs.get(KIND)], [started])
     return panel
-
-
-class ComparisonUpdates(JobUpdates):
-    """The parts of a comparison that a window lacks."""
-
-    kind = KIND
-
-    def message(self, job: Any, have: int, over: bool) -> tuple[str, int] | None:
-        if over:
-            return comparison_message(job, have), len(job.log)
-        note, count = waiting_for(job, self.host), len(job.log)
-        if count == have and note == self.last_sent:
-            return None
-        self.last_sent = note
-        return comparison_message(job, have, count, note), count

@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import engine
 from engine import EngineError, WeightsError
-from engine.events.progress import Progress
 from engine.settings import DEFAULT_ROWS
 
 FALLBACK = "tiny"
@@ -36,7 +35,7 @@ class Status:
     """
 
     phase: Literal["loading", "ready", "failed"] = "loading"
-    progress: Progress = field(default_factory=lambda: Progress("models"))
+    progress: str = "loading models"
     warning: str | None = None
     error: str | None = None
 
@@ -51,30 +50,18 @@ class Host:
 
     Attributes:
         preset: What was asked for.
+        pair, scheduler: Once both are there.
         status: Replaced as a whole, so that any thread may read it.
     """
 
     def __init__(self, load: Callable[..., Any], preset: str | None = None, rows: int = DEFAULT_ROWS) -> None:
         self._load, self.preset, self._rows = load, preset, rows
         self.status = Status()
-        self._models: tuple[Any, Any] | None = None  # the pair and its scheduler
+        self.pair: Any = None
+        self.scheduler: Any = None
         self._loaded = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-
-    @property
-    def models(self) -> tuple[Any, Any] | None:
-        return self._models
-
-    @property
-    def pair(self) -> Any:
-        models = self._models
-        return models and models[0]
-
-    @property
-    def scheduler(self) -> Any:
-        models = self._models
-        return models and models[1]
 
     @property
     def policies(self) -> Sequence[str]:
@@ -112,7 +99,8 @@ class Host:
     def _load_pair(self) -> None:
         try:
             pair = self._load_or_fall_back()
-            self._models = pair, engine.Scheduler(pair, self._rows)
+            self.scheduler = engine.Scheduler(pair, self._rows)
+            self.pair = pair  # the last: who sees it may use the scheduler
             self.status = replace(self.status, phase="ready")
         except Exception as error:  # the page must say so rather than wait for ever
             self._fail(_in_words(error))
@@ -127,11 +115,11 @@ class Host:
                 raise
             logger.warning("falling back to %s: %s", FALLBACK, error)
             self.status = Status(
-                progress=Progress("tiny pair"), warning=f"Running the {FALLBACK} pair instead. {error}"
+                progress="loading the tiny pair", warning=f"Running the {FALLBACK} pair instead. {error}"
             )
             return self._load(FALLBACK, progress=self._progress)
 
-    def _progress(self, progress: Progress) -> None:
+    def _progress(self, progress: str) -> None:
         self.status = replace(self.status, progress=progress)
 
     def _fail(self, message: str) -> None:

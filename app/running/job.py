@@ -51,8 +51,11 @@ class Job:
         pair: The models, once they are loaded.
         notify: Called whenever there is something new to show.
         look: Called before each step; cancels it where nobody waits for it any more.
-        settle: What a setting of the page becomes with the pair, which may not have been there when this was asked for.
+        settle: Gives the setting to write at once the pair is there; a policy that the pair lacks is replaced.
+        message_seconds: Between two messages about it, at least.
     """
+
+    message_seconds = 0.0
 
     def __init__(self, request: Request, after: Job | None = None) -> None:
         self.request = request
@@ -76,6 +79,7 @@ class Job:
         self.number = max(now, after.number + 1) if after else now
 
     def start(self: SomeJob, host: Host) -> SomeJob:
+        self.host = host
         threading.Thread(target=self.work, args=(host,), name=f"citer-run-{self.number}", daemon=True).start()
         return self
 
@@ -128,7 +132,7 @@ class Job:
 
     @property
     def weight(self) -> int:
-        """The memory that it keeps, in tokens with both models' candidates, of which one takes about 2 kB."""
+        """The memory that it holds, counted in tokens: one with both models' candidates takes `TOKEN_BYTES`."""
         return 0
 
     def heading(self, cut: int, count: int, state: State, note: str = "") -> dict[str, Any]:
@@ -140,6 +144,10 @@ class Job:
         """
         note = self.error or note
         return {"run": self.id, "n": self.number, "cut": cut, "count": count, "state": state, "note": note}
+
+    def message(self, have: int, over: bool) -> tuple[str, int]:
+        """What a browser with `have` of its results lacks, as JSON, and how many it has then; `over`: it has ended."""
+        raise NotImplementedError
 
     def told_state(self, over: bool) -> State:
         """The state to send with a message, to be read before its content; `over` if it brings the last of it.

@@ -43,7 +43,7 @@ class Session:
     Attributes:
         key: Unguessable; opens the window's feed.
         listeners: The window's feeds; notified whenever there may be something to send.
-        chosen: Dials that a visitor, a link or a text has put where they are, so that the router's own are no news.
+        chosen: Dials that a visitor, a link or a text has set. The router's own values do not replace them.
         place: The slider's position, moved before the models were there, so that it has no threshold yet; else -1.
         run: The newest run. Before it has tokens, the text on the page is `history.current`.
         history: The texts that it has had.
@@ -188,10 +188,8 @@ class Session:
     def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
         """Starts a job and returns it; an active one of its kind is stopped, unless it is refused."""
         with self._lock:
-            ending = [each for each in [self.jobs.get(kind)] if each is not None]
-            self._admit(self, job, ending)
-            for each in ending:
-                each.cancel.set()
+            self._admit(self, job, [self.jobs.get(kind)])
+            self.stop_job(kind)
             self.jobs[kind] = job
         return self._start(job, host)
 
@@ -248,8 +246,8 @@ class Session:
 
     def close(self) -> None:
         self.stop()
-        for job in [*self.jobs.values()]:
-            job.cancel.set()
+        for kind in [*self.jobs]:
+            self.stop_job(kind)
 
     def _go_on(self, request: Request, origin: Run, plan: Plan, host: Host) -> Run:
         def go_on() -> tuple[Request, Sequence[TokenEvent]]:

@@ -1,4 +1,4 @@
-"""The sessions of all visitors: which are kept, bounded, and never seen by another window."""
+"""The sessions of all visitors: how many there may be, and which goes when another one needs its room."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from app.running.job import Job
 from app.running.session import Session
 from engine import InvalidRequest, Request
-from engine.guard.limits import LATER, Busy, Places
+from engine.guard.refusals import LATER, Busy, Places
 
 MAX_EMPTY = 1_024
 """Sessions without a text or a job, at most: a few hundred bytes each."""
@@ -22,7 +22,7 @@ LITTLE = 50
 """Tokens that a newcomer may bring even where others leave no room: 100,000 characters."""
 
 LONGEST_HASH = 100
-"""Characters of what a window calls itself; gradio's have some ten, and its Python client's 36."""
+"""Characters of a window's name; gradio's have some ten, and those of its Python client 36."""
 
 
 class Sessions:
@@ -37,7 +37,7 @@ class Sessions:
         limit: How many.
         places: For their jobs; None sets no limit.
         address: Gives the address of who is asking now; None where it is not known.
-        leave: Is told the key of a session that is dropped.
+        leave: Called with the key of a session that is dropped.
         open_now: Whether the window of this name is open in a browser, as far as is known.
     """
 

@@ -25,8 +25,7 @@ from app.running.host import Host
 from app.running.run import Run
 from app.running.session import SWEEP, Session
 from app.running.sessions import Sessions
-from app.share.export import html_page, trace_json
-from app.share.link import link_json
+from app.share.export import html_page, link_json, trace_json
 from app.share.open_trace import MAX_BYTES, opened_run
 from engine import EngineError, Role, Trace
 from engine.errors import shown
@@ -34,17 +33,6 @@ from engine.errors import shown
 _FROM_BEFORE = "From before the page was loaded again; Generate writes it anew"
 _LONGEST_NAME = 100  # of a file
 _LINKED = "This text came with the link, as it was written; nothing was run. The fields are those it was written with."
-_NAMES = {
-    "top_p": "top-p",
-    "top_k": "top-k",
-    "raw": "prompt format",
-    "max_draft": "longest draft",
-    "system": "system prompt",
-    "stop": "stop strings",
-    "turns": "conversation before it",
-}
-
-
 _MOST_KEPT = 1_500_000  # characters of the fields, whose prompt may have a million
 
 
@@ -56,11 +44,12 @@ def share_menu(sessions: Sessions, home: str = "", recorded: Recorded | None = N
 
     def take(data: Any) -> str | None:
         asked = said_fields(data)
-        run, row = said_text(asked, "run"), said_number(asked, "row", -1)
-        if recorded is not None and run == RUN:
+        run_id, row = said_text(asked, "run"), said_number(asked, "row", -1)
+        run, trace = sessions.find(run_id), None
+        if recorded is not None and run_id == RUN:
             trace = recorded.traces[row] if 0 <= row < len(recorded.traces) else None
-        else:
-            trace = _text_of(sessions, run)
+        elif isinstance(run, Run) and run.events:
+            trace = run.pair.trace(run.request, list(run.events))
         return taken(trace, said_text(asked, "kind"), home) if trace else None
 
     return drawn("share", "share", events=("upload",), server_functions=[take], max_bytes=MAX_BYTES)
@@ -107,13 +96,6 @@ def keep_texts(demo: gr.Blocks, names: Collection[str]) -> None:
         demo.load(None, outputs=box, js=in_browser("keptText", name), **QUIET)
 
 
-def _text_of(sessions: Sessions, run_id: str) -> Trace | None:
-    """The text of a run; None where it is not there, or empty."""
-    run = sessions.find(run_id)
-    events = list(run.events) if isinstance(run, Run) else []
-    return run.pair.trace(run.request, events) if isinstance(run, Run) and events else None
-
-
 def taken(trace: Trace, kind: str, home: str = "") -> str | None:
     """What the menu hands out; None for another kind.
 
@@ -155,7 +137,7 @@ class _ShareHandlers:
         """
         kept = _kept_fields(fields)
         if kept or has_text:
-            values, _ = fitting({name: kept[name] for name in FIELDS if name in kept}, policies=self.host.policies)
+            values, _ = fitting({name: kept[name] for name in FIELDS if name in kept}, self.host.policies)
             self.sessions.get(request.session_hash).chosen |= values.keys() & DIALS
             return [gr.skip(), *fill(self.fields, values)]
         query = dict(request.query_params)
@@ -167,8 +149,7 @@ class _ShareHandlers:
             # A text that was left by a window before this one: it is asked for anew as it was.
             return [gr.skip(), *fill(self.fields, held_fields(session.run.settings, self.host.policies)[0])]
         session.chosen |= values.keys() & DIALS
-        filled = ", ".join(_NAMES.get(name, name.replace("_", " ")) for name in values)
-        said = f"The link filled in {filled or 'nothing'}; Generate writes the text."
+        said = f"The link filled in {'the fields' if values else 'nothing'}; Generate writes the text."
         if refused:
             said += " It also asked for what cannot be had:"
         return [_told(said, refused=refused), *fill(self.fields, values)]

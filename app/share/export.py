@@ -1,7 +1,8 @@
-"""A trace as a page of its own, which shows the coloured text without a server, and as JSON.
+"""A trace as JSON, short enough for a link, and as a page of its own that shows the coloured text without a server.
 
-Pure functions. The page links to the project's home, where it is known, and to the paper. It is safe to open: texts of
-models and visitors are data in it, never markup. Its template is `assets/page/share/export.html`.
+Pure functions. What stands behind a link's `#` goes to no server but that of whoever opens it. The page links to the
+project's home, where it is known, and to the paper. It is safe to open: texts of models and visitors are data in it,
+never markup. Its template is `assets/page/share/export.html`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from dataclasses import asdict
 from functools import cache
 from html import escape
 
-from app.components import ASSETS
+from app.components import ASSETS, to_json
 from app.controls import POLICY_LABELS
-from app.figures import UNITS, amount, counted, dial, percent
+from app.figures import LEAST_COST, UNITS, counted, dial, percent, significant
 from app.share.home import PAPER, TITLE
 from app.stream.token_stream import token_row
 from engine import Sampling, Trace, costs
 from engine.events import taken_back
+from engine.events.trace import trace_adapter
 
 ENDS = {
     "eos": "the text ended itself",
@@ -28,7 +30,14 @@ ENDS = {
     "length": "the token limit was reached",
     "cancelled": "it was stopped",
 }
-COST_NOTE = "Seconds are modelled from measured passes."
+
+MAX_LINK_TOKENS = 5_000
+"""A longer text is not even tried: deflated, a token takes some eight bytes, and a link has room for 24,000."""
+
+_DIGITS = 7  # of scores and ratios, as many as the browser is sent
+_LOOKED_AT = {"probability", "seconds", "slm_alternatives", "llm_alternatives", "slm_entropy", "llm_entropy"}
+_LEFT_OUT = {"__all__": {**dict.fromkeys(_LOOKED_AT, True), "taken_back": {"__all__": _LOOKED_AT}}}
+"""Of tokens: what is only looked at, and takes four fifths of the room. A file has it."""
 
 _DATA, _LIB, _HOME, _PAPER = "@@DATA@@", "@@LIB@@", "@@HOME@@", "@@PAPER@@"
 
@@ -42,6 +51,17 @@ def trace_json(trace: Trace, home: str = "") -> str:
     return f"{json.dumps(more, ensure_ascii=False)[:-1]}, {trace.to_json()[1:]}"
 
 
+def link_json(trace: Trace) -> str:
+    """The trace as JSON that `Trace.from_json` reads, without defaults and candidates, and with few digits.
+
+    Empty where it is far too long.
+    """
+    if len(trace.events) > MAX_LINK_TOKENS:
+        return ""
+    short = trace_adapter().dump_json(trace, exclude={"events": _LEFT_OUT}, exclude_defaults=True)
+    return to_json(json.loads(short, parse_float=lambda digits: significant(float(digits), _DIGITS)))
+
+
 def html_page(trace: Trace, home: str = "") -> str:
     """A self-contained HTML page: conversation, prompt, coloured tokens with all that is known, figures and settings.
 
@@ -53,8 +73,6 @@ def html_page(trace: Trace, home: str = "") -> str:
         "system": trace.system,
         "summary": summary(trace),
         "facts": facts(trace),
-        "costs": cost_rows(trace),
-        "note": COST_NOTE,
         "ended": trace.finish_reason == "eos",
         "policy": trace.policy,
         "tokens": [token_row(event) for event in trace.events],
@@ -72,17 +90,6 @@ def summary(trace: Trace) -> str:
     return f"{tokens}, {percent(trace.llm_share)} by the large model; {ENDS[trace.finish_reason]}"
 
 
-def cost_rows(trace: Trace) -> list[list[str]]:
-    """Per unit: its name, the cost of the text, of both extremes, and as a share of LLM-only."""
-    beside = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost, trace.prices)
-    rows = []
-    for unit, label in UNITS.items():
-        run, slm, llm = (getattr(cost, unit) for cost in (beside.run, beside.slm_only, beside.llm_only))
-        amounts = [amount(cost, unit) for cost in (run, slm, llm)]
-        rows.append([label, *amounts, percent(run / llm) if llm > 0 else "–"])
-    return rows
-
-
 def facts(trace: Trace) -> list[tuple[str, str]]:
     threshold, acceptance = (_dial(trace, name) for name in ("threshold", "acceptance"))
     back = taken_back(trace.events)
@@ -97,6 +104,7 @@ def facts(trace: Trace) -> list[tuple[str, str]]:
         ("Seed", str(trace.seed)),
         ("New tokens", f"at most {trace.max_new_tokens:,}"),
         ("Prompt tokens", f"{trace.prompt_tokens:,}"),
+        ("Cost", _cost(trace)),
         ("Prices", f"small model {trace.prices.slm:g}, large model {trace.prices.llm:g} per million tokens"),
     ]
     by_hand = sum(event.forced for event in trace.events)
@@ -109,6 +117,13 @@ def facts(trace: Trace) -> list[tuple[str, str]]:
         ("Draft at most", str(trace.max_draft), trace.max_draft != "auto"),
     ]
     return [*always, *((name, value) for name, value, there in optional if there)]
+
+
+def _cost(trace: Trace) -> str:
+    beside = costs(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost, trace.prices)
+    units = [(label, getattr(beside.run, unit), getattr(beside.llm_only, unit)) for unit, label in UNITS.items()]
+    shares = [f"{percent(run / llm)} of the {label}" for label, run, llm in units if llm > LEAST_COST]
+    return f"{', '.join(shares)} of the large model alone; seconds are modelled from measured passes"
 
 
 def _dial(trace: Trace, name: str) -> str:

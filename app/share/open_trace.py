@@ -47,7 +47,6 @@ def opened_run(text: str, after: Job | None = None) -> Run:
     run.events = list(trace.events)
     run.prompt_tokens = trace.prompt_tokens
     run.pair = SimpleNamespace(  # what the page asks of the models that wrote it; these cannot write
-        llm=SimpleNamespace(local=True),  # which no trace says
         opened=trace,
         slm_cost=trace.slm_cost,
         llm_cost=trace.llm_cost,

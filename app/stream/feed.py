@@ -21,10 +21,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from app.components import EACH_TIME, QUIET, Panel, drawn, in_browser
-from app.running.host import Host
 from app.running.session import Session
 from app.running.sessions import Sessions
-from app.stream.updates import PanelUpdates
+from app.stream.updates import JobUpdates, TextUpdates
 from engine.endpoint.routes import EventStream
 
 FLUSH_SECONDS = 0.125
@@ -47,19 +46,20 @@ _LOOK_SECONDS = 0.25  # for what nobody notifies: places in the queue, a tuning'
 _PATH = "/gradio_api/citer/feed"  # gradio's own prefix, which proxies and Spaces let through; without a dot, which
 # would have gradio compress it, and hold it back
 
-MakeUpdates = Callable[[Session, Host, int], PanelUpdates]
+Updates = TextUpdates | JobUpdates
+MakeUpdates = Callable[[Session, int], Updates]
 
 
 class Feeds:
     """The feeds of all windows.
 
     Args:
-        sessions, host: Of the page.
+        sessions: Of the page.
         panels: What makes each panel's updates for a window.
     """
 
-    def __init__(self, sessions: Sessions, host: Host, panels: Mapping[str, MakeUpdates]) -> None:
-        self.sessions, self.host, self.panels = sessions, host, panels
+    def __init__(self, sessions: Sessions, panels: Mapping[str, MakeUpdates]) -> None:
+        self.sessions, self.panels = sessions, panels
         self._start = secrets.token_hex(8)
 
     @property
@@ -67,9 +67,9 @@ class Feeds:
         """Where browsers open their feeds, and ask whether the server is there (`assets/page/lib/lost.js`)."""
         return [Route(_PATH + "/{key}", self._open), Route("/gradio_api/citer/pair", self._alive)]
 
-    def updates(self, session: Session, seen: Mapping[str, int]) -> dict[str, PanelUpdates]:
+    def updates(self, session: Session, seen: Mapping[str, int]) -> dict[str, Updates]:
         """By panel what makes the messages that a window lacks; for `seen` see `follow`."""
-        return {panel: make(session, self.host, seen.get(panel, -1)) for panel, make in self.panels.items()}
+        return {panel: make(session, seen.get(panel, -1)) for panel, make in self.panels.items()}
 
     async def _open(self, request: Request) -> Response:
         session = self.sessions.find_key(request.path_params["key"])

@@ -14,7 +14,6 @@ from app.running.job import State
 from app.running.run import Run
 from engine import Role, TokenEvent
 from engine.events import charged
-from engine.events.delta import Delta
 from engine.policy import REGISTRY
 
 
@@ -29,7 +28,7 @@ def token_stream(recorded: str = "") -> Panel:
 def token_message(
     run: Run,
     state: State,
-    change: Delta,
+    cut: int = 0,
     note: str = "",
     first: bool = True,
     text: Sequence[TokenEvent] = (),
@@ -40,11 +39,11 @@ def token_message(
     Args:
         run: The run.
         state: Of the run, read before its tokens: a run that has ended by now has all of them.
-        change: From what the browser has. The tokens that stay have the run's dials from now on.
+        cut: How many of the browser's tokens stay. They have the run's dials from now on.
         note: What the run waits for, for people.
         first: Whether these are the run's first tokens for the browser.
         text: All of it.
-        costs: Whether what it costs is told.
+        costs: Whether to add what the text costs.
 
     Returns:
         `Job.heading` with `finish`, `policy`, `threshold`, `acceptance`, `fixed`; `more`: whether Continue is offered;
@@ -54,7 +53,7 @@ def token_message(
     """
     asked = run.request
     message = {
-        **run.heading(change.cut, len(change.tokens), state, note or run.about),
+        **run.heading(cut, len(text) - cut, state, note or run.about),
         "finish": text[-1].finish_reason if text else None,
         "policy": asked.setting.policy,
         "threshold": asked.setting.threshold,
@@ -62,13 +61,20 @@ def token_message(
         "fixed": run.fixed,
         "more": run.extendable,
         "chat": not asked.raw,
-        "tokens": [token_row(event) for event in change.tokens],
+        "tokens": [token_row(event) for event in text[cut:]],
         **({"asked": [asked.prompt, REGISTRY[asked.setting.policy].label, len(asked.turns)]} if first else {}),
     }
     if costs and text:
         message["cost"] = cost_parts(text, run.prompt_tokens, run.pair.slm_cost, run.pair.llm_cost)
         message["took"] = round(sum(event.seconds for event in charged(text)), 3)
     return to_json(message)
+
+
+def in_common(before: Sequence[Any], after: Sequence[Any]) -> int:
+    """How many of their first items two lists have in common."""
+    pairs = enumerate(zip(before, after, strict=False))
+    same = min(len(before), len(after))
+    return next((n for n, (one, other) in pairs if one is not other and one != other), same)
 
 
 def token_row(event: TokenEvent) -> list[Any]:

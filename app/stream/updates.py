@@ -8,42 +8,31 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from app.figures import counted, duration
-from app.running.host import Host
 from app.running.job import Job
 from app.running.run import Run
 from app.running.session import Session
-from app.stream.token_stream import token_message
+from app.stream.token_stream import in_common, token_message
 from engine import TokenEvent
-from engine.events.delta import Delta, delta
 
 FIGURE_SECONDS = 1.0
 GAP_SECONDS = 2.0
 """Without a token, before the page says why."""
 
 
-class PanelUpdates:
-    """Makes the messages that bring one panel of one window up to date."""
-
-    def due(self) -> Iterator[str]:
-        """The messages that are due now, as JSON."""
-        raise NotImplementedError
-
-
-class TextUpdates(PanelUpdates):
-    """How the text of the newest run changes: a `Delta` from what the window has.
+class TextUpdates:
+    """How the text of the newest run changes: how much of what the window has stays, and what follows.
 
     Where a text goes on from the one before, the window keeps what both begin with.
 
     Args:
-        session, host: Of the window and the page.
+        session: Of the window.
         seen: The number of the run whose end the window has seen, and which it shows; -1 if there is none.
     """
 
-    def __init__(self, session: Session, host: Host, seen: int) -> None:
-        self._session, self._host = session, host
+    def __init__(self, session: Session, seen: int) -> None:
+        self._session = session
         there = next((run for run in [*session.history.versions] if run.number == seen), None)
         self._had: Sequence[TokenEvent] = tuple(there.events) if there is not None else ()  # on the page
         self._over = there is not None and there is session.run
@@ -54,7 +43,7 @@ class TextUpdates(PanelUpdates):
         self._cost_due = 0.0
 
     def due(self) -> Iterator[str]:
-        """See `PanelUpdates`."""
+        """The messages that are due now, as JSON."""
         run = self._session.run
         if run is None:
             return
@@ -69,12 +58,12 @@ class TextUpdates(PanelUpdates):
         state = run.told_state(over)  # before the events: a run that has ended by now has all of them
         events = run.folded
         note = "" if over else self._said(run, len(events))
-        change = delta(self._had, events) if events else Delta(0, ())
-        is_same = change.cut == len(self._had) and not change.tokens
+        cut = in_common(self._had, events)
+        is_same = cut == len(self._had) == len(events)
         if not over and note == self._note and (is_same or not events):
             return
         costs = bool(events) and (over or time.monotonic() >= self._cost_due)
-        message = token_message(run, state, change, note, bool(events) and not self._begun, events, costs)
+        message = token_message(run, state, cut, note, bool(events) and not self._begun, events, costs)
         if costs:
             self._cost_due = time.monotonic() + FIGURE_SECONDS
         if events:
@@ -84,49 +73,37 @@ class TextUpdates(PanelUpdates):
 
     def _said(self, run: Run, count: int) -> str:
         """Why nothing comes."""
-        if note := waiting_for(run, self._host) or trouble_of(run):
+        if note := waiting_for(run) or trouble_of(run):
             self._newest = count, time.monotonic()
             return note
         if count != self._newest[0]:
             self._newest = count, time.monotonic()
         waits = count and time.monotonic() - self._newest[1] > GAP_SECONDS
-        return slow_because(run, self._host) if waits else ""
+        return slow_because(run) if waits else ""
 
 
-class JobUpdates(PanelUpdates):
-    """The results of the newest job of a kind; arguments as for `TextUpdates`.
+class JobUpdates:
+    """The messages of the newest job of a kind; other arguments as for `TextUpdates`."""
 
-    Attributes:
-        kind: Of the session's jobs.
-        last_sent, next_due: For `message` to set: what was sent last of this job, and when more is due
-            (`time.monotonic`).
-    """
-
-    kind = ""
-
-    def __init__(self, session: Session, host: Host, seen: int) -> None:
-        self._session, self.host = session, host
-        self._job = session.jobs.get(self.kind)
+    def __init__(self, kind: str, session: Session, seen: int) -> None:
+        self._kind, self._session = kind, session
+        self._job = session.jobs.get(kind)
         self._count, self._over = 0, self._job is not None and self._job.number == seen
-        self.last_sent, self.next_due = "", 0.0
+        self._last, self._due = "", 0.0
 
     def due(self) -> Iterator[str]:
-        """See `PanelUpdates`."""
-        job = self._session.jobs.get(self.kind)
+        """The messages that are due now, as JSON."""
+        job = self._session.jobs.get(self._kind)
         if job is not self._job:
-            self._job, self._count, self._over, self.last_sent, self.next_due = job, 0, False, "", 0.0
-        if job is None or self._over:
+            self._job, self._count, self._over, self._last, self._due = job, 0, False, "", 0.0
+        over = job is not None and job.finished.is_set()  # before its results: a job that is done by now has all
+        if job is None or self._over or (not over and time.monotonic() < self._due):
             return
-        over = job.finished.is_set()  # before its results: a job that is done by now has all of them
-        made = self.message(job, self._count, over)
-        self._over = over
-        if made is not None:
-            message, self._count = made
+        message, count = job.message(self._count, over)
+        self._over, self._due = over, time.monotonic() + job.message_seconds
+        if over or message != self._last:
+            self._last, self._count = message, count
             yield message
-
-    def message(self, job: Any, have: int, over: bool) -> tuple[str, int] | None:
-        """What the browser lacks, and how many items it has then; None where nothing is due. The last is always due."""
-        raise NotImplementedError
 
 
 def trouble_of(job: Job) -> str:
@@ -134,10 +111,10 @@ def trouble_of(job: Job) -> str:
     return job.pair.trouble if job.pair is not None and job.state == "running" else ""
 
 
-def waiting_for(job: Job, host: Host, reading: str = "Reading the prompt …") -> str:
+def waiting_for(job: Job, reading: str = "Reading the prompt …") -> str:
     """What a job waits for, for people; empty while it is written. `reading` is said once it has a row."""
-    paused = job.paused
-    if job.cancel.is_set() or not (job.state == "waiting" or paused):
+    paused, host = job.paused, job.host
+    if host is None or job.cancel.is_set() or not (job.state == "waiting" or paused):
         return ""
     if host.status.phase == "loading":
         return "Waiting for the models to load; it starts by itself."
@@ -151,9 +128,9 @@ def waiting_for(job: Job, host: Host, reading: str = "Reading the prompt …") -
     return (f"Waiting: place {place} in line{about}." if place else reading) + slow
 
 
-def slow_because(run: Run, host: Host) -> str:
+def slow_because(run: Run) -> str:
     """Why a text that has a row gets no token, as far as that is known."""
-    others = host.scheduler.rows - 1 if host.scheduler is not None else 0
+    others = run.scheduler.rows - 1
     if others > 0:
         return f"Writing: {counted(others, 'other text')} at the same time, so a token takes longer."
     if any(event.provisional for event in run.events[-1:]):

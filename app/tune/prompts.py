@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from engine import InvalidRequest
-from engine.errors import check_text
+from engine.errors import check_text, shown
 
 MAX_BYTES = 5_000_000
 MAX_ROWS = 200
 CELL_LIMIT = 10_000
 """A cell has fewer characters than this."""
 
+_SHOWN = 40  # characters of a value in a message
 Kind = Literal["CSV", "JSONL", "lines"]
 _EXTENSIONS: dict[str, Kind] = {"csv": "CSV", "jsonl": "JSONL"}  # any other file is read like pasted text
 
@@ -55,7 +56,7 @@ class PromptTable:
 
 def parse(text: str, name: str = "") -> PromptTable:
     """The prompts of a text; of a file's, whose `name` messages have, its extension says what it is."""
-    source = shorten(name.replace("\\", "/").rpartition("/")[2], 60) or "Your prompts"
+    source = shown(name.replace("\\", "/").rpartition("/")[2], limit=60) or "Your prompts"
     if len(text) > MAX_BYTES:
         raise InvalidRequest(f"{source}: {len(text):,} characters; at most {MAX_BYTES:,} are taken. Split it.")
     text = text.removeprefix("\ufeff")
@@ -78,12 +79,6 @@ def parse(text: str, name: str = "") -> PromptTable:
     if not rows:
         raise InvalidRequest(f"{source}: a header but no row below it. Give at least one prompt.")
     return PromptTable(tuple(rows), kind, tuple(unused))
-
-
-def shorten(value: str, length: int = 40) -> str:
-    """A value as a message shows it: the beginning, with control characters spelled out."""
-    shown = value[:length] + ("…" if len(value) > length else "")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
 def _kind_of(text: str) -> Kind:
@@ -143,7 +138,7 @@ def _jsonl(text: str, source: str) -> _Rows:
             cells = json.loads(line)
         if not isinstance(cells, dict):
             way_out = 'Every line must be one whole JSON object: {"prompt": "…"}.'
-            raise InvalidRequest(f"{source}, {place}: {shorten(line)} is none. {way_out}")
+            raise InvalidRequest(f"{source}, {place}: {shown(line, limit=_SHOWN)} is none. {way_out}")
         yield place, cells
 
 
@@ -153,7 +148,7 @@ def _meaning(name: str) -> str | None:
 
 def _check_columns(where: str, names: Collection[str]) -> None:
     if "prompt" not in map(_meaning, names):
-        listed = ", ".join(f"“{shorten(name, 30)}”" for name in [*names][:6]) or "nothing"
+        listed = ", ".join(f"“{shown(name, limit=30)}”" for name in [*names][:6]) or "nothing"
         raise InvalidRequest(f"{where}: no “prompt” among {listed}; {_COLUMNS}.")
 
 
@@ -162,9 +157,9 @@ def _text(where: str, cell: Any) -> str:
     is_number = isinstance(cell, int | float) and not isinstance(cell, bool) and math.isfinite(cell)
     value = str(cell) if is_number else "" if cell is None else cell
     if not isinstance(value, str):
-        raise InvalidRequest(f"{where}: {shorten(json.dumps(value))} is no text. Put it in double quotes.")
+        raise InvalidRequest(f"{where}: {shown(json.dumps(value), limit=_SHOWN)} is no text. Put it in double quotes.")
     if len(value) >= CELL_LIMIT:
         size = f"{len(value):,} characters; a cell has fewer than {CELL_LIMIT:,}"
-        raise InvalidRequest(f"{where}: {size}. Shorten it: {shorten(value)}")
+        raise InvalidRequest(f"{where}: {size}. Shorten it: {shown(value, limit=_SHOWN)}")
     check_text(where, value, CELL_LIMIT)
     return value

@@ -5,7 +5,6 @@ Files are read without ever being stored. Picking a point and exporting it happe
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,10 +18,10 @@ from app.fields import DIALS, fitting, greedy_request, whole
 from app.handlers import refusals, wire_stop
 from app.running.host import Host
 from app.running.sessions import Sessions
-from app.stream.updates import JobUpdates
-from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, PromptTable, parse, shorten
-from app.tune.tuning import MAX_THRESHOLDS, Tuning, text_message, tuning_message
+from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, parse
+from app.tune.tuning import MAX_THRESHOLDS, Tuning
 from engine import InvalidRequest, Settings
+from engine.errors import shown
 from engine.grading import RULE
 
 KIND = "tune"
@@ -38,7 +37,6 @@ How many days have two weeks?,14
 or JSONL:
 
 {"prompt": "…", "answer": "…"}"""
-_FLUSH_SECONDS = 0.5
 
 
 def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping[str, Component]) -> Panel:
@@ -68,7 +66,7 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
         """Takes a point over into the Playground's fields; nothing runs by itself."""
         with refusals():
             given = said_fields(event._data)
-        values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, policies=host.policies)
+        values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, host.policies)
         sessions.get(request.session_hash).chosen.update(values.keys() & DIALS)
         return fill(fields, values)
 
@@ -76,7 +74,7 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
         asked = said_fields(data)
         job = sessions.find(said_text(asked, "run"))
         number, point = said_number(asked, "row", -1), said_number(asked, "point", -1)
-        return text_message(job, number, point) if isinstance(job, Tuning) else None
+        return job.text_message(number, point) if isinstance(job, Tuning) else None
 
     with gr.Row(elem_id="tune-main", equal_height=False):
         with gr.Column(elem_id="tune-input", scale=0, min_width=320):
@@ -123,23 +121,6 @@ def _inputs(host: Host, settings: Settings) -> tuple[Any, ...]:
     return text, count, limit, run, stop
 
 
-class TuningUpdates(JobUpdates):
-    """The parts of a tuning that a window lacks."""
-
-    kind = KIND
-
-    def message(self, job: Tuning, have: int, over: bool) -> tuple[str, int] | None:
-        if not over and time.monotonic() < self.next_due:
-            return None
-        self.next_due = time.monotonic() + _FLUSH_SECONDS
-        count = len(job.results)  # before the message, which may have more: the browser skips what it knows
-        message = tuning_message(job, self.host, have)
-        if message == self.last_sent and not over:
-            return None
-        self.last_sent = message
-        return message, count
-
-
 def seconds_per_token(host: Host, rows: int) -> float:
     """How long a token takes at most where all `rows` are written at once; 0 while that is not known."""
     if host.pair is None:
@@ -155,15 +136,12 @@ def read(data: Any) -> dict[str, Any]:
     """
     try:
         given = said_fields(data)
-        return _preview(parse(said_text(given, "text"), said_text(given, "name")))
+        table = parse(said_text(given, "text"), said_text(given, "name"))
     except InvalidRequest as error:
         return {"error": str(error)}
-
-
-def _preview(table: PromptTable) -> dict[str, Any]:
     return {
         "count": len(table.rows),
         "answers": sum(row.expected is not None for row in table.rows),
         "kind": table.kind,
-        "unused": [shorten(name) for name in table.unused[:8]],
+        "unused": [shown(name, limit=40) for name in table.unused[:8]],
     }

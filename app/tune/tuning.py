@@ -17,18 +17,17 @@ from typing import Any
 from app.components import to_json
 from app.controls import POLICY_LABELS
 from app.figures import counted, pair_name, significant, tokens_of_all
-from app.running.host import Host
 from app.running.job import TOKEN_BYTES, Job, State, text_bytes
 from app.scale import STEPS, scale_of
 from app.stream.updates import waiting_for
 from app.tune.curve import PromptResult, Quality, TextResult, curve
-from app.tune.prompts import PromptRow, shorten
+from app.tune.prompts import PromptRow
 from engine import InvalidRequest, Request, TokenEvent, build_request
-from engine.errors import check_whole
+from engine.errors import check_whole, shown
 from engine.events import llm_tokens
 from engine.events.cost import costs
 from engine.grading import agreement, is_right
-from engine.operating_points import LLM_ONLY
+from engine.setting import LLM_ONLY
 
 MAX_THRESHOLDS = 25
 _TEXTS = 48  # of a group
@@ -55,6 +54,8 @@ class Tuning(Job):
     Raises:
         InvalidRequest: A value is out of range.
     """
+
+    message_seconds = 0.5
 
     def __init__(self, rows: Sequence[PromptRow], request: Request, count: int, after: Job | None) -> None:
         super().__init__(request, after)
@@ -151,70 +152,72 @@ class Tuning(Job):
             bytes=costs(events, prompt_tokens, self.pair.slm_cost, self.pair.llm_cost).run.bytes,
         )
 
+    def message(self, have: int, over: bool) -> tuple[str, int]:
+        """Everything but the prompts that the browser already has.
 
-def tuning_message(tuning: Tuning, host: Host, start: int = 0) -> str:
-    """Everything of a tuning but the prompts that the browser already has, as JSON.
+        Curves travel whole, being a dozen points; prompts only once; texts when they are asked for.
 
-    Curves travel whole, being a dozen points; prompts only once, those from `start` on; texts when they are asked for.
+        Returns:
+            `Job.heading` with `done`, `total`; `cut_off`: the number of texts that were cut off at their limit, and of
+            all; `about` (what was asked of what); `curve`, or None while nothing is done; and
+            `prompts`: [number, place, prompt, expected answer, right per point, agreement per point].
+        """
+        state = self.state  # before the results: a tuning that is done by now has all of them
+        results = list(self.results)
+        pair, asked = self.pair, self.request
+        message = {
+            **self.heading(have, len(results) - have, state, self.progress),
+            "done": len(results),
+            "total": len(self.rows),
+            "about": {
+                "policy": self.policy,
+                "scored_by": POLICY_LABELS[self.policy],
+                "pair": f"{pair_name(pair.slm_name, pair.llm_name)} · {pair.quantisation}" if pair else "",
+                "device": pair.device if pair else "",
+                "router": pair.router.name if pair and pair.router and self.policy == "router" else None,
+                "acceptance": asked.setting.acceptance,
+                "max_draft": asked.setting.max_draft,
+                "max_new_tokens": asked.max_new_tokens,
+            },
+            "cut_off": _cut_off(results),
+            "curve": self._curve(results),
+            "prompts": [_prompt(self, result) for result in results[have:]],
+        }
+        return to_json(message), len(results)
 
-    Returns:
-        `Job.heading` with `done`, `total`; `cut_off`: the number of texts that were cut off at their limit, and of all;
-        `about` (what was asked of what); `curves` by quality, each with `points` (see `_curve`), or None; and
-        `prompts`: [number, place, prompt, expected answer, right per point, agreement per point].
-    """
-    state = tuning.state  # before the results: a tuning that is done by now has all of them
-    results = list(tuning.results)
-    pair, asked = tuning.pair, tuning.request
-    message = {
-        **tuning.heading(start, len(results) - start, state, progress(tuning, host)),
-        "done": len(results),
-        "total": len(tuning.rows),
-        "about": {
-            "policy": tuning.policy,
-            "scored_by": POLICY_LABELS[tuning.policy],
-            "pair": f"{pair_name(pair.slm_name, pair.llm_name)} · {pair.quantisation}" if pair else "",
-            "device": pair.device if pair else "",
-            "router": pair.router.name if pair and pair.router and tuning.policy == "router" else None,
-            "acceptance": asked.setting.acceptance,
-            "max_draft": asked.setting.max_draft,
-            "max_new_tokens": asked.max_new_tokens,
-        },
-        "cut_off": _cut_off(results),
-        "curves": {kind: _curve(tuning, results, kind) for kind in ("right", "same")},
-        "prompts": [_prompt(tuning, result) for result in results[start:]],
-    }
-    return to_json(message)
+    def _curve(self, results: Sequence[PromptResult]) -> dict[str, Any] | None:
+        """Of which quality it is, over how many prompts, and its points as `CurvePoint` has them."""
+        answered = any(result.points[0].right is not None for result in results)
+        kind: Quality = "right" if answered else "same"
+        questions, points = curve(results, [0.0, *self.thresholds, LLM_ONLY], kind)
+        rounded = [[significant(value, 9) for value in point] for point in points]
+        return {"kind": kind, "questions": questions, "points": rounded} if points else None
 
+    def text_message(self, row: int, point: int) -> str | None:
+        """What a prompt became at a point, with the whole prompt and answer, as JSON; None where it is not there."""
+        result = next((result for result in list(self.results) if result.row == row), None)
+        if result is None or not 0 <= point < len(result.points):
+            return None
+        asked = self.rows[row]
+        return to_json({"prompt": asked.prompt, "expected": asked.expected, "text": result.points[point].text})
 
-def text_message(tuning: Tuning, row: int, point: int) -> str | None:
-    """What a prompt became at a point, with the whole prompt and answer, as JSON; None where it is not there."""
-    result = next((result for result in list(tuning.results) if result.row == row), None)
-    if result is None or not 0 <= point < len(result.points):
-        return None
-    asked = tuning.rows[row]
-    return to_json({"prompt": asked.prompt, "expected": asked.expected, "text": result.points[point].text})
-
-
-def progress(tuning: Tuning, host: Host) -> str:
-    """How far it is: "3 of 20 prompts · 910 of about 8,000 tokens, about 4 min left", or what it waits for."""
-    done, total = len(tuning.results), len(tuning.rows)
-    of = f"{done} of {counted(total, 'prompt')}"
-    if tuning.state not in ("waiting", "running"):
-        return of
-    if tuning.cancel.is_set():
-        return f"{of} · stopping …"
-    if tuning.state == "waiting":
-        if host.status.phase == "loading":
-            return "Waiting for the models to load; the prompts start by themselves."
-        return waiting_for(tuning, host, "Reading the prompts …")
-    if waiting := waiting_for(tuning, host):
-        return f"{of} · {waiting}"
-    if tuning.began is None or not tuning.tokens:
-        return of
-    ended = [point.tokens for result in [*tuning.results] for point in result.points]
-    texts = total * (len(tuning.thresholds) + 2)
-    usual = sum(ended) / len(ended) if ended else tuning.request.max_new_tokens
-    return f"{of} · {tokens_of_all(tuning.tokens, usual * texts, bool(ended), time.monotonic() - tuning.began)}"
+    @property
+    def progress(self) -> str:
+        """How far it is: "3 of 20 prompts · 910 of about 8,000 tokens, about 4 min left", or what it waits for."""
+        done, total = len(self.results), len(self.rows)
+        of = f"{done} of {counted(total, 'prompt')}"
+        if self.state not in ("waiting", "running"):
+            return of
+        if self.cancel.is_set():
+            return f"{of} · stopping …"
+        if waiting := waiting_for(self, "Reading the prompts …"):
+            return waiting if self.state == "waiting" else f"{of} · {waiting}"
+        if self.began is None or not self.tokens:
+            return of
+        ended = [point.tokens for result in [*self.results] for point in result.points]
+        texts = total * (len(self.thresholds) + 2)
+        usual = sum(ended) / len(ended) if ended else self.request.max_new_tokens
+        return f"{of} · {tokens_of_all(self.tokens, usual * texts, bool(ended), time.monotonic() - self.began)}"
 
 
 def _cut_off(results: Sequence[PromptResult]) -> list[int]:
@@ -222,15 +225,8 @@ def _cut_off(results: Sequence[PromptResult]) -> list[int]:
     return [sum(text.cut for text in texts), len(texts)]
 
 
-def _curve(tuning: Tuning, results: Sequence[PromptResult], kind: Quality) -> dict[str, Any] | None:
-    """How many questions, and the points as `CurvePoint` has them; None while there are none."""
-    questions, points = curve(results, [0.0, *tuning.thresholds, LLM_ONLY], kind)
-    rounded = [[significant(value, 9) for value in point] for point in points]
-    return {"questions": questions, "points": rounded} if points else None
-
-
 def _prompt(tuning: Tuning, result: PromptResult) -> list[Any]:
     row = tuning.rows[result.row]
     right = [one.right for one in result.points] if row.expected is not None else None
-    prompt, expected = (None if text is None else shorten(text, _SHOWN) for text in (row.prompt, row.expected))
+    prompt, expected = (None if text is None else shown(text, limit=_SHOWN) for text in (row.prompt, row.expected))
     return [result.row, row.place, prompt, expected, right, [round(one.agreement, 3) for one in result.points]]

@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(options: argparse.Namespace) -> None:
     # Late: torch takes seconds, and `--help` can do without.
     from engine.bench.measure import Plan, run
-    from engine.bench.subject import Subject
     from engine.bench.table import SUMMARIES, render, rewrite
+    from engine.bench.writers import Subject
 
     if min(options.tokens, options.rounds) < 1:
         raise EngineError(f"{options.tokens} tokens, {options.rounds} rounds: --tokens and --rounds are at least 1.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,12 +11,15 @@ from statistics import median
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
-from engine.bench.subject import Subject, prompt_of
-from engine.bench.writers import BASELINE, WAYS, Way, Writer, reason_to_skip
+from engine.bench.writers import BASELINE, WAYS, Subject, Way, Writer, reason_to_skip
 from engine.errors import EngineError
-from engine.provenance import command, machine, pair_title, revision, versions
+from engine.provenance import ROOT, command, machine, pair_title, revision, versions
+from engine.request import Request
+from engine.tokenizer import render
 
+PROMPTS = ROOT / "assets" / "prompts.json"
 COMPARED_PACKAGES = ("torch", "transformers", "bitsandbytes", "llama-cpp-python")
 WARM = 8
 """Tokens of the runs before the first round: enough to pack weights and to compile what is compiled."""
@@ -79,6 +83,22 @@ def run(subject: Subject, plan: Plan, report: Callable[[str], None]) -> Json:
         "rows": [_row(way, each, plan.tokens, baseline) for way, each in timings.items()],
         "skipped": skipped,
     }
+
+
+def prompt_of(tokenizer: PreTrainedTokenizerBase, length: int, number: int = 0) -> list[int]:
+    """The last `length` token ids of a message of questions, which `number` puts in another order.
+
+    They are real, because a speculative decoder's speed depends on how well the SLM guesses the LLM, and many, so that
+    the answer is long.
+    """
+    questions: list[str] = json.loads(PROMPTS.read_text(encoding="utf-8"))
+    first = number % len(questions)
+    questions = questions[first:] + questions[:first]
+    text, ids = "", []
+    while len(ids) < length:
+        text += "\n".join(questions) + "\n"
+        ids = render(tokenizer, Request(text, raw=not tokenizer.chat_template))
+    return ids[-length:]
 
 
 def synchronise(device: torch.device) -> None:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,18 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.bench import llama
-from engine.bench.subject import Subject
 from engine.decoding import Decoding
 from engine.events import Role
-from engine.pair import Pair
+from engine.events.progress import ProgressCallback
+from engine.models import store
+from engine.models.load import folder_of, layout_for, slm_files
+from engine.models.model_files import files_of
+from engine.models.sources import choose_preset
+from engine.pair import Pair, load
 from engine.policy import ConfidencePolicy, FixedPolicy, Policy, RouterPolicy, State
 from engine.request import build_request
 from engine.router import Router, RouterCard, RouterNetwork, input_size
+from engine.settings import Settings
 from engine.tokenizer import backend
 
 Writer = Callable[[Sequence[Sequence[int]], int], list[list[int]]]
@@ -37,6 +42,37 @@ NEVER = 2**31 - 1
 
 DRAFT = 5
 """Tokens drafted per check. transformers' own default of 20 costs more SLM passes than it saves LLM passes here."""
+
+
+class Subject:
+    """The pair that is measured; `gguf` has files of the same models for llama.cpp, where there are any."""
+
+    def __init__(self, settings: Settings, progress: ProgressCallback | None = None) -> None:
+        """Loads the pair, and measures its passes anew: stored times may be of another day."""
+        self._settings, self._preset = settings, choose_preset(settings, progress)
+        self.pair = load(None, settings, progress)
+        for model in self.pair.models:
+            model.calibrate()
+        models = {Role.SLM: self._preset.slm, Role.LLM: self._preset.llm}
+        paths = {role: model.gguf_path(settings.cache_dir) for role, model in models.items()}
+        self.gguf: dict[Role, Path] = {role: path for role, path in paths.items() if path and path.exists()}
+
+    @property
+    def device(self) -> torch.device:
+        return self.pair.slm.device
+
+    @cached_property
+    def plain(self) -> dict[Role, Any]:
+        """The models as transformers runs them, with the engine's weights and products: only the loops differ.
+
+        They are loaded a second time, since the engine may change the modules of its pair.
+        """
+        layout = layout_for(self._preset, self._settings)
+        if layout == store.FP32:
+            return dict(zip(Role, (model.model for model in load(None, self._settings).models), strict=True))
+        files = slm_files(self._preset, self._settings), files_of(self._preset.llm, self._settings)
+        models: list[Any] = [store.as_transformers(folder_of(each, self._settings, layout), layout) for each in files]
+        return {role: model.to(self.device) for role, model in zip(Role, models, strict=True)}
 
 
 def generate(

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from engine.errors import InvalidRequest, fault_place, fault_words, shown
-from engine.guard.refusals import Refusal, blamed
+from engine.errors import InvalidRequest, PromptTooLong, fault_place, fault_words, shown
+from engine.guard.refusals import Refusal
 from engine.request import MAX_TURNS, Request, Sampling, Turn
 from engine.setting import Setting, stated
 from engine.settings import Settings
@@ -131,12 +133,7 @@ class CompletionBody(_Body):
 
 
 class Checked(NamedTuple):
-    """A body that passed all checks.
-
-    Attributes:
-        body: Its fields.
-        requests: The engine's request for each choice of the reply.
-    """
+    """A body that passed all checks, and the engine's request for each choice of the reply."""
 
     body: ChatBody | CompletionBody
     requests: tuple[Request, ...]
@@ -151,6 +148,18 @@ def _parsed(raw: bytes) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise Refusal(400, "The body must be a JSON object of names and values.")
     return {name: value for name, value in said.items() if value is not None}
+
+
+@contextmanager
+def blamed(body: ChatBody | CompletionBody) -> Iterator[None]:
+    """Turns an InvalidRequest of the block into a Refusal that blames the field it begins with, else the prompt."""
+    try:
+        yield
+    except InvalidRequest as error:
+        first = str(error).partition(" ")[0]
+        param = first if first in type(body).model_fields else "messages" if body.chat else "prompt"
+        code = "context_length_exceeded" if isinstance(error, PromptTooLong) else None  # clients look for this code
+        raise Refusal(400, str(error), param, code) from None
 
 
 def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Checked:
@@ -175,29 +184,24 @@ def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Checked
 
 def _requests(body: ChatBody | CompletionBody, setting: Setting, pair: Pair, settings: Settings) -> tuple[Request, ...]:
     """The requests for all choices, with consecutive seeds for the choices of a prompt. Raises Refusal."""
-    sampling, stop = Sampling(), tuple(body.stop)
-    for name in ("temperature", "top_p", "top_k", "repetition_penalty"):
-        with blamed(name):
-            sampling = replace(sampling, **{name: getattr(body, name)})
-            pair.check_sampling(sampling)
-    with blamed("stop"):
-        Request("x", stop=stop)
-    seed = body.seed
-    if seed is None:  # sampling without a seed gives another text each time
-        seed = secrets.randbelow(_SEEDS) if sampling.temperature else 0
-    options: dict[str, Any] = {
-        "setting": setting,
-        "sampling": sampling,
-        "max_new_tokens": body.max_completion_tokens or body.max_tokens or settings.max_new_tokens,
-        "stop": stop,
-        # The engine records the token's own probability with the candidates.
-        "alternatives": max(1, body.top_logprobs) if isinstance(body, ChatBody) and body.logprobs else 0,
-    }
-    with blamed("messages" if body.chat else "prompt"):
+    with blamed(body):
+        sampling = Sampling(body.temperature, body.top_p, body.top_k, body.repetition_penalty)
+        pair.check_sampling(sampling)
+        options: dict[str, Any] = {
+            "setting": setting,
+            "sampling": sampling,
+            "max_new_tokens": body.max_completion_tokens or body.max_tokens or settings.max_new_tokens,
+            "stop": tuple(body.stop),
+            # The engine records the token's own probability with the candidates.
+            "alternatives": max(1, body.top_logprobs) if isinstance(body, ChatBody) and body.logprobs else 0,
+        }
         requests = [Request(**prompt, **options) for prompt in body.prompts()]
     if len(requests) * body.n > MAX_TEXTS:
         said = f"{len(requests)} prompts with n = {body.n}: at most {MAX_TEXTS} texts are taken at once."
         raise Refusal(400, said, "n")
+    seed = body.seed
+    if seed is None:  # sampling without a seed gives another text each time
+        seed = secrets.randbelow(_SEEDS) if sampling.temperature else 0
     seeds = [(seed + number) % _SEEDS for number in range(body.n)]
     return tuple(replace(request, seed=each) for request in requests for each in seeds)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import secrets
 import threading
 import time
@@ -12,12 +13,13 @@ from collections.abc import AsyncGenerator, Hashable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from engine.endpoint.bodies import Checked
-from engine.endpoint.choices import Choice
+from engine.batch.text import Text
+from engine.endpoint.bodies import ChatBody, Checked, CompletionBody, blamed
 from engine.errors import EngineError, ServerError, log_fault
-from engine.events import TokenEvent, llm_passes, llm_share, taken_back
+from engine.events import Role, SettledEvents, TokenEvent, llm_passes, llm_share, taken_back
 from engine.events.cost import Costs, costs
-from engine.guard.refusals import Refusal, blamed
+from engine.guard.refusals import Refusal
+from engine.tokenizer import backend, token_text
 
 if TYPE_CHECKING:  # they import torch, for which the page does not wait when it starts
     from engine.pair import Pair
@@ -27,12 +29,61 @@ QUIET_SECONDS = 10.0
 """After so long without an event a stream sends its status or a comment. Proxies close what is silent for a minute."""
 
 _KINDS = {True: ("chatcmpl", "chat.completion", "chat.completion.chunk"), False: ("cmpl",) + 2 * ("text_completion",)}
+_REASONS = {"eos": "stop", "stop": "stop", "length": "length"}
+_LEAST = -9999.0  # stands for the logarithm of a probability too small for a number
 _AWAY_SECONDS = 30  # until a server that ends may be back
 
 logger = logging.getLogger(__name__)
 
 Piece = dict[str, Any] | str
 """A piece of a reply, or words for a comment after `QUIET_SECONDS` without one."""
+
+
+class Choice:
+    """One choice of a reply as its text grows. Tokens that the LLM may still take back are held back.
+
+    Attributes:
+        text: The scheduler's.
+        settled: Collects its events.
+        begun, over: Whether a first piece was made, and the last.
+    """
+
+    def __init__(self, index: int, text: Text, body: ChatBody | CompletionBody, pair: Pair) -> None:
+        self.text, self.settled = text, SettledEvents()
+        self.begun = self.over = False
+        self._index, self._body, self._pair = index, body, pair
+
+    def piece(self, events: Sequence[TokenEvent], key: str = "delta", **first: Any) -> dict[str, Any]:
+        """The next tokens in the form of a reply.
+
+        Args:
+            events: Settled events of the text.
+            key: "delta" for a part of a chat, "message" for a whole one. Completions have neither.
+            first: Fields of the message beside its content.
+        """
+        text, last = "".join(event.text for event in events), events[-1].finish_reason if events else None
+        piece = {
+            "index": self._index,
+            **({key: {**first, "content": text}} if isinstance(self._body, ChatBody) else {"text": text}),
+            "logprobs": self._logprobs(events),
+            "finish_reason": _REASONS.get(last or ""),
+            "citer": {"tokens": [_author(event) for event in events]},
+        }
+        self.begun, self.over = True, last is not None
+        return piece
+
+    def _logprobs(self, events: Sequence[TokenEvent]) -> dict[str, Any] | None:
+        """Each token's probability and its author's candidates, where a chat asks for them."""
+        if not isinstance(self._body, ChatBody) or not self._body.logprobs:
+            return None
+        content = []
+        for event in events:
+            own = event.slm_alternatives if event.role is Role.SLM else event.llm_alternatives
+            top = [_token(each.text, each.probability) for each in own[: self._body.top_logprobs]]
+            # `event.text` may differ from the token's own where a character needs several tokens.
+            text = token_text(backend(self._pair.tokenizer), event.id)
+            content.append({**_token(text, event.probability), "top_logprobs": top})
+        return {"content": content, "refusal": None}
 
 
 class Reply:
@@ -54,7 +105,7 @@ class Reply:
         self._scheduler = scheduler
         requests = self._asked.requests
         try:
-            with blamed("messages" if self._asked.body.chat else "prompt"):
+            with blamed(self._asked.body):
                 interactive = len(requests) == 1
                 texts = scheduler.submit_all(requests, owner, interactive=interactive, listener=self._wake)
         except Refusal:
@@ -185,3 +236,18 @@ def _event(piece: Piece) -> str:
     if isinstance(piece, str):
         return f": {piece}\n\n"  # a comment
     return f"data: {json.dumps(piece, ensure_ascii=False, allow_nan=False)}\n\n"
+
+
+def _author(event: TokenEvent) -> dict[str, Any]:
+    """The author of a token and the reason. `ratio` and `taken_back` are those of `TokenEvent`."""
+    told = {"id": event.id, "text": event.text, "by": event.role.value, "score": event.score, "ratio": event.ratio}
+    if event.taken_back:
+        told["taken_back"] = [_author(draft) for draft in event.taken_back]
+    return told
+
+
+def _token(text: str, probability: float | None) -> dict[str, Any]:
+    """A token with its log-probability. A token that is a part of a character has no bytes of its own."""
+    parts = None if "\N{REPLACEMENT CHARACTER}" in text else list(text.encode())
+    logprob = max(_LEAST, math.log(probability)) if probability else _LEAST
+    return {"token": text, "logprob": logprob, "bytes": parts}

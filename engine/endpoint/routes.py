@@ -24,8 +24,7 @@ from engine.endpoint.bodies import model_names, named_setting, read_body
 from engine.endpoint.replies import Reply, server_sent
 from engine.errors import shown
 from engine.guard.callers import address_of, check_key
-from engine.guard.limits import Busy, Places
-from engine.guard.refusals import PREFIX, Refusal
+from engine.guard.refusals import PREFIX, Busy, Places, Refusal
 from engine.settings import Settings
 
 if TYPE_CHECKING:  # they import torch, for which the page does not wait when it starts

@@ -6,6 +6,7 @@ from engine.events.token_event import (
     FinishReason,
     Revealed,
     Role,
+    SettledEvents,
     TokenEvent,
     Verdict,
     charged,
@@ -24,7 +25,7 @@ from engine.events.token_event import (
 )  # fmt: skip
 
 __all__ = [
-    "MAX_THRESHOLD", "Alternative", "FinishReason", "Revealed", "Role", "TokenEvent", "Verdict", "charged",
-    "charged_reads", "extend", "fold_revealed", "in_row", "keeps", "known", "llm_passes", "llm_share", "llm_tokens",
-    "role_at", "taken_back", "tokens_read",
+    "MAX_THRESHOLD", "Alternative", "FinishReason", "Revealed", "Role", "SettledEvents", "TokenEvent", "Verdict",
+    "charged", "charged_reads", "extend", "fold_revealed", "in_row", "keeps", "known", "llm_passes", "llm_share",
+    "llm_tokens", "role_at", "taken_back", "tokens_read",
 ]  # fmt: skip

@@ -20,8 +20,6 @@ from engine.events import TokenEvent, charged, tokens_read
 from engine.events.parsing import Amount, Count, Many, Seconds
 
 UNITS = ("bytes", "flops", "seconds", "price")
-MODELLED = ("seconds.run", "seconds.slm_only", "seconds.llm_only")
-"""The parts of `Costs.by_unit` that follow from the table of measured passes. The clock's time is in the events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +152,11 @@ class Costs:
             unit for unit in ("bytes", "flops") if not getattr(self.llm_only, unit) and getattr(self.slm_only, unit)
         ]
 
-    def by_unit(self) -> dict[str, dict[str, float]]:
-        beside = asdict(self)
-        return {unit: {which: cost[unit] for which, cost in beside.items()} for unit in UNITS}
-
     def told(self) -> dict[str, Any]:
-        """As `by_unit`, for programs: with the names of what is modelled, and of units that are not known."""
-        return {**self.by_unit(), "modelled": list(MODELLED), "unknown": self.unknown}
+        """The costs by unit, for programs, with the names of units that are not known."""
+        beside = asdict(self)
+        by_unit = {unit: {which: cost[unit] for which, cost in beside.items()} for unit in UNITS}
+        return {**by_unit, "unknown": self.unknown}
 
 
 def costs(

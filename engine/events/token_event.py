@@ -159,6 +159,36 @@ def extend(text: list[TokenEvent], event: TokenEvent) -> None:
     text.append(event)
 
 
+class SettledEvents:
+    """Takes the events of a stream; gives those of the text once the LLM can no longer take them back.
+
+    It is for readers to whom a token can be given only once.
+
+    Attributes:
+        events: Of the text so far, drafts included.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[TokenEvent] = []
+        self._given = 0
+
+    def add(self, event: TokenEvent) -> list[TokenEvent]:
+        """Takes the next event; returns those that are settled with it, in order, with the LLM's verdicts on them."""
+        extend(self.events, event)
+        end = self._given
+        while end < len(self.events) and not self.events[end].provisional:
+            end += 1
+        return self._give(end)
+
+    def rest(self) -> list[TokenEvent]:
+        """The events that were not given yet, drafts included. Called once nothing more comes."""
+        return self._give(len(self.events))
+
+    def _give(self, end: int) -> list[TokenEvent]:
+        given, self._given = self.events[self._given : end], end
+        return given
+
+
 def in_row(event: TokenEvent, row: int) -> TokenEvent:
     """The event as one of another row, with all that it took back."""
     return replace(event, row=row, taken_back=tuple(replace(draft, row=row) for draft in event.taken_back))

@@ -17,8 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engine.errors import log_fault
 from engine.guard.cached import Cached, key_of
 from engine.guard.callers import ADDRESS, Callers, on_space
-from engine.guard.limits import LATER, Rate
-from engine.guard.refusals import Refusal
+from engine.guard.refusals import LATER, Rate, Refusal
 
 MOST_BYTES = 2_000_000
 """The most bytes of a body for `/v1`: room for a prompt of a million characters."""

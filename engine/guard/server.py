@@ -41,23 +41,17 @@ _FULL += b"All connections are in use. Come back in some seconds"
 
 def listen(host: str, ports: Sequence[int]) -> socket.socket:
     """A socket at the first of some ports that is free; raises SettingsError where there is none."""
-    fault: Exception | None = None
     for port in ports:
         try:
             kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             return socket.create_server(address[:2], family=kind, backlog=2_048)
         except (OSError, UnicodeError) as error:
-            fault = error
             if getattr(error, "errno", None) != errno.EADDRINUSE:
-                break
-    if getattr(fault, "errno", None) == errno.EADDRINUSE:
-        named = ports[0] if len(ports) == 1 else f"{ports[0]} to {ports[-1]}"
-        raise SettingsError(f"port {named} is taken: set CITER_SERVER__PORT")
-    reason = getattr(fault, "strerror", None) or fault
-    raise SettingsError(
-        f"CITER_SERVER__HOST = {shown(host)}: not an address of this machine ({reason}); unset it, or give 127.0.0.1 "
-        "(this machine) or 0.0.0.0 (all networks)"
-    )
+                reason = getattr(error, "strerror", None) or error
+                said = f"CITER_SERVER__HOST = {shown(host)}: not an address of this machine ({reason}); unset it, or "
+                raise SettingsError(said + "give 127.0.0.1 (this machine) or 0.0.0.0 (all networks)") from None
+    named = ports[0] if len(ports) == 1 else f"{ports[0]} to {ports[-1]}"
+    raise SettingsError(f"port {named} is taken: set CITER_SERVER__PORT")
 
 
 def url_of(listening: socket.socket) -> str:

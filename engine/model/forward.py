@@ -1,13 +1,14 @@
 """The forward pass: token ids → last hidden states, over the rows of a ragged cache, without padding.
 
-The layers are those of Llama, Mistral, Qwen2 and Qwen3, with weights as transformers loaded them. transformers' own
-forward pass computes the same and costs 20 ms more per token of a small model on two cores: masks, hooks and cache
-bookkeeping at each call, three products where one would do. All tokens of all rows go through a layer as one [tokens,
-width] matrix, however many each row has; only attention looks at rows (`engine.model.kv_cache.RaggedAttention`).
+The layers are those of Llama, Mistral, Qwen2 and Qwen3. transformers' own forward pass computes the same and costs 20
+ms more per token of a small model on two cores. All tokens of all rows go through a layer as one [tokens, width]
+matrix; only attention looks at rows (`engine.model.kv_cache.RaggedAttention`).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,12 +18,25 @@ from torch import nn
 
 from engine.errors import WeightsError
 from engine.model.kv_cache import RaggedAttention, head_dim
-from engine.model.linear import joined, size_of
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # `model_type` of the configurations whose layers are these
 ROTARY = ("default", "linear", "llama3", "yarn")  # depend on the position alone, and not on the length of the text
 
 _CosAndSin = tuple[torch.Tensor, torch.Tensor]
+
+
+def joined(layers: Sequence[nn.Module]) -> nn.Module:
+    """Layers that read the same input as one, inputs [n, in] → the outputs of all, side by side [n, out]."""
+    return layers[0] if len(layers) == 1 else SideBySide(layers)
+
+
+class SideBySide(nn.Module):
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self._layers = nn.ModuleList(layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([layer(x) for layer in self._layers], dim=-1)
 
 
 @dataclass
@@ -57,10 +71,10 @@ def layer_of(layer: Any) -> Layer:
         qkv=joined([attention.q_proj, attention.k_proj, attention.v_proj]),
         q_norm=attention.q_norm.weight if hasattr(attention, "q_norm") else None,
         k_norm=attention.k_norm.weight if hasattr(attention, "k_norm") else None,
-        o=joined([attention.o_proj]),
+        o=attention.o_proj,
         mlp_norm=layer.post_attention_layernorm.weight,
         gate_up=joined([mlp.gate_proj, mlp.up_proj]),
-        down=joined([mlp.down_proj]),
+        down=mlp.down_proj,
     )
 
 
@@ -98,10 +112,7 @@ class Trunk:
         return all(getattr(product, "batch_invariant", False) for product in products)
 
     def __call__(self, ids: torch.Tensor, attention: RaggedAttention) -> torch.Tensor:
-        """Reads new tokens, int64 [tokens], row after row → hidden states after the final norm [tokens, d].
-
-        `attention` says where they stand and what each sees.
-        """
+        """Reads new tokens, int64 [tokens], row after row → hidden states after the final norm [tokens, d]."""
         rotary = self._cos_and_sin(attention, ids.device)
         hidden = self._embed(ids)
         for number, layer in enumerate(self._layers):
@@ -157,3 +168,19 @@ def refuse_unsupported(config: Any, name: str) -> None:
             f"{name} ({config.model_type}) cannot be decoded by this engine: {'; '.join(reasons)}. "
             "Choose a model with full attention and plain logits, such as Qwen2.5 or Llama 3."
         )
+
+
+def size_of(module: nn.Module) -> tuple[int, int]:
+    """Bytes that a pass is charged for a module, all of whose parameters it reads, and the weights of its matrices."""
+    parts: list[Any] = list(module.modules())
+    size = sum(getattr(part, "weight_bytes", 0) for part in parts) + sum(map(charged_bytes, module.parameters()))
+    return size, sum(part.in_features * part.out_features for part in parts if hasattr(part, "in_features"))
+
+
+def charged_bytes(parameter: torch.Tensor) -> int:
+    """Bytes that a pass is charged for one parameter: of NF4 half a byte and a bf16 scale, however it is stored."""
+    state = getattr(parameter, "quant_state", None)
+    if state is None:
+        return parameter.nbytes
+    weights = math.prod(state.shape)
+    return weights // 2 + torch.bfloat16.itemsize * -(-weights // state.blocksize)

@@ -1,21 +1,18 @@
 """Int8 matrices for the CPU: one product for a pass of any length, by integer instructions.
 
-bitsandbytes has a fast 4-bit kernel only for processors with AVX512-BF16. fbgemm, which comes with torch, multiplies 8
-bits by 8 bits on all other x86 processors: one token costs what reading the weights costs, and eight hardly more.
+fbgemm, which comes with torch, multiplies 8 bits by 8 bits on every x86 processor: one token costs what reading the
+weights costs, and eight hardly more. Without it (Arm) torch's product of bf16 activations with int8 weights stands in,
+tested on x86 only.
 
-Weights are quantised per output channel, activations per token, so that an outlier in one token spoils no other. Sums
-of integers are exact: a token's product is the same to the bit in a pass of one or of many, on every processor. That
-holds only if nothing saturates. Without VNNI, fbgemm adds two products of 8 bits in a signed number of 16; with weights
-of 7 bits (-63 to 63) the largest such sum is 2 · 255 · 63 = 32,130, which fits. It costs no quality that we could
-measure (docs/experiments.md, finding 10).
-
-Without fbgemm (Arm) torch's product of bf16 activations with int8 weights stands in. It was tested on x86 only.
+Weights are quantised per output channel, activations per token. Sums of integers are exact: a token's product is the
+same to the bit in a pass of one or of many. That holds only if nothing saturates. Without VNNI, fbgemm adds two
+products in 16 bits; with weights of 7 bits the largest such sum is 2 · 255 · 63 = 32,130, which fits. It costs no
+quality that we could measure (docs/experiments.md, finding 10).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +25,7 @@ _PRODUCT = "linear_with_input_q_dq_qweight_dq_output_fp32"
 
 
 def has_fbgemm() -> bool:
-    """Whether this torch has fbgemm's products, as on every x86 processor with AVX2.
-
-    torch has called the tensors that they are packed from deprecated since 2.13.
-    """
+    """Whether this torch has fbgemm's products; since 2.13 it calls the tensors that they take deprecated."""
     there = hasattr(torch, "_make_per_channel_quantized_tensor") and hasattr(torch.ops.quantized, _PRODUCT)
     return there and _ENGINE in torch.backends.quantized.supported_engines
 
@@ -49,22 +43,20 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
 class Int8Linear(nn.Module):
     """A linear layer in int8; it keeps its codes only as the product wants them."""
 
-    def __init__(self, codes: Sequence[Tensor], scales: Sequence[Tensor], bias: Tensor | None) -> None:
-        """Takes matrices with one input, as `quantise` made them; their outputs stand side by side."""
+    def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None) -> None:
+        """Takes codes and scales as `quantise` makes them."""
         super().__init__()
-        matrix = torch.cat([*codes]) if len(codes) > 1 else codes[0]
-        scale = torch.cat([*scales])
-        if scale.shape != matrix.shape[:1]:
-            raise ValueError(f"{tuple(matrix.shape)} codes with {tuple(scale.shape)} scales")
-        self.out_features, self.in_features = matrix.shape
-        self.weight_bytes = matrix.nbytes + scale.nbytes
+        if scales.shape != codes.shape[:1]:
+            raise ValueError(f"{tuple(codes.shape)} codes with {tuple(scales.shape)} scales")
+        self.out_features, self.in_features = codes.shape
+        self.weight_bytes = codes.nbytes + scales.nbytes
         self.bias = None if bias is None else nn.Parameter(bias.float(), requires_grad=False)
         self.batch_invariant = has_fbgemm()
         if self.batch_invariant:
-            self._packed = _packed(matrix, scale)
+            self._packed = _packed(codes, scales)
             self._product = getattr(torch.ops.quantized, _PRODUCT).default
         else:
-            self._codes, self._scales = matrix.clone(), scale.bfloat16()
+            self._codes, self._scales = codes, scales.bfloat16()
 
     def forward(self, x: Tensor) -> Tensor:
         """Inputs float32 [..., in] → float32 [..., out]."""

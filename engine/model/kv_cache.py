@@ -1,8 +1,4 @@
-"""A KV cache whose rows have lengths of their own.
-
-Rows of a batch lag by different amounts, so one block per layer holds every row, each with a length of its own.
-New keys go behind a row's last ones, at their position in the text, and what a token sees follows from the lengths.
-"""
+"""A KV cache whose rows have lengths of their own: new keys go behind a row's last ones, at their place in the text."""
 
 from __future__ import annotations
 
@@ -67,20 +63,11 @@ class RaggedCache:
 
     def copy(self, spans: Sequence[Span]) -> None:
         """Stores behind each target's last token what a source holds at the same places."""
-        if len(spans) == 1:
-            ((source, target, start, stop),) = spans
+        for source, target, start, stop in spans:
+            assert self.lengths[target] == start and stop <= self.lengths[source], (source, target, start, stop)
             for block in (*self.keys, *self.values):
                 block[target, :, start:stop] = block[source, :, start:stop]
-        else:
-            places = torch.tensor(
-                [(span.source, span.target, place) for span in spans for place in range(span.start, span.stop)],
-                device=self.keys[0].device,
-            )
-            sources, targets, positions = places.T
-            for block in (*self.keys, *self.values):
-                block[targets, :, positions] = block[sources, :, positions]
         for span in spans:
-            assert self.lengths[span.target] == span.start and span.stop <= self.lengths[span.source], span
             self.lengths[span.target] = span.stop
 
 
@@ -106,9 +93,8 @@ class RaggedAttention:
     ) -> None:
         """Prepares a pass over so many new tokens (`chunks`, at least 1) of each of these rows, in this order.
 
-        Args:
-            together: Per row, which of its new tokens, numbered from 0, attend in one call. Each of the others attends
-                as if it were read alone, to the bit. None: all attend in one call, with other rows where they can.
+        `together` says per row which of its new tokens, numbered from 0, attend in one call. Each of the others attends
+        as if it were read alone, to the bit. None: all attend in one call, with other rows where they can.
         """
         starts = [cache.lengths[row] for row in rows]
         spans = [range(start, start + chunk) for start, chunk in zip(starts, chunks, strict=True)]
@@ -210,10 +196,9 @@ def _whole(length: int) -> int:
 
 
 def _zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Zeros, not empty: a masked position still enters the product with weight 0, and 0 × NaN would be NaN.
+    """Zeros, since a masked position enters the product with weight 0, and 0 × NaN would be NaN.
 
-    On a CPU they come from numpy, where the system maps a page when it is first written; torch would write them all. A
-    sweep has a row for every threshold and uses few of them.
+    On a CPU they come from numpy, where the system maps a page when it is first written; torch would write them all.
     """
     if device.type != "cpu" or not math.prod(shape):
         return torch.zeros(shape, dtype=dtype, device=device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
@@ -13,11 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine.events.cost import ModelCost
-from engine.model import pass_times
-from engine.model.forward import Trunk
+from engine.model.forward import Trunk, size_of
 from engine.model.kv_cache import PLACES, RaggedAttention, RaggedCache, head_dim
-from engine.model.linear import joined, size_of
-from engine.model.pass_times import HEADS, LENGTHS, PassTimes
+from engine.models.files import read_json, write_json
 from engine.provenance import hardware
 
 if TYPE_CHECKING:
@@ -25,8 +24,12 @@ if TYPE_CHECKING:
 
     from engine.models.store import StoredModel
 
-_MOST_TIMES, _ALIKE = 6, 1.1
+LENGTHS = (1, 2, 4, 8, 16, 32)  # tokens of the passes that are timed
+HEADS = LENGTHS[:4]  # positions to which `lm_head` is applied at once, for its time
+_MOST_TIMES, _ALIKE = 12, 1.1
 """A pass is timed until its two shortest times are alike, or so many times: the machine may be busy."""
+_BELIEVED = 1.25
+"""Times are believed where the two shortest of a pass of one token are within this factor."""
 _FASTER = 1.25
 """Stored times are measured again where a pass is faster by this factor: the machine was busy when they were taken."""
 
@@ -38,7 +41,6 @@ class LanguageModel:
     """A causal language model split into its trunk and its `lm_head`.
 
     Attributes:
-        name: For people.
         vocabulary: Length of the tokenizer; logits are cut to it, since embeddings are padded differently per model.
         fed: Tokens fed so far over all rows, for tests and benchmarks.
         context: Tokens that a text may have.
@@ -57,7 +59,7 @@ class LanguageModel:
         self.vocabulary = vocabulary
         self.config: Any = model.config
         self._trunk = Trunk(model.get_decoder(), model.config, name)
-        self._head: Any = joined([model.get_output_embeddings()])
+        self._head: Any = model.get_output_embeddings()
         self.hidden_size: int = self.config.hidden_size
         self.context: int | None = self.config.max_position_embeddings
         self.device: torch.device = model.device
@@ -108,34 +110,43 @@ class LanguageModel:
         """Applies `lm_head`: hidden states [n, d] → float32 logits [n, vocabulary]."""
         return self._head(hidden)[:, : self.vocabulary].float()
 
-    def calibrate(self) -> None:
-        """Times passes by their length, with `lm_head` at one position, and `lm_head` at many; warms up as well."""
+    def calibrate(self) -> bool:
+        """Times passes by their length, with `lm_head` at one position, and `lm_head` at many; warms up as well.
+
+        Returns whether two tries of a pass of one token were alike. Else the machine is too busy to be timed.
+        """
         cache = self.new_cache(1, LENGTHS[-1])
         hidden = self.feed(cache, [0], [[0] * LENGTHS[-1]])[0]  # the first pass is not typical
         self.logits(hidden[:1])
         timed = [_shortest(partial(self._pass, cache, length)) for length in LENGTHS]
-        timed = [*accumulate(reversed(timed), min)][::-1]  # what disturbs only adds: no longer pass is faster
-        heads = [_shortest(partial(self._predict, hidden[:length])) for length in HEADS]
-        self._take(PassTimes(timed, [max(each, heads[0]) for each in heads]))
+        passes = [*accumulate((each[0] for each in reversed(timed)), min)][::-1]  # what disturbs only adds
+        heads = [_shortest(partial(self._predict, hidden[:length]))[0] for length in HEADS]
+        self.take(passes, [max(each, heads[0]) for each in heads])
+        return timed[0][1] <= _BELIEVED * timed[0][0]
 
     def recall(self, path: Path) -> bool:
-        """Takes stored times and returns True, unless a pass of one token is faster now.
+        """Takes the times that a file has for this model and machine; returns False if it has none that hold.
 
-        Where it is slower, the machine is busy, and to measure again would make the times worse.
+        They hold unless a pass of one token is faster now. Where it is slower, the machine is busy.
         """
-        times = pass_times.recall(path, self._key)
-        if times is None:
+        times = read_json(path).get(self._key, {})
+        passes, heads = times.get("passes", ()), times.get("lm_head", ())
+        if (len(passes), len(heads)) != (len(LENGTHS), len(HEADS)):
             return False
         cache = self.new_cache(1, 1)
         self._pass(cache, 1)  # the first is not typical
-        if _shortest(partial(self._pass, cache, 1)) * _FASTER < times.passes[0]:
+        if _shortest(partial(self._pass, cache, 1))[0] * _FASTER < passes[0]:
             return False
-        self._take(times)
+        self.take(passes, heads)
         return True
 
     def keep(self, path: Path) -> None:
-        tables = [[seconds for _, seconds in table] for table in (self.cost.pass_table, self.cost.head_table)]
-        pass_times.keep(path, self._key, PassTimes(*tables))
+        """Stores the times. Where the file cannot be written, the next start measures again."""
+        tables = {"passes": self.cost.pass_table, "lm_head": self.cost.head_table}
+        times = {name: [seconds for _, seconds in table] for name, table in tables.items()}
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {**read_json(path), self._key: times}, indent=1)
 
     @property
     def _key(self) -> str:
@@ -144,14 +155,15 @@ class LanguageModel:
         held = f"{self.dtype}, {self.device.type}"
         return f"{self.name}, {size} bytes, {held}; {hardware()}, torch {torch.__version__}"
 
-    def _take(self, times: PassTimes) -> None:
-        self.fed, passes = 0, times.passes
+    def take(self, passes: Sequence[float], heads: Sequence[float]) -> None:
+        """Takes the seconds of passes over `LENGTHS` tokens with `lm_head` at one position, and of it at `HEADS`."""
+        self.fed = 0
         self.cost = replace(
             self.cost,
             pass_seconds=passes[0],
             token_seconds=max(0.0, passes[-1] - passes[0]) / (LENGTHS[-1] - 1),
             pass_table=tuple(zip(LENGTHS, passes, strict=True)),
-            head_table=tuple(zip(HEADS, times.lm_head, strict=True)),
+            head_table=tuple(zip(HEADS, heads, strict=True)),
         )
 
     def _pass(self, cache: RaggedCache, tokens: int) -> None:
@@ -163,10 +175,9 @@ class LanguageModel:
 
 
 def _together(before: int, tokens: int, looks: int) -> range:
-    """Which of a row's new tokens, numbered from 0, attend in one call.
+    """Which of a row's new tokens, numbered from 0, attend in one call: many far into a text, without a look at them.
 
-    These are many tokens far into a text whose hidden states are not wanted. The others attend as if each were read
-    alone. So a text does not depend on when or beside which texts it is read, and a long prompt is read as fast.
+    The others attend as if each were read alone, so that a text does not depend on the texts beside it.
     """
     few = before and tokens <= LENGTHS[-1]
     first = max(0, ALONE_UP_TO - before)
@@ -189,11 +200,11 @@ def cost_of(
     )
 
 
-def _shortest(run: Callable[[], object]) -> float:
-    """Seconds that something takes when nothing disturbs it."""
+def _shortest(run: Callable[[], object]) -> list[float]:
+    """Seconds that something takes when nothing disturbs it: of several tries, the shortest first."""
     times: list[float] = []
     while len(times) < 2 or (times[1] > _ALIKE * times[0] and len(times) < _MOST_TIMES):
         started = time.perf_counter()
         run()
         times = sorted([*times, time.perf_counter() - started])
-    return times[0]
+    return times

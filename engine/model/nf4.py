@@ -1,14 +1,10 @@
 """NF4 matrices, made by bitsandbytes, and on a processor with AVX512-BF16 multiplied by its compiled kernel alone.
 
-Importing its Python package takes two seconds, since it wraps some functions in torch's compiler, which is imported
-with it; and its checks and conversions take 20 µs of a product of 100 µs.
+Its Python package takes two seconds to import, and 20 µs of a product of 100 µs.
 
-There are two layouts. `plain` is what bitsandbytes quantises to, with doubly quantised scales. The kernel wants the
-nibbles of 32 rows interleaved and the scales in bf16. `Linear4bit.forward` would convert each matrix at its first use:
-measured 18 s for the 0.5B and 1.5B together on 2 cores. So that layout, `packed`, is stored for it.
-
-A token's product is the same to the bit in a pass of one token and of many. The kernel's time grows with the tokens,
-so a bf16 copy would read long prompts a third faster, for three times the memory: docs/speed.md.
+There are two layouts. `plain` is what bitsandbytes quantises to, with doubly quantised scales, for a GPU. The kernel
+wants the nibbles of 32 rows interleaved and the scales in bf16: `packed`. `Linear4bit.forward` would convert to that at
+each start, which takes 18 s for the 0.5B and 1.5B together on 2 cores.
 """
 
 from __future__ import annotations
@@ -45,10 +41,7 @@ def _library() -> Any:
 
 
 def has_kernel() -> bool:
-    """Whether the kernel is there, and this processor has its instructions.
-
-    torch can be held to fewer instructions than the processor has (ATEN_CPU_CAPABILITY); then this is, too.
-    """
+    """Whether the kernel is there and this processor has its instructions, to which torch may not be held."""
     check = getattr(_library(), "has_avx512bf16_cpu", None)
     return check is not None and bool(check()) and "AVX512" in torch.backends.cpu.get_cpu_capability()
 
@@ -90,14 +83,10 @@ def _pointer(tensor: Tensor) -> ctypes.c_void_p:
 
 
 def quantise(weight: Tensor, layout: str) -> tuple[Tensor, Any]:
-    """Quantises one matrix to NF4, block size 64, with doubly quantised scales.
+    """Quantises one matrix [out, in], `in` a multiple of 64, to NF4 in a layout.
 
-    Args:
-        weight: [out, in] in bf16 or fp32, `in` a multiple of 64.
-        layout: `plain`, or `packed`, where rows of zeros are added up to a multiple of 32.
-
-    Returns:
-        uint8 codes ([out · in / 2, 1] plain, [out, in / 2] packed) and bitsandbytes' state (scales, shape, code).
+    `packed` adds rows of zeros up to a multiple of 32. Returns uint8 codes ([out · in / 2, 1] plain, [out, in / 2]
+    packed) and bitsandbytes' state (scales, shape, code).
     """
     from bitsandbytes import functional as bnbf  # late: it takes seconds to import
 
@@ -143,26 +132,15 @@ def _pack(parts: list[Tensor], state: Any, rows: int) -> tuple[Tensor, Any]:
     return torch.cat([codes for codes, _ in packed]), state
 
 
-def linear4bit(file: Any, name: str, inputs: int, outputs: int) -> Any:
-    """A layer in the layout `plain` from a store's open file; a ValueError if what is stored is another's."""
+def linear4bit(codes: Tensor, state: dict[str, Tensor], bias: Tensor | None, inputs: int, outputs: int) -> Any:
+    """A layer in the layout `plain`, from its codes and the parts of its state; a ValueError if they are another's."""
     import bitsandbytes as bnb
-    from bitsandbytes.functional import QuantState
 
-    prefix, names = f"{name}.weight.", file.keys()
     with torch.device("meta"):
-        linear = bnb.nn.Linear4bit(
-            inputs, outputs, bias=f"{name}.bias" in names, compute_dtype=torch.bfloat16, quant_type="nf4"
-        )
-    parts = {key.removeprefix(prefix): file.get_tensor(key).clone() for key in names if key.startswith(prefix)}
-    codes = file.get_tensor(f"{name}.weight").clone()
-    state: Any = QuantState.from_dict(parts, device=torch.device("cpu"))
-    if tuple(state.shape) != (outputs, inputs) or codes.numel() * 2 != math.prod(state.shape):
-        raise ValueError(f"{name}: stored as {tuple(state.shape)}, the model wants {(outputs, inputs)}")
-    params4bit: Any = bnb.nn.Params4bit  # pyright does not see its __new__ behind nn.Parameter's
-    weight = params4bit(
-        codes, requires_grad=False, quant_state=state, blocksize=BLOCK, quant_type="nf4", bnb_quantized=True
-    )
-    weight.module, linear.weight, linear.quant_state = linear, weight, state
-    if linear.bias is not None:
-        linear.bias = nn.Parameter(file.get_tensor(f"{name}.bias").clone(), requires_grad=False)
+        linear = bnb.nn.Linear4bit(inputs, outputs, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
+    linear.weight = bnb.nn.Params4bit.from_prequantized(codes, state, device="cpu", module=linear)
+    shape = tuple(linear.quant_state.shape)
+    if shape != (outputs, inputs) or codes.numel() * 2 != math.prod(shape):
+        raise ValueError(f"stored as {shape}, the model wants {(outputs, inputs)}")
+    linear.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
     return linear.requires_grad_(False)

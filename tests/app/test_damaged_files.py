@@ -13,8 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.fields import FIELDS, fitting, page_request, read_query
-from app.share.export import html_page
-from app.share.link import link_json
+from app.share.export import html_page, link_json
 from app.share.open_trace import opened_run
 from engine import POLICIES, InvalidRequest, Role, Trace, build_request
 from engine.events import extend
@@ -60,7 +59,7 @@ STRINGS = st.text(max_size=30) | st.text("a\\n\n\u2028\ud800", max_size=30) | VA
 @given(values=st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, STRINGS | VALUES)))
 def test_any_link_and_whatever_a_browser_has_kept_fill_in_what_can_be_asked_and_name_the_rest(values):
     from_link = read_query({name: str(value) for name, value in values.items()}, POLICIES)
-    for good, refused in (from_link, fitting(values, policies=POLICIES)):
+    for good, refused in (from_link, fitting(values, POLICIES)):
         assert len(good) + len(refused) == len(values) and all(len(reason) <= 161 for reason in refused)
     filled = {**FORM, **from_link[0]}
     page_request(**{**filled, "prompt": filled["prompt"] if filled["prompt"].strip() else "hi"})

@@ -7,10 +7,11 @@ from operator import mul
 
 import pytest
 
-from app.figures import MEASURED, amount, cost_parts
+from app.figures import MEASURED, cost_parts
 from app.scale import scale_of
 from engine import build_request, costs
-from engine.operating_points import LLM_ONLY, OperatingPoints
+from engine.operating_points import OperatingPoints
+from engine.setting import LLM_ONLY
 from tests.support.fake_pair import FakePair
 from tests.support.points import CURVE
 
@@ -41,10 +42,10 @@ def test_both_parts_of_a_cost_are_together_what_the_engine_says_and_counts_give_
 
 def test_at_the_sliders_ends_only_one_model_is_paid_for(pair):
     *parts, (slm_read, slm_written, *large) = parts_of(pair, threshold=LLM_ONLY)[1]
-    assert parts == [[0, 1]] * 3 and slm_read == slm_written == 0 and large[:2] == large[2:]
+    assert parts == [(0, 1)] * 3 and slm_read == slm_written == 0 and large[:2] == large[2:]
     *parts, (_, _, llm_read, llm_written, *_) = parts_of(pair, threshold=0)[1]
     assert all(both and both[1] == 0 < both[0] < 1 for both in parts) and llm_read == llm_written == 0
-    assert parts == parts_of(pair, policy="slm")[1][:3], "Compare says the same: the router is not run"
+    assert parts == [*parts_of(pair, policy="slm")[1][:3]], "Compare says the same: the router is not run"
 
 
 def test_positions_of_the_slider_rise_in_threshold_and_follow_the_measured_share():
@@ -58,9 +59,3 @@ def test_positions_of_the_slider_rise_in_threshold_and_follow_the_measured_share
     assert scale_of(None, "confidence")[1:-1] == [round(n / 100, 2) for n in range(1, 100)], (
         "where nothing was measured"
     )
-
-
-def test_amounts_have_three_digits_and_a_unit():
-    told = [amount(12_345_678_901, "bytes"), amount(999, "bytes"), amount(0, "flops"), amount(6.678, "seconds")]
-    assert [" ".join(each.split()) for each in told] == ["12.3 GB", "999 B", "0 FLOP", "6.68 s"]
-    assert amount(0.0000213, "price") == "0.0000213"

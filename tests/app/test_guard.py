@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -12,18 +13,18 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from app.entrance import launch
-from engine.guard import guard, limits
+from engine.guard import guard, refusals
 from engine.guard.cached import Cached, key_of
 from engine.guard.callers import Callers
 from engine.guard.guard import Guard
-from engine.guard.limits import PER_SECOND, Rate
 from engine.guard.process import Once
+from engine.guard.refusals import PER_SECOND, Rate
 from engine.guard.server import MOST_CHUNKS
 from tests.support.served_endpoint import running
 
@@ -196,7 +197,7 @@ def test_what_would_be_millions_of_values_is_refused_before_it_is_parsed(content
 def test_an_address_that_asks_too_often_waits_and_nobody_else():
     now, rate = [0.0], Rate(lambda: now[0])
     taken = sum(not rate.take("198.51.100.9") for _ in range(2_000))
-    assert taken == limits.AT_ONCE and not rate.take("198.51.100.10") and not rate.take(None)
+    assert taken == refusals.AT_ONCE and not rate.take("198.51.100.10") and not rate.take(None)
     wait = rate.take("198.51.100.9")
     assert 0 < wait <= 1 / PER_SECOND
     now[0] += wait
@@ -221,6 +222,18 @@ def test_the_page_is_made_once_for_each_name_and_encoding():
     assert made == ["br", "gzip"] and asking.get("/other").text and len(made) == 3
     key = key_of({"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""})
     assert Cached().cost(key) == 4 and Cached().cost(None) == 1
+
+
+def test_an_answer_that_breaks_off_is_not_kept():
+    cached, key = Cached(), ("/theme.css", "br")
+
+    async def broken(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(cached.respond(key, broken, {"type": "http", "headers": []}, None, None))  # type: ignore[arg-type]
+    assert cached.cost(key) == 1
 
 
 def test_a_repeated_line_is_written_once_and_counted(caplog):

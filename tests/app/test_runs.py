@@ -22,7 +22,7 @@ from app.sweep import Sweep
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning
 from engine import Setting, SettingsError, WeightsError, load_settings
-from engine.guard.limits import Busy, Places
+from engine.guard.refusals import Busy, Places
 from tests.support.browser import eventually
 from tests.support.fake_pair import FakePair, SteppedPair, request
 from tests.support.paths import ROOT
@@ -189,12 +189,12 @@ def test_who_waits_hears_the_place_in_line_and_about_how_long_and_may_leave_it(s
         waiting.append(Session().begin(request(), host))
         eventually(lambda place=place: waiting[-1].place[0] == place)
     host.scheduler._mean_text = 80.0
-    assert waiting_for(first, host) == ""
-    assert " 1 in line, about 1" in waiting_for(waiting[0], host)
-    assert " 2 in line, about 3" in waiting_for(waiting[1], host)
+    assert waiting_for(first) == ""
+    assert " 1 in line, about 1" in waiting_for(waiting[0])
+    assert " 2 in line, about 3" in waiting_for(waiting[1])
     host.scheduler._line.waiting[0].asked -= 20
     host.scheduler.rows = 6
-    assert "20 s for a first token: 6 texts are being written." in waiting_for(waiting[1], host)
+    assert "20 s for a first token: 6 texts are being written." in waiting_for(waiting[1])
     waiting[0].cancel.set()
     pair.let(1)
     assert done(waiting[0]).state == "stopped" and waiting[0].events == [] and waiting[1].place[0] == 1

@@ -24,7 +24,7 @@ from app.sweep import Sweep
 from app.tune.prompts import parse
 from app.tune.tuning import Tuning
 from engine import InvalidRequest, Role
-from engine.guard.limits import Busy, Places
+from engine.guard.refusals import Busy, Places
 from engine.request import Turn
 from tests.support.fake_pair import FakePair, request
 

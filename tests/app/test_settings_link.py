@@ -12,13 +12,13 @@ from urllib.parse import parse_qsl, urlencode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.fields import FIELDS, page_request, read_query, request_fields, stop_strings
+from app.fields import FIELDS, page_request, read_query, request_fields
 from engine import POLICIES, Sampling, build_request
 from engine.request import Turn
 
 STARTS = dict(zip(FIELDS, ("", 0.5, 0, "router", "", False, 0, 1, 0, 1, 0, 256, "", 0, ""), strict=True))
 
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1, max_size=20)
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 prompts = texts.filter(str.strip)
 
 
@@ -44,7 +44,5 @@ def test_a_link_brings_back_what_was_asked(**asked: Any):
     original = build_request(**asked)
     query = {name: int(value) if isinstance(value, bool) else value for name, value in request_fields(original).items()}
     values, refused = read_query(dict(parse_qsl(urlencode(query), keep_blank_values=True)), POLICIES)
-    assert all("stop" in said for said in refused)
-    if refused or stop_strings(str(query["stop"])) != original.stop:  # a line break that no field holds
-        return
+    assert not refused
     assert replace(page_request(**{**STARTS, **values}), alternatives=0) == original

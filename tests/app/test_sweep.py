@@ -9,7 +9,8 @@ import pytest
 
 from app.running.host import Host
 from app.running.session import Session
-from app.sweep import Sweep, SweepUpdates
+from app.stream.updates import JobUpdates
+from app.sweep import Sweep
 from engine import Request, build_request, costs
 from tests.support.browser import eventually
 
@@ -41,7 +42,7 @@ def test_every_setting_has_the_text_and_the_figures_of_a_run_of_its_own(tiny_pai
         total = costs(alone.events, alone.prompt_tokens, tiny_pair.slm_cost, tiny_pair.llm_cost)
         (moved, *_), _ = sweep.figures[row]
         if sweep.points[row].threshold > 1:
-            assert moved == [0, 1], "neither the SLM nor the router is needed"
+            assert moved == (0, 1), "neither the SLM nor the router is needed"
         elif any(sweep.points[row]):  # without the router's cost where only the SLM writes
             assert sum(moved) == pytest.approx(total.run.bytes / total.llm_only.bytes, rel=5e-3)
 
@@ -49,7 +50,7 @@ def test_every_setting_has_the_text_and_the_figures_of_a_run_of_its_own(tiny_pai
 def test_the_map_is_told_whole_and_texts_of_the_same_tokens_have_one_number(swept):
     sweep, session = swept(), Session()
     session.jobs["sweep"] = sweep
-    (told,) = map(json.loads, SweepUpdates(session, Host(lambda *_, **__: None), -1).due())
+    (told,) = map(json.loads, JobUpdates("sweep", session, -1).due())
     assert [tuple(point) for point in told["points"]] == sweep.points and told["prompt"] == PROMPT
     texts = [[event.id for event in events] for events in sweep.events]
     numbers = [number for _, number in told["figures"]]

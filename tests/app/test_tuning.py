@@ -9,10 +9,10 @@ import pytest
 from app.running.host import Host
 from app.tune.curve import CurvePoint, PromptResult, Quality, TextResult, curve
 from app.tune.prompts import parse
-from app.tune.tuning import Tuning, progress
+from app.tune.tuning import Tuning
 from engine import InvalidRequest, build_request, costs, llm_share
 from engine.grading import agreement, is_right
-from engine.operating_points import LLM_ONLY
+from engine.setting import LLM_ONLY
 from tests.support.questions import CSV, MANY, QUESTIONS
 
 TOKENS = 30
@@ -43,12 +43,12 @@ def test_every_point_is_the_mean_of_the_texts_that_the_pair_writes_there(tiny_pa
         assert point.bytes == pytest.approx(sum(cost.bytes for cost in run) / 4)
 
 
-def test_progress_says_how_much_is_done_and_how_long_it_will_take(tiny_pair, monkeypatch):
-    host, job = Host(lambda preset, progress: tiny_pair), tuning(MANY)
+def test_progress_says_how_much_is_done_and_how_long_it_will_take(monkeypatch):
+    job = tuning(MANY)
     monkeypatch.setattr("time.monotonic", lambda: 160.0)
     job.state, job.began, job.tokens, job.thresholds = "running", 100.0, 600, (0.2, 0.5, 0.7)
     job.results = [PromptResult(0, (one(None, tokens=6),) * 5)] * 20
-    assert all(part in progress(job, host) for part in ("20 of 80", "600", "2,400", "3 min"))
+    assert all(part in job.progress for part in ("20 of 80", "600", "2,400", "3 min"))
 
 
 def test_by_chance_each_prompt_has_draws_of_its_own_which_are_the_same_in_each_of_its_texts():

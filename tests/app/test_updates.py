@@ -26,8 +26,7 @@ from app.running.host import Host
 from app.running.run import Run
 from app.running.session import Session
 from app.running.sessions import Sessions
-from app.stream.feed import MAX_FEEDS, Feeds
-from app.stream.updates import PanelUpdates
+from app.stream.feed import MAX_FEEDS, Feeds, Updates
 from tests.support.browser import eventually, told
 from tests.support.fake_pair import FakePair, SteppedPair, request
 from tests.support.paths import ROOT
@@ -95,7 +94,7 @@ class Following(RuleBasedStateMachine):
     def __init__(self, host: Host, pair: Stepped, node: Any) -> None:
         super().__init__()
         self.host, self.pair, self.node, self.session = host, pair, node, Session()
-        self.updates: dict[str, PanelUpdates] = {}
+        self.updates: dict[str, Updates] = {}
         self.hear("new")
         self.connect()
 
@@ -115,7 +114,7 @@ class Following(RuleBasedStateMachine):
         for updates in self.updates.values() if is_lost else ():
             list(updates.due())
         seen = {panel: self.page["have"].get(panel, -1) for panel in PANELS}
-        self.updates = {panel: UPDATES[panel](self.session, self.host, seen[panel]) for panel in PANELS}
+        self.updates = {panel: UPDATES[panel](self.session, seen[panel]) for panel in PANELS}
 
     @rule()
     def look(self) -> None:
@@ -187,10 +186,10 @@ def test_whatever_is_lost_changed_or_undone_the_page_ends_with_the_text(monkeypa
 def test_a_text_that_goes_on_from_another_sends_what_the_window_lacks_and_one_that_is_seen_nothing(host):
     session = Session()
     page = ended(session.begin(request(threshold=0.2), host))
-    updates = UPDATES["stream"](session, host, -1)
+    updates = UPDATES["stream"](session, -1)
     (whole,) = map(json.loads, updates.due())
     assert (whole["cut"], whole["count"]) == (0, len(page.events)) and list(updates.due()) == []
-    assert list(UPDATES["stream"](session, host, page.number).due()) == []
+    assert list(UPDATES["stream"](session, page.number).due()) == []
     again = session.set_dials(0.5, 0.0, host)
     assert again is not None and ended(again)
     (change,) = map(json.loads, updates.due())
@@ -199,12 +198,12 @@ def test_a_text_that_goes_on_from_another_sends_what_the_window_lacks_and_one_th
     assert {"asked", "cost"} <= change.keys()
 
 
-def follow(host: Host, session: Session, then=lambda panel: None, panels=UPDATES) -> dict[str, list[Any]]:
+def follow(session: Session, then=lambda panel: None, panels=UPDATES) -> dict[str, list[Any]]:
     """Follows a session's feed to its end: what came, by panel; `then` is told of each, "" where nothing came."""
 
     async def listen() -> dict[str, list[Any]]:
         found = defaultdict(list)
-        async for event in Feeds(Sessions(), host, panels).follow(session, {}):
+        async for event in Feeds(Sessions(), panels).follow(session, {}):
             assert not found["quiet"], "it is the last"
             if (parts := re.match(r"event: (\S+)\ndata: ?(\{.*)?\n\n|: ", event)) is not None:
                 found[parts[1] or ""].append(json.loads(parts[2] or "{}"))
@@ -221,7 +220,7 @@ def test_while_a_text_is_written_its_trouble_is_said(host, pair):
     def meanwhile(panel: str) -> None:
         pair.trouble = "The LLM's server is away" if len(run.events) < 40 else ""
 
-    told = follow(host, session, meanwhile)
+    told = follow(session, meanwhile)
     texts = told["stream"]
     assert any("server" in message["note"] and message["state"] == "running" for message in texts)
     assert texts[-1]["note"] == "" and texts[-1]["cut"] + texts[-1]["count"] == 60
@@ -243,7 +242,7 @@ def test_every_token_wakes_the_feed_and_messages_and_costs_keep_their_distance(h
     monkeypatch.setattr(app.stream.feed, "LINGER_SECONDS", 0)
     session, started = Session(), time.monotonic()
     run = session.begin(request(max_new_tokens=300), host)
-    told = follow(host, session, lambda _: run.finished.is_set() and session.listeners.notify())  # lets the feed end
+    told = follow(session, lambda _: run.finished.is_set() and session.listeners.notify())  # lets the feed end
     seconds = time.monotonic() - started
     texts = told["stream"]
     costs = [message["cost"] for message in texts if "cost" in message]
@@ -263,7 +262,7 @@ def test_a_text_that_somebody_follows_is_written_to_its_end_however_long_nothing
         if not panel:
             silent.set()
 
-    told = follow(host, session, hear)
+    told = follow(session, hear)
     assert silent.is_set(), "else proxies close the connection"
     assert run.state == "done" and len(run.events) == 30 and told["quiet"]
     assert not session.listeners._events, "nobody is left listening"
@@ -274,7 +273,7 @@ def test_what_nobody_waits_for_is_stopped_and_says_why(host, pair, monkeypatch):
     pair.tokens_per_second, session = 10, Session()
     run = session.begin(request(max_new_tokens=1000), host)
     assert ended(run).state == "stopped" and len(run.events) < 1000
-    assert "connected" in follow(host, session)["stream"][-1]["note"]
+    assert "connected" in follow(session)["stream"][-1]["note"]
 
 
 @pytest.mark.parametrize("ends_at_once", [False, True])
@@ -289,14 +288,14 @@ def test_a_text_that_is_begun_while_the_feed_looks_is_brought_by_it(host, ends_a
         return []
 
     late = type("Late", (), {"due": due})
-    told = follow(host, session, panels={**dict(reversed(UPDATES.items())), "late": lambda *_: late()})
+    told = follow(session, panels={**dict(reversed(UPDATES.items())), "late": lambda *_: late()})
     assert started.is_set() and told["stream"] and told["quiet"]
 
 
 def test_a_feed_is_opened_by_its_own_key_only_and_a_window_has_few(host):
     sessions = Sessions()
     session, other = sessions.get("a"), sessions.get("b")
-    client = TestClient(Starlette(routes=Feeds(sessions, host, UPDATES).routes))
+    client = TestClient(Starlette(routes=Feeds(sessions, UPDATES).routes))
     for wrong in ("a", "", "x" * 24):
         assert client.get(f"/gradio_api/citer/feed/{wrong}").status_code == 404
     session.listeners._events = dict.fromkeys([object() for _ in range(MAX_FEEDS)])  # type: ignore[assignment]

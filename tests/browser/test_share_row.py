@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from app.fields import request_fields
-from app.share.link import link_json
+from app.share.export import link_json
 from engine import Trace, WeightsError, build_request
 from tests.support import shared_text as row
 from tests.support.browser import Site, Window, eventually, expect, newest, serve, window
@@ -109,7 +109,7 @@ def test_hostile_text_stays_text_in_every_file_and_copy(shown: Window, browser, 
 def test_what_is_too_long_for_a_picture_or_a_link_is_cut_or_offered_in_another_way(
     shown: Window, tmp_path: Path, monkeypatch
 ):
-    monkeypatch.setattr("app.share.link.MAX_LINK_TOKENS", 3)
+    monkeypatch.setattr("app.share.export.MAX_LINK_TOKENS", 3)
     text = shown.write("echo one " + ("x" + "\n" * 40 + " ") * 4 + "two three")
     ready(shown)
     image = Image.open(download(shown, "picture", tmp_path))

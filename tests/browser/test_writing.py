@@ -8,7 +8,6 @@ import pytest
 
 from app.figures import cost_parts, percent, token_ratios
 from engine import llm_share
-from engine.events.progress import Progress
 from tests.support.browser import Window, drag, eventually, expect, newest, serve, window
 from tests.support.fake_pair import ANSWER, FakePair
 
@@ -170,12 +169,12 @@ def test_the_page_is_usable_while_the_models_load_and_stop_ends_the_wait(browser
     go, pair = threading.Event(), FakePair()
 
     def load(preset, progress):
-        progress(Progress("qwen2.5-coder-1.5b", 312_000_000, 1_117_320_768))
+        progress("fetching qwen2.5-coder-1.5b: part 3 of 22")
         go.wait(300)
         return pair
 
     with serve(load) as site, window(browser, site) as shown:
-        expect(shown.page.locator("#models")).to_contain_text("312 of 1,117 MB")
+        expect(shown.page.locator("#models")).to_contain_text("Fetching qwen2.5-coder-1.5b: part 3 of 22")
         shown.ask("echo never")
         expect(shown.page.locator(".stream-state")).to_contain_text("models")
         shown.page.click("#stop")

@@ -12,10 +12,9 @@ import pytest
 import torch
 
 from engine.bench.__main__ import main
-from engine.bench.measure import Plan, run
-from engine.bench.subject import Subject, prompt_of
+from engine.bench.measure import Plan, prompt_of, run
 from engine.bench.table import PAGE, README, SUMMARIES, render, render_short, rewrite
-from engine.bench.writers import WAYS, ForcedShare, alone, generate, router_of
+from engine.bench.writers import WAYS, ForcedShare, Subject, alone, generate, router_of
 from engine.errors import EngineError
 from engine.events import Role
 from engine.provenance import hardware

@@ -14,8 +14,7 @@ import pytest
 import engine.pair
 from engine import Trace, fold_revealed
 from engine.__main__ import main, plain, show
-from engine.events import taken_back
-from engine.events.settled import SettledEvents
+from engine.events import SettledEvents, taken_back
 from tests.support.routers import make_router
 
 VERIFIED = ("hello", "--setting", "confidence < 0 @ 0.02/4")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine import Role, build_request, load_settings
-from engine.bench.subject import Subject
+from engine.bench.writers import Subject
 from tests.support.texts import assert_same_up_to_a_tie, ids
 
 pytestmark = pytest.mark.slow

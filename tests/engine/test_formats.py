@@ -88,7 +88,7 @@ def test_a_router(whole, tmp_path, data, name, vouched):
     assert 0 <= router.card.threshold <= MAX_THRESHOLD and 0 <= router.card.acceptance <= 1 and router.card.name
     json.dumps(router.card.metrics, allow_nan=False)
     for curve in router.operating_points.curves if router.operating_points else ():
-        assert all(0 <= point.accuracy <= 1 and point.bytes >= 0 for point in curve.measured)
+        assert all(0 <= point.accuracy <= 1 and point.bytes >= 0 for point in (curve.slm, curve.llm, *curve.points))
     if name == WEIGHTS:
         assert not vouched and router.operating_points is None and router.warning, "they are of other weights"
 

@@ -26,7 +26,7 @@ import torch
 from engine.model import int8
 for sign in (1, -1):
     codes = torch.full((32, 1024), sign * int8.LARGEST_WEIGHT, dtype=torch.int8)
-    made = int8.Int8Linear([codes], [torch.ones(32)], None)
+    made = int8.Int8Linear(codes, torch.ones(32), None)
     print(*(made(torch.ones(2, 1024)) / int8.LARGEST_WEIGHT).unique().tolist())
 """
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.model import int8, linear, nf4
+from engine.model import forward, int8, nf4
 from engine.models.store import cpu_layout
 
 packed_only = pytest.mark.skipif(cpu_layout() != "packed", reason="the kernel needs AVX512-BF16")
@@ -24,16 +24,7 @@ def in_nf4(matrix: torch.Tensor, bias: torch.Tensor | None = None) -> nf4.Nf4Lin
 
 def in_int8(matrix: torch.Tensor, bias: torch.Tensor | None = None) -> int8.Int8Linear:
     codes, scales = int8.quantise(matrix)
-    return int8.Int8Linear([codes], [scales], bias)
-
-
-@pytest.mark.parametrize("bias", [False, True])
-def test_dense_layers_are_joined_and_stored_once(bias):
-    layers = [nn.Linear(256, outputs, bias) for outputs in (64, 32, 96)]
-    x, whole = torch.randn(5, 256), linear.joined(layers)
-    assert torch.equal(whole(x), torch.cat([layer(x) for layer in layers], dim=-1)), "they stay usable"
-    assert layers[1].weight.untyped_storage().data_ptr() == whole.weight.untyped_storage().data_ptr()
-    assert linear.size_of(whole)[1] == 256 * 192
+    return int8.Int8Linear(codes, scales, bias)
 
 
 @packed_only
@@ -41,7 +32,7 @@ def test_nf4_layers_side_by_side_are_one_layer_of_the_stacked_codes():
     parts = [in_nf4(weight(outputs, outputs)) for outputs in (64, 32)]
     both = in_nf4(torch.cat([weight(64, 64), weight(32, 32)]))
     x = torch.randn(3, 256).bfloat16()
-    torch.testing.assert_close(linear.joined(parts)(x), both(x), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(forward.joined(parts)(x), both(x), rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("form", [pytest.param("nf4", marks=packed_only), "int8"])

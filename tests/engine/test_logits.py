@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from engine.model.logits import BLOCK, ENTROPY, argmax, certainties, logit_features, top_k
+from engine.model.logits import BLOCK, ENTROPY, certainties, logit_features, top_k
 
 SIZES = (7, 16 * BLOCK - 1, 16 * BLOCK, 40 * BLOCK + 5)
 
@@ -25,11 +25,10 @@ def test_the_highest_are_those_of_topk(size, k):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_of_equals_the_first_is_the_highest(size):
-    values = torch.zeros(size)
-    assert argmax(values) == 0
+    values = torch.zeros(1, size)
     for first in (size - 1, size // 2, 3):
-        values[first] = 1.0
-        assert argmax(values) == first
+        values[0, first] = 1.0
+        assert certainties(values)[0].likeliest == values.argmax() == first
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine.model import nf4
-from engine.model.linear import size_of
+from engine.model.forward import size_of
 from engine.model.nf4 import BLOCK, Nf4Linear
 from engine.models import store
 from tests.support.random_gguf import by_bitsandbytes, logits, random_qwen

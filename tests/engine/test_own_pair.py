@@ -91,15 +91,15 @@ def test_a_pair_of_another_shape_writes_what_transformers_writes(saved, monkeypa
 
 def test_folders_are_quantised_once_and_again_after_a_change(own):
     settings, said = named(own), []
-    pair = load(None, settings, lambda progress: said.append(progress.what))
+    pair = load(None, settings, said.append)
     assert pair.preset == "small_large" and pair.quantisation == FORM and pair.router is None
     for model, folder in zip(pair.models, own, strict=True):
         assert near(model, AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16))
     said.clear()
-    load(None, settings, lambda progress: said.append(progress.what))
+    load(None, settings, said.append)
     assert said == ["loading small", "loading large"]
     change(own[1], rms_norm_eps=1e-5)
-    load(None, settings, lambda progress: said.append(progress.what))
+    load(None, settings, said.append)
     assert any("converting large" in each for each in said) and not any("converting small" in each for each in said)
 
 

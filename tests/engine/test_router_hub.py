@@ -66,7 +66,7 @@ def test_only_for_what_may_be_a_repo_and_with_leave_the_hub_is_asked(fake_hub, r
 def test_of_a_repo_a_routers_files_alone_are_fetched_of_one_commit(fake_hub, repo, cache, capfd):
     commit = repo.commit(tiny_files() | {"pytorch_model.bin": pickle.dumps(print), "x/router.json": b"{}"})
     told = []
-    folder = fetched(cache, progress=lambda progress: told.append(progress.what))
+    folder = fetched(cache, progress=told.append)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == tiny_files()
     assert folder.is_relative_to(cache) and Router.load(folder).name == "tiny"
     assert {path.split("/")[4] for _, path in fake_hub.asked("resolve")} == {commit}
@@ -124,7 +124,7 @@ TROUBLES = {
 def test_out_of_reach_what_was_fetched_before_is_used_and_said_so(fake_hub, repo, cache, monkeypatch, trouble):
     folder, told = fetched(cache), []
     trouble(fake_hub, monkeypatch)
-    assert fetched(cache, progress=lambda p: told.append(p.what)) == folder
+    assert fetched(cache, progress=told.append) == folder
     assert any("from the cache" in what and "out of reach" in what for what in told)
     with pytest.raises(RouterError, match=r"someone/tiny: .*not cached.*path"):
         fetched(cache.parent / "fresh" / "routers")

@@ -109,7 +109,7 @@ def test_the_cost_of_a_served_llm_is_what_is_known(both, tiny_pair, tmp_path):
         for unit in ("trunk_bytes", "head_bytes", "kv_bytes", "trunk_flops", "head_flops", "attention_flops"):
             assert getattr(known.llm_cost, unit) == getattr(tiny_pair.llm_cost, unit)
     about = json.loads((TINY / "llm" / "config.json").read_text(encoding="utf-8"))
-    (tmp_path / "config.json").write_text(json.dumps(about | {"num_experts": 8}), encoding="utf-8")
+    (tmp_path / "config.json").write_text(json.dumps(about | {"model_type": "qwen2_moe"}), encoding="utf-8")
     with pytest.raises(SettingsError, match="CITER_LLM_CONFIG"), loaded(server, llm_config=tmp_path):
         pass  # its bytes do not follow from its configuration
 

@@ -20,7 +20,7 @@ from engine.models.files import known_sha256, read_json
 from engine.models.load import MANIFEST, load_models
 from engine.models.sources import PRESETS, Preset, Source
 from engine.settings import load_settings
-from engine.tokenizer import PADDING, check_same_tokenizer, tokenizer_fingerprint
+from engine.tokenizer import PADDING, tokenizer_fingerprint
 from tests.support.converted_pair import LOADED, Files
 from tests.support.mutations import no_file_larger_than
 from tests.support.paths import ROOT
@@ -168,15 +168,12 @@ def test_other_tokenizers_are_no_pair_and_padding_makes_no_difference(files, tmp
     assert len(padded) > len(pair.tokenizer) and tokenizer_fingerprint(padded) == fingerprint
     pair.tokenizer.save_pretrained(tmp_path / "saved")
     assert tokenizer_fingerprint(AutoTokenizer.from_pretrained(tmp_path / "saved")) == fingerprint
-    check_same_tokenizer("one", padded, "two", pair.tokenizer)
     other = copy.deepcopy(pair.tokenizer)
     other.eos_token = "<|endoftext|>"
     assert tokenizer_fingerprint(other) != fingerprint
-    with pytest.raises(WeightsError, match=r"one and two .*end token"):
-        check_same_tokenizer("one", pair.tokenizer, "two", other)
     foreign = files.add("foreign", random_qwen(4), words=["to", "on", "at"])
     files.preset = Preset("test", files.preset.slm, foreign)
-    with pytest.raises(WeightsError, match=r"small and foreign .*token 256 is 'th' .* 'to' "):
+    with pytest.raises(WeightsError, match=r"small and foreign .*tokenizers differ"):
         files.load()
 
 

@@ -27,8 +27,6 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync"]
 LIMIT = 90
 """Seconds that only a real fault reaches, on the busiest machine, too."""
-AS_A_PERSON = "Object.defineProperty(navigator, 'webdriver', { get: () => false });"
-"""Run before the page's scripts, it does not tell that a program drives the browser (see header/theme.js)."""
 
 
 @dataclass
@@ -195,7 +193,7 @@ def told(run: Any) -> dict[str, Any]:
     """What a window that has nothing yet is told of a run that has ended."""
     session = Session()
     session.show(run)
-    return json.loads(next(TextUpdates(session, Host(lambda *_, **__: None), -1).due()))
+    return json.loads(next(TextUpdates(session, -1).due()))
 
 
 def move(page: Any, selector: str, value: float) -> None:

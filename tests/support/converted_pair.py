@@ -43,8 +43,7 @@ class Files:
         path = self.settings.cache_dir / "gguf" / f"{title}.gguf"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_gguf(path, model, words)
-        content = path.read_bytes()
-        return Source(title, gguf=PinnedFile(path.name, len(content), hashlib.sha256(content).hexdigest()))
+        return Source(title, gguf=PinnedFile(path.name, hashlib.sha256(path.read_bytes()).hexdigest()))
 
     def folder(self, title: str) -> Path:
         return self.settings.cache_dir / store.form(store.cpu_layout()).lower() / f"{title}-{store.cpu_layout()}"
@@ -52,7 +51,7 @@ class Files:
     def load(self, **overrides) -> tuple[weights.LoadedPair, list[str]]:
         said: list[str] = []
         settings = self.settings.model_copy(update=overrides)
-        return load_models(self.preset, settings, lambda progress: said.append(progress.what)), said
+        return load_models(self.preset, settings, said.append), said
 
     def copied_to(self, folder: Path) -> Files:
         """The same with a cache of its own, which may be spoilt."""

@@ -13,7 +13,7 @@ from trainer.labels import labels, rollouts
 from trainer.labels.labels import write_labels as write_shard
 from trainer.labels.rollouts import Rollout
 from trainer.preference import Case
-from trainer.questions.question import Question
+from trainer.questions import Question
 from trainer.settings import FitSettings
 from trainer.shards import Shards
 from trainer.stored import write_rows

@@ -17,7 +17,7 @@ from engine.models.fetch import Mirror, PinnedFile
 CONTENT = bytes(range(256)) * 1000
 PART = 100_000
 MIRROR = Mirror("some-part{}", "1.0", parts=3, part_bytes=PART)
-FILE = PinnedFile("model.gguf", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), "someone/model", mirror=MIRROR)
+FILE = PinnedFile("model.gguf", hashlib.sha256(CONTENT).hexdigest(), "someone/model", mirror=MIRROR)
 
 
 class Pip:

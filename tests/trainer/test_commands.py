@@ -17,7 +17,7 @@ from trainer.__main__ import main
 from trainer.commands import COMMANDS
 from trainer.evaluation.rows import load_results
 from trainer.fit import baselines
-from trainer.questions.sources import load_questions
+from trainer.questions import load_questions
 from trainer.settings import FitSettings
 
 FEW = ["--preset", "tiny", "--questions", "2"]
@@ -71,7 +71,6 @@ SENSELESS = {
     "offset -1": [*ANSWER, "--offset", "-1"],
     "such.jsonl": [*ANSWER, "--data", "no/such.jsonl"],
     "budget -5": ["rollout", "--labels", "LABELS", "--out", "OUT", "--budget", "-5"],
-    "--answers": ["label", "--skip-llm", "--out", "OUT"],
     "csqa, gsm8k": ["run", "--preset", "cpu", "--task", "chess", "--out", "OUT"],
     "my task": [*EVALUATE, "--task", "my task"],
     "<b>": [*EVALUATE, "--rules", "<b> < 0.5"],
@@ -142,7 +141,7 @@ def test_answer_label_rollout_fit_evaluate_and_ship_follow_one_another(capsys, t
         asked = [*mine, "--questions=60", f"--role={role}", "--max-new-tokens=100", "--out", str(tmp_path / role)]
         assert main(["answer", *asked]) == 0
     own = ["--answers", str(tmp_path / "llm"), "--out", str(tmp_path / "l")]
-    assert main(["label", *mine, *own]) == 0
+    assert main(["label", *mine, *own, "--with-llm"]) == 0
     rolling = ["--budget", "1", "--max-new-tokens", "100", "--out", str(tmp_path / "r")]
     assert main(["rollout", *mine, *labels, *rolling]) == 0
     fit = ["fit", *labels, "--epochs", "2", "--out"]

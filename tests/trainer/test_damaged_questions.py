@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 
 from tests.support.mutations import damaged_json
-from trainer.questions.question import Question, prompt
-from trainer.questions.sources import read_questions
+from trainer.questions import Question, prompt, read_questions
 
 ROW = {"id": "q", "question": "1 + 1?", "reference": "It is 2.", "answer": "B", "choices": ["1", "2"]}
 

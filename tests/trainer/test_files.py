@@ -30,7 +30,7 @@ from trainer.labels import answers as answers_module
 from trainer.labels.answers import load_answers
 from trainer.labels.labels import read_labels, read_states
 from trainer.labels.rollouts import load_rollouts
-from trainer.questions.question import Question
+from trainer.questions import Question
 from trainer.shards import Shards
 from trainer.ship import ship
 from trainer.stored import write_rows

@@ -274,7 +274,7 @@ def test_co_llm_writes_with_the_model_under_which_the_token_is_likelier_and_need
     fit(co_llm(write_labels(tmp_path / "m", columns), SETTINGS), tmp_path / "two", report=quiet)
     assert (tmp_path / "one" / WEIGHTS).read_bytes() == (tmp_path / "two" / WEIGHTS).read_bytes()
     columns["llm_logprob"][:] = np.nan
-    with pytest.raises(TrainerError, match="--skip-llm"):
+    with pytest.raises(TrainerError, match="--with-llm"):
         fit(co_llm(write_labels(tmp_path / "bare", columns), SETTINGS), tmp_path / "no", report=quiet)
 
 

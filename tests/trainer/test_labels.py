@@ -29,8 +29,7 @@ from trainer.labels.answers import Answer, answer, load_answers
 from trainer.labels.labels import label, labels_about, read_labels, read_states, write_labels
 from trainer.labels.rollouts import Rollout, load_rollouts, roll_out
 from trainer.preference import Case, rollout_preference, shortcut
-from trainer.questions.question import prompt
-from trainer.questions.sources import load_questions
+from trainer.questions import load_questions, prompt
 from trainer.settings import RolloutSettings
 
 QUESTIONS = load_questions(["assets/arithmetic/train.jsonl"], 24)
@@ -122,7 +121,7 @@ def test_the_llms_own_answers_can_be_the_references_with_their_mistakes_known(ti
     spoilt = QUESTIONS[3].id
     tokens = tiny_pair.tokenizer.encode("The answer is 1.", add_special_tokens=False)
     found[spoilt] = Answer(spoilt, [*tokens, tiny_pair.end_id], "The answer is 1.", "eos")
-    label(tiny_pair, QUESTIONS[:8], tmp_path, found, run_llm=False, report=quiet)
+    label(tiny_pair, QUESTIONS[:8], tmp_path, found, report=quiet)
     for question in QUESTIONS[:8]:
         rows = rows_of(tmp_path, question)
         assert list(rows["token"]) == found[question.id].tokens
@@ -249,10 +248,10 @@ def test_a_token_is_rolled_out_only_where_it_ends_the_text_or_leaves_room_to_fin
 
 
 def test_a_routers_threshold_says_who_finishes_the_text(tiny_pair, own, tmp_path):
-    shares = []
+    shares, shipped = [], tiny_pair.router
     for threshold in (0.0, 1.01):
         settings = RolloutSettings(budget=1, both=True, max_new_tokens=120)
-        router = Router(tiny_pair.router.network, replace(tiny_pair.router.card, threshold=threshold))
+        router = Router(shipped.network, replace(shipped.card, threshold=threshold))
         roll_out(tiny_pair, QUESTIONS, own, tmp_path / str(threshold), settings, router, quiet)
         after_llm = [r.correct for r in load_rollouts(tmp_path / str(threshold))[0] if r.role is Role.LLM]
         shares.append(sum(after_llm) / len(after_llm))
@@ -283,8 +282,8 @@ def test_with_the_llm_on_vllm_answers_labels_and_rollouts_are_those_of_an_llm_he
         found = load_answers(tmp_path / "a", Role.LLM)
         assert dict(found) == {q.id: load_answers(answers, Role.LLM)[q.id] for q in some}
         for name, given in (("own", found), ("data", None)):
-            label(pair, some, tmp_path / name, given, report=quiet)
-            label(tiny_pair, some, tmp_path / f"{name} here", given, report=quiet)
+            label(pair, some, tmp_path / name, given, run_llm=True, report=quiet)
+            label(tiny_pair, some, tmp_path / f"{name} here", given, run_llm=True, report=quiet)
             theirs, ours = (columns_of(tmp_path / each) for each in (name, f"{name} here"))
             assert theirs.pop("llm_logprob") == pytest.approx(ours.pop("llm_logprob"), abs=1e-4)
             assert theirs == ours

@@ -13,8 +13,16 @@ from tests.support.paths import ROOT
 from tools import benchmarks
 from tools.arithmetic import questions
 from trainer import TrainerError
-from trainer.questions.question import Question, check_apart, prompt, texts_of
-from trainer.questions.sources import load_questions, named_questions, read_questions, task_named_by
+from trainer.questions import (
+    Question,
+    check_apart,
+    load_questions,
+    named_questions,
+    prompt,
+    read_questions,
+    task_named_by,
+    texts_of,
+)
 from trainer.shards import digest
 
 GOOD = {"id": "1", "question": "Why?", "reference": "So.", "answer": "x"}

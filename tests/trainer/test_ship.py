@@ -62,11 +62,10 @@ def test_a_curve_is_that_of_an_acceptance_with_its_longest_drafts(tmp_path):
     }
     results = results_of(tmp_path, {**POINTS, **more})
     at_0, at_a_third = curves_of(results, "router")
-    assert (at_0.acceptance, at_0.max_draft, at_0.quality) == (0, None, "right")
-    assert (at_a_third.acceptance, at_a_third.max_draft) == (0.3, "auto")
+    assert (at_0.acceptance, at_a_third.acceptance, at_0.quality) == (0, 0.3, "right")
     assert [(point.threshold, point.accuracy) for point in at_a_third.points] == [(0.5, 0.59), (0.6, 0.61)]
     drafts = curves_of(results, "confidence")[1]
-    assert drafts.max_draft == 8 and [point.accuracy for point in drafts.points] == [0.58]
+    assert [point.accuracy for point in drafts.points] == [0.58]
     assert (at_0.slm.accuracy, at_0.llm.accuracy, at_0.llm.bytes) == (0.2, 0.6, 1e8)
     assert (at_0.revision, at_0.hardware) == ("0123abc", "a laptop")
 

@@ -1,6 +1,6 @@
 """A hostile rehearsal of the page on this machine, as `make soak`: honest visitors and attackers, seeded and bounded.
 
-Starts the page with the tiny pair in a process of its own, lets honest visitors come without and then with attackers,
+Starts the page in a process of its own, lets honest visitors come without and then with attackers,
 and watches the process and its log. Afterwards what is parsed is damaged by chance. Prints what was tried, what held,
 and what was lost, and ends with status 1 if anything was; `--write` puts the tables into docs/reliability.md.
 Everything stays on the loopback interface. Each client has an address of its own, as a proxy would say.
@@ -22,7 +22,7 @@ from tools.soak import mutations as soak_mutations
 from tools.soak.attackers import damaged_traces
 from tools.soak.page import Served
 from tools.soak.report import Rehearsal, report
-from tools.soak.stage import APP, check_log, check_rows, honest, one_text, page, say, side_by_side
+from tools.soak.stage import APP, check_log, check_memory, check_rows, honest, one_text, page, say, side_by_side
 from tools.soak.strangler import Strangler
 from tools.soak.tally import Sampler, Tally, clock
 from tools.soak.visitors import Texts
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = report(options, rehearsal, arguments if arguments is not None else sys.argv[1:])
     print(text)
     if options.write:
-        PAGE.write_text(filled(PAGE, {"soak": text}), encoding="utf-8")
+        PAGE.write_text(filled(PAGE, {f"soak {options.preset}": text}), encoding="utf-8")
     return int(rehearsal.losses > 0)
 
 
@@ -56,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--browsers", type=int, default=0, help="visitors with Chromium")
     parser.add_argument("--mutations", type=int, default=200, help="of each kind of file afterwards; 0 leaves them out")
     parser.add_argument("--kills", type=int, default=10, help="of each kind of process")
+    parser.add_argument("--preset", default="tiny", help="pair of the page")
+    parser.add_argument("--gigabytes", type=float, default=0, help="that the page may take; 0 is what there is")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
     parser.add_argument("--app", type=Path, default=APP, help="the page's program")
@@ -69,7 +71,7 @@ def rehearse(options: argparse.Namespace) -> Rehearsal:
     texts = Texts()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         log = Path(folder) / "log"
-        with page(options.app, log) as (url, process):
+        with page(options.app, log, options.preset, options.gigabytes) as (url, process):
             say("the page is there")
             served = Served.read(url)
             trace = one_text(served, after, marker, "a first text")
@@ -92,6 +94,7 @@ def rehearse(options: argparse.Namespace) -> Rehearsal:
             check_rows(served, after)
             gone = process.poll()
         check_log(log, marker, after)
+        check_memory(log, samples, after)
         if gone is not None:
             after.lost("the page's process runs to the end", f"it ended with status {gone}")
     if options.kills:

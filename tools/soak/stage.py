@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import httpx
@@ -19,8 +20,9 @@ from engine.provenance import ROOT
 from tools.soak.attackers import Attacker
 from tools.soak.page import LONGEST, Asked, BareWindow, Served
 from tools.soak.programs import ProgramVisitor
-from tools.soak.tally import Tally, clock
+from tools.soak.tally import Sample, Tally, clock
 from tools.soak.visitors import PROMPTS, BrowserVisitor, FeedVisitor, Texts, Visitor
+from tools.space_rehearsal import memory_limit
 
 APP = ROOT / "tools" / "soak" / "counted_app.py"
 COUNTS = "soak/texts"
@@ -31,22 +33,32 @@ _IDLE = 60.0  # seconds until nothing may be written any more when all have left
 
 
 @contextmanager
-def page(app: Path, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The page on a free port, with all that it says in a file."""
+def page(
+    app: Path, log: Path, preset: str = "tiny", gigabytes: float = 0
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The page on a free port, with all that it says in a file.
+
+    With `gigabytes` it is in a control group of that size, where there can be one, and is told so (`CITER_MEMORY`).
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     env = {name: value for name, value in os.environ.items() if not name.startswith(("CITER_", "GRADIO_"))}
     env |= {
-        "CITER_PRESET": "tiny",
+        "CITER_PRESET": preset,
         "CITER_SERVER__HOST": "127.0.0.1",
         "CITER_SERVER__PORT": str(port),
         "CITER_SERVER__PROXIES": "1",
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
     }
-    with log.open("wb") as out:
-        process = subprocess.Popen([sys.executable, str(app)], cwd=ROOT, env=env, stdout=out, stderr=out)
+    if gigabytes:
+        env["CITER_MEMORY"] = str(gigabytes)
+    with memory_limit(round(gigabytes * 1e9)) if gigabytes else nullcontext() as enter, log.open("wb") as out:
+        if gigabytes and enter is None:
+            say("no control group can be made here: memory is not limited")
+        command = [sys.executable, str(app)]
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=out, preexec_fn=enter)
         try:
             url = f"http://127.0.0.1:{port}/"
             _wait_for(url, process, log)
@@ -132,6 +144,17 @@ def check_rows(served: Served, tally: Tally) -> None:
             return
         time.sleep(0.5)
     tally.lost("no row left", f"after {_IDLE:.0f} s: {said} texts are written and wait")
+
+
+def check_memory(log: Path, samples: Sequence[Sample], tally: Tally) -> None:
+    """That the process took no more than its log says at the start."""
+    said = re.search(r"memory: at most ([\d.]+) GB", log.read_text(encoding="utf-8", errors="replace"))
+    most = max((sample.memory for sample in samples), default=0) / 1e9
+    what = f"memory below the {said[1] if said else '?'} GB that the log announces"
+    if said and most <= float(said[1]):
+        tally.held(what)
+    else:
+        tally.lost(what, f"{most:.2f} GB")
 
 
 def check_log(log: Path, marker: str, tally: Tally) -> None:

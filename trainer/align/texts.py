@@ -13,8 +13,7 @@ from engine.provenance import ROOT
 from engine.tokenizer import render
 from trainer import Report, TrainerError
 from trainer.labels.answers import answer, load_answers
-from trainer.questions.question import Question, prompt
-from trainer.questions.sources import Prompt
+from trainer.questions import Prompt, Question, prompt
 from trainer.stored import read_json
 
 PROMPTS = ROOT / "assets" / "align_prompts.json"

@@ -39,7 +39,7 @@ EVALUATIONS = 3  # in each epoch
 PATIENCE = 3  # evaluations without a better agreement before it ends
 SORTED = 64  # texts that are sorted by length together
 WARMUP = 20  # steps
-SAVED_EVERY, TOLD_EVERY = 300.0, 30.0  # seconds
+SAVED_EVERY = 60.0  # seconds
 
 Agreement = Mapping[str, tuple[int, int]]
 """By kind the number of the LLM's tokens that the SLM would have written, too, and the number of all."""
@@ -101,31 +101,27 @@ class Alignment:
         """Learns to the end; calls `keep` at every evaluation after the first that is the best so far."""
         evaluations = EVALUATIONS * self._settings.epochs
         evaluate_at = {round(self.steps * n / evaluations) for n in range(1, evaluations + 1)}
-        position, first = self.position, self.position.step
+        position = self.position
         if not position.agreement:
             self._evaluate(keep)
-        began = told = saved = time.monotonic()
-        tokens, learning = 0, 0.0
+        saved = time.monotonic()
         while not self.finished:
             begun, step = time.monotonic(), self._plan[position.step]
             loss = self._learn(step)
-            learning += time.monotonic() - begun
-            position.seconds += time.monotonic() - begun
-            tokens += sum(text.length for batch in step for text in batch)
+            seconds = time.monotonic() - begun
+            position.seconds += seconds
             position.step += 1
             if position.step in evaluate_at:
                 self._evaluate(keep)
-            now = time.monotonic()
-            if now - told > TOLD_EVERY:
-                left = (now - began) / (position.step - first) * (self.steps - position.step) / 60
+            if time.monotonic() - saved > SAVED_EVERY:
+                rate = sum(text.length for batch in step for text in batch) / seconds
+                left = position.seconds / position.step * (self.steps - position.step) / 60
                 self._report(
-                    f"step {position.step}/{self.steps}: loss {loss:.3f}, {tokens / learning:.0f} tokens/s, held-out "
-                    f"agreement {share(position.agreement[-1]):.1%}, about {left:.0f} min left"
+                    f"step {position.step}/{self.steps}: loss {loss:.3f}, {rate:.0f} tokens/s, held-out agreement "
+                    f"{share(position.agreement[-1]):.1%}, about {left:.0f} min left"
                 )
-                told = now
-            if now - saved > SAVED_EVERY:
                 self._save()
-                saved = now
+                saved = time.monotonic()
 
     def _learn(self, passes: Sequence[Sequence[LlmText]]) -> float:
         """One step of the optimiser; returns the mean loss of a token."""

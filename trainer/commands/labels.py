@@ -41,7 +41,7 @@ class Align(AlignSettings, OnPair):
         from trainer.align.stage import align
         from trainer.align.texts import PROMPTS, AnsweredTask, read_general_prompts
         from trainer.labels.answers import load_answers
-        from trainer.questions.sources import named_questions, task_named_by
+        from trainer.questions import named_questions, task_named_by
 
         if len(self.data) != len(self.answers):
             raise TrainerError(f"{len(self.data)} --data, {len(self.answers)} --answers: give one folder for each")
@@ -61,7 +61,7 @@ class Label(OnQuestions):
         "folder of `answer`: the LLM's own answers, all of them labelled (default: the data's references)",
         "FOLDER",
     )
-    skip_llm: bool = option(False, "with --answers: do without log-probabilities under the LLM")
+    with_llm: bool = option(False, "with --answers: log-probabilities under the LLM, too, for `fit --method co-llm`")
     keep_states: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = option(
         1.0, "of the tokens that both models agree on, the share whose hidden states are stored", "X"
     )
@@ -71,12 +71,10 @@ class Label(OnQuestions):
         from trainer.labels.answers import load_answers
         from trainer.labels.labels import label
 
-        if self.skip_llm and self.answers is None:
-            raise TrainerError("--skip-llm needs --answers: what the LLM writes along the data's references is unknown")
         pair = self.pair()
         answers = load_answers(self.answers, Role.LLM, pair) if self.answers else None
         questions = self.asked() if answers is None else self.named(answers.keys())
-        label(pair, questions, self.out, answers, run_llm=not self.skip_llm, keep_states=self.keep_states)
+        label(pair, questions, self.out, answers, run_llm=self.with_llm, keep_states=self.keep_states)
 
 
 class Rollout(RolloutSettings, OnData):

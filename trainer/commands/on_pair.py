@@ -14,7 +14,7 @@ from trainer.options import Count, Number, Options, Words, option
 
 if TYPE_CHECKING:
     from engine import Pair
-    from trainer.questions.question import Question
+    from trainer.questions import Question
 
 RESULTS = Path("assets/results")
 SERVED_ROWS = 128  # questions on their way to an LLM's server at once
@@ -61,7 +61,7 @@ class OnData(OnPair):
     out: Path = option(..., "folder; the same command goes on where it stopped, also beside another process")
 
     def named(self, ids: Collection[str]) -> list[Question]:
-        from trainer.questions.sources import named_questions
+        from trainer.questions import named_questions
 
         return named_questions(self.data, ids)
 
@@ -73,6 +73,6 @@ class OnQuestions(OnData):
     offset: Number = option(0, "skip the first N", "N")
 
     def asked(self) -> list[Question]:
-        from trainer.questions.sources import load_questions
+        from trainer.questions import load_questions
 
         return load_questions(self.data, self.questions, offset=self.offset)

@@ -12,7 +12,7 @@ from trainer.options import Count, Paths, Words, option
 if TYPE_CHECKING:
     from engine import Pair
     from trainer.evaluation.methods import Method
-    from trainer.questions.question import Question
+    from trainer.questions import Question
 
 
 class Evaluate(OnQuestions):
@@ -37,7 +37,7 @@ class Evaluate(OnQuestions):
     def run(self) -> None:
         from trainer.evaluation.evaluate import evaluate, gather
         from trainer.evaluation.rows import check_task
-        from trainer.questions.sources import task_named_by
+        from trainer.questions import task_named_by
 
         task = self.task or task_named_by(self.data[0])
         check_task(task)
@@ -50,7 +50,7 @@ class Evaluate(OnQuestions):
         """The questions, none of which a router learned from as far as labels say, and what answers them."""
         from trainer.evaluation.methods import methods_of, read_methods
         from trainer.fit.labelled_tokens import held_out_tokens
-        from trainer.questions.question import check_apart
+        from trainer.questions import check_apart
 
         questions = self.asked()
         if self.alone and not all(question.answer for question in questions):

@@ -49,7 +49,7 @@ class Fit(FitSettings, Command):
     def _slm_right(self) -> dict[str, bool]:
         from engine import Role
         from trainer.labels.answers import are_right, load_answers
-        from trainer.questions.sources import named_questions
+        from trainer.questions import named_questions
 
         assert self.answers is not None
         answers = load_answers(self.answers, Role.SLM)

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.operating_points import bootstrap_counts
 from engine.setting import Setting
 from trainer.evaluation.rows import Array, MethodSetting, Results
 
@@ -48,7 +47,10 @@ class Estimate(NamedTuple):
 
 def draws(questions: int, resamples: int = RESAMPLES, seed: int = SEED) -> Array:
     """How often each question is drawn in each resample: [1 + resamples, questions]; the first row is ones."""
-    return bootstrap_counts(questions, resamples, seed)
+    drawn = np.random.default_rng(seed).integers(questions, size=(resamples, questions))
+    cells = drawn + questions * np.arange(resamples)[:, None]
+    counts = np.bincount(cells.ravel(), minlength=resamples * questions).reshape(resamples, questions)
+    return np.vstack([np.ones((1, questions)), counts.astype(np.float64)])
 
 
 def estimate(samples: Array) -> Estimate:

@@ -47,7 +47,7 @@ def co_llm(labels: Path, settings: FitSettings) -> Lesson:
         if missing := int(np.isnan(usable.llm_logprob).sum()):
             raise TrainerError(
                 f"{labels}: {missing:,} of {len(usable):,} tokens have no log-probability under the LLM, which a "
-                "Co-LLM router learns from: label again without --skip-llm"
+                "Co-LLM router learns from: label again, with --with-llm"
             )
         decided_splits(tokens)  # the card needs both preferences
         examples, stop = (_likelihoods(usable.split(name)) for name in ("train", "stop"))

@@ -70,8 +70,8 @@ Scores how safe it is to let **{card.slm}** write the {unit} instead of
 def _at_start(card: RouterCard, curves: Sequence[Curve]) -> str:
     """What was measured of it at its start, a row for each task."""
     rows = []
-    for curve in (curve for curve in curves if curve.acceptance == card.acceptance):
-        at = curve.at(card.threshold)
+    for curve in (curve for curve in curves if curve.points and curve.acceptance == card.acceptance):
+        at = min(curve.points, key=lambda point: abs(point.threshold - card.threshold))  # the card's is rounded
         task = curve.task if curve.quality == "right" else f"{curve.task} (agreement with the LLM alone)"
         figures = (curve.slm.accuracy, curve.llm.accuracy, at.accuracy, at.llm_share, at.bytes / (curve.llm.bytes or 1))
         rows.append([task, str(curve.questions), *(f"{each:.1%}" for each in figures)])

@@ -19,7 +19,7 @@ from engine.served.model import ServedModel
 from engine.tokenizer import render
 from trainer import Report, TrainerError
 from trainer.continuous_batch import write_each
-from trainer.questions.question import Question, prompt
+from trainer.questions import Question, prompt
 from trainer.shards import MadeOf, Shards, differing, identity_of
 from trainer.stored import read_rows, schema, write_rows
 

@@ -32,7 +32,7 @@ from engine.tokenizer import render
 from trainer import Report, TrainerError
 from trainer.labels.answers import Answer
 from trainer.preference import CASE_NAMES, Case, shortcut
-from trainer.questions.question import Question, prompt, texts_of
+from trainer.questions import Question, prompt, texts_of
 from trainer.shards import MadeOf, Shards, identity_of
 from trainer.stored import AGAIN, read_metadata, read_table, schema, write_table
 
@@ -80,7 +80,7 @@ def label(
     questions: Sequence[Question],
     folder: Path,
     answers: Mapping[str, Answer] | None = None,
-    run_llm: bool = True,
+    run_llm: bool = False,
     report: Report = print,
     keep_states: float = 1.0,
 ) -> None:
@@ -89,8 +89,8 @@ def label(
     Args:
         questions: With references, unless answers are given.
         answers: The LLM's own answers by question id, to be the references; None takes those of the data set.
-        run_llm: With answers, the LLM need not be run: it would write what it wrote. Only the log-probabilities under
-            the LLM are then missing (NaN).
+        run_llm: With answers, take the log-probabilities under the LLM, too. Without, these are NaN, and the LLM is not
+            run: it would write what it wrote.
         keep_states: Of the tokens that both models agree on, the share whose hidden states are stored; each of these
             then stands for 1 / share. The states of all other tokens, and those after each prompt, are stored.
 

@@ -30,7 +30,7 @@ from trainer import Report, TrainerError
 from trainer.continuous_batch import require_costs, write_each
 from trainer.labels.labels import labelled_tokens_of, labels_about, read_labels
 from trainer.preference import Case
-from trainer.questions.question import Question, prompt, texts_of
+from trainer.questions import Question, prompt, texts_of
 from trainer.settings import RolloutSettings
 from trainer.shards import MadeOf, Shards
 from trainer.stored import read_rows, schema, write_rows

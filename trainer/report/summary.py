@@ -27,6 +27,7 @@ METHODS = {
     "router, one setting": "router, one setting for all tasks",
     "confidence": "SLM confidence",
     "speculative": "speculative decoding",
+    "no-rollouts": "router without rollouts",
     "shortcut": "CITER without rollouts",
     "co-llm": "Co-LLM style",
     "query": "query router",
@@ -46,6 +47,7 @@ PLAIN = " at acceptance 0"
 ABLATIONS = {
     "acceptance, for the router": ("router", "router" + PLAIN),
     "acceptance, for SLM confidence": ("confidence", "confidence" + PLAIN),
+    "rollouts": ("router", "no-rollouts"),
     "rollouts, at acceptance 0": ("router-own" + PLAIN, "shortcut" + PLAIN),
     "the router instead of chance": ("router", "random"),
 }

@@ -25,6 +25,7 @@ _SHORT = {
     START: "one setting",
     "confidence": "confidence",
     "speculative": "speculative",
+    "no-rollouts": "no rollouts",
     "shortcut": "no rollouts",
     "co-llm": "Co-LLM",
     "query": "query",

@@ -136,7 +136,7 @@ export const start = (gradio) => {
   const schedule = perFrame(() => {
     if (latest) drawProgress(latest);
     if (shown === null) return;
-    const kind = shown.curves.right === null ? 'same' : 'right', { points, questions } = shown.curves[kind];
+    const { kind, points, questions } = shown.curve;
     view = { kind, points, questions, at: Math.min(points.length - 1, picked ?? recommended(points)) };
     drawPick();
   });
@@ -144,7 +144,7 @@ export const start = (gradio) => {
   const drawChart = startPoints(find('.tune-plot'), props.plotly, (i) => { picked = i; schedule(); });
 
   openChannel(gradio, (message) => {
-    if (message.curves.same !== null) {
+    if (message.curve) {
       if (shown !== null && shown.n !== message.n) picked = null;
       if (message.cut === 0) prompts.clear();
       shown = message;
