@@ -10,8 +10,8 @@ from pathlib import Path
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
 import engine
-from app.entrance.launch import run
-from app.page import application, build
+from app.entrance.launch import application, run
+from app.page import build
 from app.recorded import load_recorded
 from app.running.host import Host
 from engine.guard.process import prepare

@@ -35,7 +35,7 @@ def _about(pair: Any, home: str) -> str:
     """The models' details, behind their name."""
     router = "no router"
     if pair.router is not None:
-        about = f" ({escape(pair.router.description)})" if pair.router.description else ""
+        about = f" ({escape(pair.router.card.description)})" if pair.router.card.description else ""
         router = f"router {escape(pair.router.name)}{about}"
     repository = _link(home, "Space" if "//huggingface.co/spaces/" in home else "Repository") if home else ""
     lines = [

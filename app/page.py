@@ -17,7 +17,6 @@ from app.compare.tab import KIND as COMPARE
 from app.compare.tab import compare_tab
 from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, SCRIPTS, STARTED, Panel, drawn, tells
 from app.entrance.gradio_parts import OpenWindows, PageBlocks, calling_address
-from app.entrance.launch import page_app
 from app.fields import DIALS, FIELDS
 from app.handlers import Handlers, wire_stop
 from app.header import header_html
@@ -35,26 +34,24 @@ from app.tune.tab import KIND as TUNE
 from app.tune.tab import tune_tab
 from engine import DEFAULT_THRESHOLD, Settings
 from engine.endpoint.routes import Endpoint
-from engine.guard.guard import Guard
 from engine.guard.refusals import Places, Refusal
 
 LOADING_SECONDS = 10.0
 """After which a program that came while the models load may ask again."""
 
 
-def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> gr.Blocks:
+def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> PageBlocks:
     """The page for a host's models, which are loaded when the first visitor comes, or earlier by the caller.
 
     `recorded` is what is on it before a visitor has a text.
     """
-    windows = OpenWindows()
     sessions = Sessions(
         places=Places(settings.server.queue_size),
         address=calling_address,
         leave=host.leave,
-        open_now=windows.__contains__,
+        open_now=lambda name: name in windows,
     )
-    home = home_address()
+    windows, home = OpenWindows(sessions.leave), home_address()
     with PageBlocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
             header = gr.HTML(header_html(host, home), elem_id="models", apply_default_css=False)
@@ -72,15 +69,8 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> g
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
         feeds = Feeds(sessions, UPDATES)
         restore(wire_feed(demo, feeds, panels))
-        endpoint = Endpoint(lambda: _models(host), settings)
-
-        def forget(request: gr.Request) -> None:
-            sessions.leave(request.session_hash)
-
-        demo.unload(forget)
-    demo.sessions, demo.feeds = sessions, feeds  # type: ignore[attr-defined]  # for tests, and for `application`
-    demo.endpoint, demo.windows = endpoint, windows  # type: ignore[attr-defined]
-    demo.queue(api_open=False)
+    endpoint = Endpoint(lambda: _models(host), settings)
+    demo.sessions, demo.windows, demo.routes = sessions, windows, [*feeds.routes, SCRIPTS, endpoint.mount]
     return demo
 
 
@@ -90,14 +80,6 @@ def _models(host: Host) -> tuple[Any, Any]:
     if host.pair is None:
         raise Refusal(503, host.status.error or "The models are being loaded.", after=LOADING_SECONDS)
     return host.pair, host.scheduler
-
-
-def application(demo: gr.Blocks, settings: Settings) -> Guard:
-    """The page that was built, with what it serves beside gradio: feeds, scripts and `/v1`."""
-    feeds: Feeds = getattr(demo, "feeds")  # noqa: B009  # set by `build`
-    endpoint: Endpoint = getattr(demo, "endpoint")  # noqa: B009
-    windows: OpenWindows = getattr(demo, "windows")  # noqa: B009
-    return page_app(demo, settings, windows, [*feeds.routes, SCRIPTS, endpoint.mount])
 
 
 UPDATES = {

@@ -156,7 +156,7 @@ class Pair:
             router.fit_to(self.slm_name, self.llm_name, self.slm.hidden_size, self.fingerprint)
             router.to(self.slm.device)
         self.router, self._policies = router, {}
-        size, flops = (router.bytes, router.flops) if router else (0, 0)
+        size, flops = (router.network.bytes, router.network.flops) if router else (0, 0)
         self.slm.cost = replace(self.slm.cost, router_bytes=size, router_flops=flops)
 
     def close(self) -> None:

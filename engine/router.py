@@ -176,21 +176,6 @@ class Router:
     def name(self) -> str:
         return self.card.name
 
-    @property
-    def description(self) -> str:
-        """One line for people: what it was trained on."""
-        return self.card.description
-
-    @property
-    def bytes(self) -> int:
-        """Weights that one score reads."""
-        return self.network.bytes
-
-    @property
-    def flops(self) -> int:
-        """2 × parameters of the linear layers."""
-        return self.network.flops
-
     @torch.inference_mode()
     def score(self, features: torch.Tensor) -> torch.Tensor:
         """Features [n, inputs] (see `features`) → routing scores [n], float32 in [0, 1]."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
@@ -22,10 +22,11 @@ from gradio.blocks import Blocks
 from gradio.context import LocalContext
 from gradio.state_holder import SessionState, StateHolder
 from starlette.requests import Request
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.components import refusal
-from app.running.sessions import LONGEST_HASH
+from app.running.sessions import LONGEST_HASH, Sessions
 from engine import EngineError, InvalidRequest
 from engine.errors import log_fault, shown
 from engine.guard.callers import address_of
@@ -72,10 +73,14 @@ def calling_address() -> str | None:
 
 
 class OpenWindows:
-    """Counts the open heartbeats by session hash: a browser keeps one for as long as its window is there."""
+    """Counts the open heartbeats by session hash: a browser keeps one for as long as its window is there.
 
-    def __init__(self) -> None:
+    `leave` is told the name of a window that goes.
+    """
+
+    def __init__(self, leave: Callable[[str], object] = lambda name: None) -> None:
         self._beats: Counter[str] = Counter()
+        self._leave = leave
 
     def __contains__(self, name: str) -> bool:
         return name in self._beats
@@ -103,10 +108,19 @@ class OpenWindows:
             self._beats[name] -= 1
             if not self._beats[name]:
                 del self._beats[name]
+                self._leave(name)
 
 
 class PageBlocks(gr.Blocks):
-    """Blocks whose failed events always give the visitor a message."""
+    """Blocks whose failed events always give the visitor a message.
+
+    Attributes:
+        sessions, windows, routes: The page's sessions and open windows, and what it serves beside gradio.
+    """
+
+    sessions: Sessions
+    windows: OpenWindows
+    routes: Sequence[BaseRoute]
 
     async def preprocess_data(self, *args: Any, **options: Any) -> Any:
         """See `gr.Blocks`: what no field can hold is the visitor's fault, not the server's."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -11,10 +10,10 @@ from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import Mount
 
 from app.components import ASSETS, PRELOAD
-from app.entrance.gradio_parts import OpenWindows, bound, check_request
+from app.entrance.gradio_parts import PageBlocks, bound, check_request
 from app.share.home import FAVICON, use_own_preview
 from app.share.open_trace import MAX_BYTES
 from app.theme import theme
@@ -53,8 +52,8 @@ STYLES = sorted((ASSETS / "css").glob("*.css"), key=lambda path: (path.name != "
 """Rules of other files go on from those of `page.css`."""
 
 
-def page_app(demo: gr.Blocks, settings: Settings, windows: OpenWindows, routes: Sequence[BaseRoute]) -> Guard:
-    """The page, with `routes` of its own beside gradio's, behind the guard."""
+def application(demo: PageBlocks, settings: Settings) -> Guard:
+    """The page behind the guard, with what it serves beside gradio."""
     use_own_preview()
     server = settings.server
     outer = gr.mount_gradio_app(
@@ -62,7 +61,7 @@ def page_app(demo: gr.Blocks, settings: Settings, windows: OpenWindows, routes: 
         demo,
         path="/",
         app_kwargs={
-            "routes": [*routes],
+            "routes": [*demo.routes],
             "openapi_url": None,
             "exception_handlers": {RequestValidationError: _not_understood, EngineError: _refused},
             "dependencies": [Depends(check_request)],
@@ -82,7 +81,7 @@ def page_app(demo: gr.Blocks, settings: Settings, windows: OpenWindows, routes: 
     demo.app = app
     bound(demo, app)
     callers = Callers(server.hosts, server.host, server.proxies)
-    return Guard(windows.around(outer), callers, most_bytes, _POLICY)
+    return Guard(demo.windows.around(outer), callers, most_bytes, _POLICY)
 
 
 def run(app: Guard, settings: Settings) -> None:

@@ -6,6 +6,7 @@ import re
 from collections import OrderedDict
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -76,6 +77,8 @@ async def _made(key: Key, app: ASGIApp, scope: Scope, receive: Receive) -> Respo
         sent.append(message)
 
     await app({**scope, "headers": [*headers, (b"accept-encoding", key[1].encode())]}, receive, collect)
+    if not sent or sent[-1].get("more_body", False):  # the client has gone, and the application has stopped half-way
+        raise ClientDisconnect
     start, *parts = sent
     answer = Response(b"".join(part.get("body", b"") for part in parts), start["status"])
     answer.raw_headers += [each for each in start["headers"] if each[0] != b"content-length"]

@@ -41,7 +41,6 @@ class LanguageModel:
     """A causal language model split into its trunk and its `lm_head`.
 
     Attributes:
-        name: For people.
         vocabulary: Length of the tokenizer; logits are cut to it, since embeddings are padded differently per model.
         fed: Tokens fed so far over all rows, for tests and benchmarks.
         context: Tokens that a text may have.
@@ -114,7 +113,7 @@ class LanguageModel:
     def calibrate(self) -> bool:
         """Times passes by their length, with `lm_head` at one position, and `lm_head` at many; warms up as well.
 
-        Returns whether two tries of a pass of one token were alike: else the machine is too busy to believe the times.
+        Returns whether two tries of a pass of one token were alike. Else the machine is too busy to be timed.
         """
         cache = self.new_cache(1, LENGTHS[-1])
         hidden = self.feed(cache, [0], [[0] * LENGTHS[-1]])[0]  # the first pass is not typical
@@ -126,10 +125,9 @@ class LanguageModel:
         return timed[0][1] <= _BELIEVED * timed[0][0]
 
     def recall(self, path: Path) -> bool:
-        """Takes the times that a file has for this model and machine, unless a pass of one token is faster now.
+        """Takes the times that a file has for this model and machine; returns False if it has none that hold.
 
-        Where it is slower, the machine is busy, and to measure again would make the times worse. Returns whether the
-        times were taken.
+        They hold unless a pass of one token is faster now. Where it is slower, the machine is busy.
         """
         times = read_json(path).get(self._key, {})
         passes, heads = times.get("passes", ()), times.get("lm_head", ())

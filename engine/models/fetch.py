@@ -158,7 +158,9 @@ def fetch(file: PinnedFile, path: Path, progress: ProgressCallback | None = None
 def _from_hub(file: PinnedFile, folder: Path, _progress: ProgressCallback | None) -> Path:
     if not file.repo:
         raise LookupError("no repo is known for this file")
-    # Without the user's token: the files that this project pins are public.
+    # Without the user's token: the files that this project pins are public. And asked first whether the repo is there,
+    # since without a connection `hf_hub_download` tries six times.
+    HfApi(token=False).model_info(file.repo, timeout=_SILENT)
     return Path(hf_hub_download(file.repo, file.name, local_dir=folder, etag_timeout=_SILENT, token=False))
 
 

@@ -116,27 +116,20 @@ def choose_preset(settings: Settings, progress: ProgressCallback | None = None) 
     """
     named = {"slm": settings.slm, "llm": settings.llm}
     models = {role: _source(f"CITER_{role.upper()}", text, settings, progress) for role, text in named.items() if text}
-    if len(models) == 2 and settings.preset == "auto":
-        return _known(Preset(_name(**models), models["slm"], models["llm"]))
-    base = _named(settings)
     if not models:
-        return base
-    models = {"slm": base.slm, "llm": base.llm, **models}
-    return _known(replace(base, name=_name(**models), slm=models["slm"], llm=models["llm"]))
+        return _named(settings)
+    both = len(models) == 2 and settings.preset == "auto"
+    pair = Preset("", **models) if both else replace(_named(settings), **models)
+    for known in PRESETS.values():  # by whatever path: its router is this pair's, too
+        if (replace(pair.slm, path=None), replace(pair.llm, path=None)) == (known.slm, known.llm):
+            return replace(known, slm=pair.slm, llm=pair.llm)
+    return replace(pair, name=_name(pair.slm, pair.llm))
 
 
 def _named(settings: Settings) -> Preset:
     """The pair of CITER_PRESET; `auto` is `gpu` with enough CUDA memory, else `cpu`."""
     auto = "gpu" if settings.preset == "auto" and _gpu_bytes() >= GPU_MIN_BYTES else "cpu"
     return PRESETS[auto if settings.preset == "auto" else settings.preset]
-
-
-def _known(preset: Preset) -> Preset:
-    """The preset with the same two models, if there is one, since its router is theirs, too; else this one."""
-    for known in PRESETS.values():
-        if (replace(preset.slm, path=None), replace(preset.llm, path=None)) == (known.slm, known.llm):
-            return replace(known, slm=preset.slm, llm=preset.llm)
-    return preset
 
 
 def _source(setting: str, text: str, settings: Settings, progress: ProgressCallback | None) -> Source:

@@ -29,7 +29,7 @@ PAIR = FakePair(1e6)
 HOST = Host(lambda preset, progress: PAIR)
 NOWHERE = Path(tempfile.mkdtemp()) / "cache"  # so that no pair can be had that an event asks for
 PAGE = build(HOST, load_settings(cache_dir=NOWHERE))
-EVENTS = [function for function in PAGE.fns.values() if function.fn and function.api_name != "unload"]
+EVENTS = [function for function in PAGE.fns.values() if function.fn]
 WITH_DATA = [function for function in EVENTS if function.collects_event_data]
 OPEN = next(function for function in WITH_DATA if function.api_name == "open_trace")
 OFFERS = ("token_cost", "text_of", "take", "read_prompts")
@@ -46,7 +46,7 @@ JUNK = st.one_of(
 @pytest.fixture(scope="module", autouse=True)
 def text():
     """The window "s" has a text, so that what is asked of it is looked at."""
-    session = PAGE.sessions.get("s")  # type: ignore[attr-defined]
+    session = PAGE.sessions.get("s")
     assert session.begin(request(max_new_tokens=5), HOST).finished.wait(120)
     yield
     HOST.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -12,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
@@ -221,6 +222,18 @@ def test_the_page_is_made_once_for_each_name_and_encoding():
     assert made == ["br", "gzip"] and asking.get("/other").text and len(made) == 3
     key = key_of({"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""})
     assert Cached().cost(key) == 4 and Cached().cost(None) == 1
+
+
+def test_an_answer_that_breaks_off_is_not_kept():
+    cached, key = Cached(), ("/theme.css", "br")
+
+    async def broken(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(cached.respond(key, broken, {"type": "http", "headers": []}, None, None))  # type: ignore[arg-type]
+    assert cached.cost(key) == 1
 
 
 def test_a_repeated_line_is_written_once_and_counted(caplog):

@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
-from app.page import application, build
+from app.entrance.launch import application
+from app.page import build
 from app.recorded import Recorded
 from app.running.host import Host
 from app.running.session import Session
@@ -52,7 +53,7 @@ def serve(
     demo = build(host, settings, recorded)
     try:
         with running(application(demo, settings)) as port, closing(demo):
-            yield Site(f"http://127.0.0.1:{port}/", host, getattr(demo, "sessions"), demo)  # noqa: B009  # set by `build`
+            yield Site(f"http://127.0.0.1:{port}/", host, demo.sessions, demo)
     finally:
         host.close()
 

@@ -97,7 +97,9 @@ class FakePair:
     def __init__(self, tokens_per_second: float = 200.0, router: str = "fake-r1", preset: str = "cpu") -> None:
         self.tokens_per_second, self.prefill_seconds = tokens_per_second, 0.0
         self.preset: str = preset
-        self.router: Any = SimpleNamespace(name=router, description="trained on GSM8K and CommonsenseQA", warning=None)
+        self.router: Any = SimpleNamespace(
+            name=router, card=SimpleNamespace(description="trained on GSM8K and CommonsenseQA"), warning=None
+        )
         self.slm_name, self.llm_name = "Qwen2.5-Coder 0.5B", "Qwen2.5-Coder 1.5B"
         self.quantisation, self.device, self.context = "NF4", "CPU", 2048
         self.threshold, self.acceptance = 0.5, 0.0

@@ -88,7 +88,7 @@ def test_a_router_is_charged_for_its_own_weights(tiny_pair, rows):
         assert row.text == trace.text
         bare = replace(trace.slm_cost, router_bytes=0, router_flops=0)
         spent = costs(trace.events, trace.prompt_tokens, bare, trace.llm_cost).run
-        assert row.bytes - round(spent.bytes) == pytest.approx(router.bytes * row.tokens, rel=1e-6)
+        assert row.bytes - round(spent.bytes) == pytest.approx(router.network.bytes * row.tokens, rel=1e-6)
 
 
 def test_what_is_there_is_not_written_again_and_other_methods_join_later(tiny_pair, tmp_path, monkeypatch):

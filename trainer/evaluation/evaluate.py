@@ -171,7 +171,9 @@ def _row(
     if method.name == SPECULATIVE and setting.max_draft != "auto":
         events = as_published(events, setting.max_draft)
     router = method.router
-    slm = replace(pair.slm_cost, router_bytes=router.bytes if router else 0, router_flops=router.flops if router else 0)
+    network = router.network if router else None
+    size, flops = (network.bytes, network.flops) if network else (0, 0)
+    slm = replace(pair.slm_cost, router_bytes=size, router_flops=flops)
     spent = costs(events, written.prompt_tokens, slm, pair.llm_cost, pair.prices).run
     text = "".join(event.text for event in events)
     return Row(
