@@ -87,7 +87,7 @@ def cost_parts(events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost,
     alone = [prompt_tokens - 1, len(events)]
     if events and all(event.threshold > 1 for event in events):
         # The setting "large model only" needs neither the SLM nor the router, and "small model only" no router.
-        return CostParts(*[(0.0, 1.0)] * len(MEASURED), (0, 0, *alone, *alone))
+        return CostParts((0.0, 1.0), (0.0, 1.0), (0.0, 1.0), (0, 0, *alone, *alone))
     if all(event.threshold == event.acceptance == 0 for event in events):
         slm = replace(slm, router_bytes=0, router_flops=0)
     told = costs(events, prompt_tokens, slm, llm)
@@ -97,7 +97,10 @@ def cost_parts(events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost,
         parts.append((significant(of_slm / beside), significant(of_llm / beside)) if beside > LEAST_COST else None)
     passes = [(event.slm_fed, event.llm_fed) for event in charged(events)]
     fed = [[each for each in of if each] for of in zip(*passes, strict=True)]
-    return CostParts(*parts, (*(count for of in fed for count in (sum(of) - len(of), len(of))), *alone))
+    by_bytes, by_flops, by_seconds = parts
+    return CostParts(
+        by_bytes, by_flops, by_seconds, (*(count for of in fed for count in (sum(of) - len(of), len(of))), *alone)
+    )
 
 
 def token_ratios(slm: ModelCost, llm: ModelCost) -> list[float | None]:

@@ -137,7 +137,7 @@ def linear4bit(codes: Tensor, state: dict[str, Tensor], bias: Tensor | None, inp
     import bitsandbytes as bnb
 
     with torch.device("meta"):
-        linear = bnb.nn.Linear4bit(inputs, outputs, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
+        linear: Any = bnb.nn.Linear4bit(inputs, outputs, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
     linear.weight = bnb.nn.Params4bit.from_prequantized(codes, state, device="cpu", module=linear)
     shape = tuple(linear.quant_state.shape)
     if shape != (outputs, inputs) or codes.numel() * 2 != math.prod(shape):

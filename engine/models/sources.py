@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from engine.errors import RouterError, SettingsError, shown
 from engine.events.progress import ProgressCallback
@@ -115,7 +115,9 @@ def choose_preset(settings: Settings, progress: ProgressCallback | None = None) 
     A GGUF file of the user's is hashed, once: its content may be one that this project knows.
     """
     named = {"slm": settings.slm, "llm": settings.llm}
-    models = {role: _source(f"CITER_{role.upper()}", text, settings, progress) for role, text in named.items() if text}
+    models: dict[str, Any] = {
+        role: _source(f"CITER_{role.upper()}", text, settings, progress) for role, text in named.items() if text
+    }
     if not models:
         return _named(settings)
     both = len(models) == 2 and settings.preset == "auto"

@@ -48,7 +48,7 @@ def test_the_price_of_a_token_moves_the_outcome_and_nothing_is_written_again(sho
         run.events, run.prompt_tokens, pair.slm_cost, pair.llm_cost
     )
     whole = alone[0] * 0.25 + alone[1]
-    parts.append([(slm_read * 0.025 + slm_written * 0.1) / whole, (llm_read * 0.25 + llm_written) / whole])
+    parts.append(((slm_read * 0.025 + slm_written * 0.1) / whole, (llm_read * 0.25 + llm_written) / whole))
     ratios, seen = [*token_ratios(pair.slm_cost, pair.llm_cost), 10.0], set()
     for unit in range(4):
         page.click(f".cost-units label >> nth={unit}")

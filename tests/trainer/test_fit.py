@@ -211,7 +211,9 @@ def test_a_narrow_network_and_one_with_a_skip_connection_score_the_same_from_the
         router = fit(preferences(labels, SETTINGS.but(**changes)), tmp_path / name, report=quiet)
         assert router.card.metrics["auc"] > 0.95
         np.testing.assert_array_equal(scores_of(Router.load(tmp_path / name), tokens), scores_of(router, tokens))
-    assert Router.load(tmp_path / "narrow").bytes < fitted[0].bytes / 3, "which a routed token pays for it"
+    assert Router.load(tmp_path / "narrow").network.bytes < fitted[0].network.bytes / 3, (
+        "which a routed token pays for it"
+    )
 
 
 @pytest.mark.parametrize(
