@@ -69,6 +69,9 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> P
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
         feeds = Feeds(sessions, UPDATES)
         restore(wire_feed(demo, feeds, panels))
+        demo.unload(
+            lambda: None
+        )  # without such an event gradio's page keeps no heartbeat, by which a closed window is known
     endpoint = Endpoint(lambda: _models(host), settings)
     demo.sessions, demo.windows, demo.routes = sessions, windows, [*feeds.routes, SCRIPTS, endpoint.mount]
     return demo
