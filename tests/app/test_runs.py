@@ -135,12 +135,10 @@ def test_a_text_that_waits_for_the_models_starts_where_the_router_does_but_for_w
     page, session = Handlers(host, Sessions(), load_settings(**stated), [None] * len(FIELDS)), Session()
     threshold, acceptance = asked
     run = session.begin(
-        request(threshold=threshold, acceptance=acceptance),
-        host,
-        lambda setting, pair: page.settled(session, setting, pair),
+        request(threshold=threshold, acceptance=acceptance), host, lambda *known: page.settled(session, *known)
     )
     if turned:  # while it waits
-        session.set_dials(*turned, host)
+        session.set_dials(turned[0], turned[1], host)
     ready.set()
     assert {(event.threshold, event.acceptance) for event in done(run).events} == {dials}
     assert (run.setting.threshold, run.setting.acceptance) == dials
