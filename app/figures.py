@@ -91,16 +91,15 @@ def cost_parts(events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost,
     if all(event.threshold == event.acceptance == 0 for event in events):
         slm = replace(slm, router_bytes=0, router_flops=0)
     told = costs(events, prompt_tokens, slm, llm)
-    parts: list[tuple[float, float] | None] = []
-    for unit in MEASURED:
+
+    def part(unit: str) -> tuple[float, float] | None:
         of_slm, of_llm, beside = (getattr(cost, unit) for cost in (told.slm, told.llm, told.llm_only))
-        parts.append((significant(of_slm / beside), significant(of_llm / beside)) if beside > LEAST_COST else None)
+        return (significant(of_slm / beside), significant(of_llm / beside)) if beside > LEAST_COST else None
+
     passes = [(event.slm_fed, event.llm_fed) for event in charged(events)]
     fed = [[each for each in of if each] for of in zip(*passes, strict=True)]
-    by_bytes, by_flops, by_seconds = parts
-    return CostParts(
-        by_bytes, by_flops, by_seconds, (*(count for of in fed for count in (sum(of) - len(of), len(of))), *alone)
-    )
+    tokens = *(count for of in fed for count in (sum(of) - len(of), len(of))), *alone
+    return CostParts(part("bytes"), part("flops"), part("seconds"), tokens)
 
 
 def token_ratios(slm: ModelCost, llm: ModelCost) -> list[float | None]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Quality = Literal["right", "same"]
+from engine.operating_points import Quality
 
 _Z = 1.96  # of a 95 % interval
 

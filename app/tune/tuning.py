@@ -20,13 +20,14 @@ from app.figures import counted, pair_name, significant, tokens_of_all
 from app.running.job import TOKEN_BYTES, Job, State, text_bytes
 from app.scale import STEPS, scale_of
 from app.stream.updates import waiting_for
-from app.tune.curve import PromptResult, Quality, TextResult, curve
+from app.tune.curve import PromptResult, TextResult, curve
 from app.tune.prompts import PromptRow
 from engine import InvalidRequest, Request, TokenEvent, build_request
 from engine.errors import check_whole, shown
 from engine.events import llm_tokens
 from engine.events.cost import costs
 from engine.grading import agreement, is_right
+from engine.operating_points import Quality
 from engine.setting import LLM_ONLY
 
 MAX_THRESHOLDS = 25
