@@ -78,6 +78,42 @@ class Nf4Linear(nn.Module):
     __call__ = forward  # torch's own looks for hooks, which takes a microsecond of each product
 
 
+class WideNf4Linear(nn.Module):
+    """NF4's numbers as bf16, for torch's product, which has matrix units (AMX): many tokens cost hardly more than one.
+
+    It is charged what `Nf4Linear` is, though it reads four times as much.
+    """
+
+    batch_invariant = False
+
+    def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None) -> None:
+        """Takes what `Nf4Linear` takes."""
+        super().__init__()
+        self.out_features, self.in_features = len(codes), 2 * codes.shape[1]
+        self.weight_bytes = codes.nbytes + scales.nbytes
+        self._weight = dequantised(codes, scales)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs bf16 [..., in] → bf16 [..., out]."""
+        return nn.functional.linear(x, self._weight, self.bias)
+
+    __call__ = forward
+
+
+def dequantised(codes: Tensor, scales: Tensor) -> Tensor:
+    """The matrix [out, in], bf16, that codes and scales in the kernel's layout stand for."""
+    from bitsandbytes.functional import get_4bit_type
+
+    rows, pairs = codes.shape
+    table = get_4bit_type("nf4", device="cpu").bfloat16()
+    # A byte has two rows' codes, 16 rows apart, and two bytes after another are two columns of a row.
+    parts = codes.view(rows // PACK_ROWS, pairs, PACK_ROWS // 2, 2)
+    both = torch.stack((parts & 15, parts >> 4), dim=1)  # [blocks, halves, pairs, rows, columns]
+    values = table[both.transpose(2, 3).reshape(rows, 2 * pairs).int()]
+    return values.view(rows, -1, BLOCK).mul_(scales.T[:, :, None]).view(rows, -1)
+
+
 def _pointer(tensor: Tensor) -> ctypes.c_void_p:
     return ctypes.c_void_p(tensor.data_ptr())
 

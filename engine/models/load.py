@@ -150,7 +150,8 @@ def _load(
     folder = _converted(model, settings, layout, progress)
     say(progress, f"loading {model.title}")
     try:
-        loaded = store.load(folder / store.WEIGHTS, read_json(folder / CONFIG), layout, device)
+        wide = settings.cpu_weights == "bf16"
+        loaded = store.load(folder / store.WEIGHTS, read_json(folder / CONFIG), layout, device, wide)
     except Exception as error:  # the libraries raise whatever they stumble over
         raise WeightsError(
             f"{model.title} cannot be loaded from {folder}: {str(error) or type(error).__name__}. "

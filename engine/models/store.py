@@ -26,7 +26,7 @@ from engine.model import int8, nf4
 from engine.model.forward import Layer, joined
 from engine.model.int8 import Int8Linear, WideEmbedding
 from engine.model.kv_cache import head_dim
-from engine.model.nf4 import PACK_ROWS, Nf4Linear
+from engine.model.nf4 import PACK_ROWS, Nf4Linear, WideNf4Linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -137,7 +137,9 @@ def save(tensors: dict[str, Tensor], path: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def load(path: Path, config: dict[str, Any], layout: str, device: torch.device | str = "cpu") -> StoredModel:
+def load(
+    path: Path, config: dict[str, Any], layout: str, device: torch.device | str = "cpu", wide: bool = False
+) -> StoredModel:
     """Reads a model from the file that `save` wrote.
 
     Matrices are read into memory, since in a mapped file they begin at any address: on a cache line, as torch puts
@@ -145,7 +147,7 @@ def load(path: Path, config: dict[str, Any], layout: str, device: torch.device |
     stays in the file and is mapped, since only a few of its rows are looked up.
 
     `config` has the values of the model's `config.json`. On a processor the file's `layout` must be `cpu_layout`: the
-    kernels do not check.
+    kernels do not check. `wide` keeps NF4's numbers as bf16, see `WideNf4Linear`.
 
     Raises:
         KeyError, ValueError: The file is damaged or is not this model's.
@@ -154,7 +156,7 @@ def load(path: Path, config: dict[str, Any], layout: str, device: torch.device |
     if missing := {"hidden_size", "num_hidden_layers", "vocab_size", "rope_parameters"} - config.keys():
         raise KeyError(f"config.json: {', '.join(sorted(missing))}")
     with path.open("rb") as file:
-        stored = _Stored(file, layout, device)
+        stored = _Stored(file, layout, device, wide)
         return StoredModel(
             config=about,
             embed_tokens=stored.embedding(about.vocab_size, about.hidden_size),
@@ -185,10 +187,10 @@ def _layer(stored: _Stored, config: SimpleNamespace, number: int) -> Layer:
 class _Stored:
     """The tensors of an open file of safetensors, which are read; the embedding alone is mapped."""
 
-    def __init__(self, file: BinaryIO, layout: str, device: torch.device | str) -> None:
+    def __init__(self, file: BinaryIO, layout: str, device: torch.device | str, wide: bool = False) -> None:
         length = int.from_bytes(file.read(8), "little")
         self.about: dict[str, Any] = json.loads(file.read(length))
-        self._file, self._start, self._layout, self._device = file, 8 + length, layout, device
+        self._file, self._start, self._layout, self._device, self._wide = file, 8 + length, layout, device, wide
 
     def joined(self, names: Sequence[str]) -> Tensor:
         """Tensors of one width as one, in the file's dtype."""
@@ -229,7 +231,7 @@ class _Stored:
         if self._layout == "int8":
             return Int8Linear(codes, self.joined([f"{name}.scales" for name in outputs]), bias)
         scales = [self.joined([f"{weight}.absmax"]) for weight in weights]
-        return Nf4Linear(codes, torch.cat(scales, dim=1), bias)
+        return (WideNf4Linear if self._wide else Nf4Linear)(codes, torch.cat(scales, dim=1), bias)
 
     def _linear4bit(self, name: str, inputs: int, outputs: int) -> Any:
         prefix = f"{name}.weight."

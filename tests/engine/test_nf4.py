@@ -9,7 +9,7 @@ import torch
 
 from engine.model import nf4
 from engine.model.forward import size_of
-from engine.model.nf4 import BLOCK, Nf4Linear
+from engine.model.nf4 import BLOCK, Nf4Linear, WideNf4Linear
 from engine.models import store
 from tests.support.random_gguf import by_bitsandbytes, logits, random_qwen
 
@@ -50,3 +50,12 @@ def test_a_pass_is_charged_the_same_bytes_in_either_layout(tmp_path):
     (layer,) = by_bitsandbytes(torch.nn.Sequential(dense)).children()  # pyright: ignore[reportArgumentType]
     expected = 160 * 128 // 2 + 2 * 160 * 128 // BLOCK, 160 * 128
     assert size_of(Nf4Linear(codes, state.absmax, None)) == size_of(layer) == expected
+
+
+@packed_only
+def test_kept_in_16_bits_a_matrix_has_the_numbers_that_the_kernel_multiplies_by():
+    codes, state = nf4.quantise(torch.randn(160, 128, dtype=torch.bfloat16), "packed")
+    narrow, wide = (kind(codes, state.absmax, None) for kind in (Nf4Linear, WideNf4Linear))
+    each_column = torch.eye(128, dtype=torch.bfloat16)
+    assert torch.equal(wide(each_column), narrow(each_column))
+    assert size_of(wide) == size_of(narrow)

@@ -20,7 +20,7 @@ PROMPTS = ROOT / "assets" / "align_prompts.json"
 """General prompts by kind, written for this repository. Evaluations use others."""
 
 HELD_OUT = 10  # every so many texts one is held out, by chance
-SHARD = 32  # general prompts in a shard; they are written together
+SHARD = 64  # general prompts in a shard; they are written together
 
 
 @dataclass(frozen=True)

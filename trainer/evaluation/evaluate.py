@@ -28,10 +28,10 @@ from trainer.evaluation.rows import SCHEMA, About, Row, authors_of, write_rows
 from trainer.questions import Question, prompt
 from trainer.shards import Shards, identity_of
 
-AT_ONCE = 16
+AT_ONCE = 64
 """Texts that are written at once."""
 
-SHARD = 16
+SHARD = 64
 """Questions of a shard: an interrupted run loses what it did since the last one."""
 
 SECONDS = "seconds"
