@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, kl_div
+from torch.nn.functional import cross_entropy, kl_div, linear
 from torch.nn.utils.rnn import pad_sequence
 
 from engine.errors import first_fault
@@ -267,7 +267,8 @@ def predictions(model: Any, texts: Sequence[LlmText], vocabulary: int) -> Tensor
             input_ids=pad_sequence(rows, batch_first=True).to(model.device), use_cache=False
         ).last_hidden_state
         wanted = [states[len(text.prompt) - 1 : text.length] for states, text in zip(hidden, texts, strict=True)]
-        return model.get_output_embeddings()(torch.cat(wanted))[:, :vocabulary].float()
+        # Rows of padding are left out before the product: out of its result, they would be copied back and forth.
+        return linear(torch.cat(wanted), model.get_output_embeddings().weight[:vocabulary]).float()
 
 
 @torch.no_grad()
