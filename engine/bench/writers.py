@@ -24,6 +24,7 @@ from engine.decoding import Decoding
 from engine.events import Role
 from engine.events.progress import ProgressCallback
 from engine.models import store
+from engine.models.fetch import PinnedFile
 from engine.models.load import folder_of, layout_for, slm_files
 from engine.models.model_files import files_of
 from engine.models.sources import choose_preset
@@ -53,9 +54,9 @@ class Subject:
         self.pair = load(None, settings, progress)
         for model in self.pair.models:
             model.calibrate()
-        models = {Role.SLM: self._preset.slm, Role.LLM: self._preset.llm}
-        paths = {role: model.gguf_path(settings.cache_dir) for role, model in models.items()}
-        self.gguf: dict[Role, Path] = {role: path for role, path in paths.items() if path and path.exists()}
+        files = {Role.SLM: self._preset.slm.where, Role.LLM: self._preset.llm.where}
+        paths = {role: each.at(settings.cache_dir) for role, each in files.items() if isinstance(each, PinnedFile)}
+        self.gguf = {role: path for role, path in paths.items() if path.exists()}
 
     @property
     def device(self) -> torch.device:
