@@ -154,7 +154,7 @@ class Pair:
         """Takes a router into use, or none; raises RouterError if it does not fit the SLM."""
         if router is not None:
             router.fit_to(self.slm_name, self.llm_name, self.slm.hidden_size, self.fingerprint)
-            router.to(self.slm.device)
+            router.network.to(self.slm.device)
         self.router, self._policies = router, {}
         size, flops = (router.network.bytes, router.network.flops) if router else (0, 0)
         self.slm.cost = replace(self.slm.cost, router_bytes=size, router_flops=flops)

@@ -94,44 +94,12 @@ class RouterNetwork(nn.Module):
         return None
 
 
-class FoldedNetwork:
-    """A network that learns no more, as three products: standardising and the score of `skip` are in their weights.
-
-    After a pass over all weights of a model nothing is in the processor's caches, and an operator costs tens of
-    microseconds however small it is. So there are as few as can be. Folded in float64, so that only the order of
-    rounding differs.
-    """
-
-    def __init__(self, network: RouterNetwork) -> None:
-        layers: list[Any] = [network.layers[n] for n in (0, 3, 6)]
-        weights = [layer.weight.detach().double() for layer in layers]
-        biases = [layer.bias.detach().double() for layer in layers]
-        mean, scale, skip = network.mean.double(), network.scale.double(), network.skip
-        if skip is not None:
-            # Two units that the linear score passes through: score = relu(score) - relu(-score).
-            both = torch.eye(2, dtype=torch.float64, device=mean.device)
-            linear = torch.zeros(1, len(mean), dtype=torch.float64, device=mean.device)
-            linear[:, -skip.in_features :], bias = skip.weight.detach(), skip.bias.detach().double()
-            weights[0], biases[0] = torch.cat([weights[0], linear, -linear]), torch.cat([biases[0], bias, -bias])
-            weights[1], biases[1] = torch.block_diag(weights[1], both), torch.cat([biases[1], 0 * both[0]])
-            weights[2] = torch.cat([weights[2], both[:1] - both[1:]], dim=1)
-        weights[0] = weights[0] / scale
-        biases[0] = biases[0] - weights[0] @ mean
-        self._layers = [(w.float(), b.float()) for w, b in zip(weights, biases, strict=True)]
-
-    def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """As the network's own: float32 features [n, inputs] → logits of the routing score [n]."""
-        first, second, third = self._layers
-        hidden = nn.functional.linear(features, *first).relu_()
-        return nn.functional.linear(nn.functional.linear(hidden, *second).relu_(), *third).squeeze(-1)
-
-
 @dataclass(frozen=True)
 class RouterCard:
     """What a router is and where it fits; stored as `router.json`.
 
     Attributes:
-        slm, llm: _Names of the pair it was trained for.
+        slm, llm: Names of the pair it was trained for.
         tokenizer: Fingerprint of the pair's tokenizer.
         logit_features: Whether the MLP also sees `logit_features` of the SLM (needs `lm_head` at every token).
         polarity: Always `POLARITY`; stored so that no reader has to guess.
@@ -170,7 +138,6 @@ class Router:
         self.card = card
         self.operating_points: OperatingPoints | None = None
         self.warning: str | None = None
-        self._folded: FoldedNetwork | None = None
 
     @property
     def name(self) -> str:
@@ -179,12 +146,7 @@ class Router:
     @torch.inference_mode()
     def score(self, features: torch.Tensor) -> torch.Tensor:
         """Features [n, inputs] (see `features`) → routing scores [n], float32 in [0, 1]."""
-        self._folded = self._folded or FoldedNetwork(self.network)  # the weights are not changed from the first on
-        return self._folded(features).sigmoid_()
-
-    def to(self, device: torch.device) -> None:
-        self.network.to(device)
-        self._folded = None
+        return self.network(features).sigmoid_()
 
     def save(self, folder: Path) -> None:
         """Writes `router.safetensors` and `router.json` into a folder, which is created.
