@@ -24,7 +24,7 @@ from engine.models.load import load_models
 from engine.models.sources import ROUTERS, Preset, choose_preset, router_folder
 from engine.models.store import FP32, StoredModel
 from engine.operating_points import OperatingPoints
-from engine.policy import POLICIES, REGISTRY, Policy, build_policy
+from engine.policy import POLICIES, ROUTED, Policy, build_policy
 from engine.request import Request, Sampling, build_request, same_prompt
 from engine.router import Router
 from engine.served.model import ServedModel
@@ -133,7 +133,7 @@ class Pair:
     @property
     def policies(self) -> tuple[str, ...]:
         """Names that a request may give here."""
-        return tuple(name for name in POLICIES if self.router is not None or not REGISTRY[name].needs_router)
+        return tuple(name for name in POLICIES if self.router is not None or name not in ROUTED)
 
     def default_policy(self, named: str) -> str:
         """The policy of this name, or the SLM's confidence where it needs a router and there is none."""

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from queue import SimpleQueue
+from typing import Any
 
 from engine.batch.line import Line
 from engine.batch.text import State, Text
@@ -56,6 +57,7 @@ class Scheduler:
         bound: Texts that are written at once, at most.
         rows, waiting: Texts that are written now, and that wait.
         tokens, steps, texts: Totals since the start: tokens (those taken back included), steps, texts that ended.
+        text_seconds: How long a text was written, in the mean of those that ended last; 0 before the first.
     """
 
     def __init__(self, pair: Pair, rows: int = DEFAULT_ROWS) -> None:
@@ -67,37 +69,15 @@ class Scheduler:
         self._line, self._changed, self._closed = Line(), threading.Condition(), False
         self._gone: set[Hashable] = set()  # owners whose texts are to be forgotten
         self._arrived = 0
-        self._mean_step = self._mean_text = self._mean_first = self._first_at = 0.0
+        self.text_seconds = self._mean_step = self._mean_first = self._first_at = 0.0
         self._took = self._modelled = 0.0  # seconds of steps of one text, by the clock and by the pair's passes
         self._tries = _TRIES
         self._thread = threading.Thread(target=self._work, name="citer-scheduler", daemon=True)
         self._thread.start()
 
-    def submit(
-        self,
-        request: Request,
-        owner: Hashable,
-        *,
-        interactive: bool = True,
-        events: Sequence[TokenEvent] = (),
-        listener: Callable[[Text], None] | None = None,
-        stopped: Callable[[], bool] | None = None,
-    ) -> Text:
-        """Asks for one text.
-
-        Args:
-            request: Raises InvalidRequest here, before anything is run, if it cannot be served.
-            owner: Anything hashable, the same for all that one visitor or client asks for.
-            interactive: Whether somebody watches.
-            events: What stays of a text with the same prompt, to be written on from there.
-            listener: Hears from the scheduler's thread of each event and of the end; if it raises, the text is stopped.
-            stopped: Is asked by that thread before each step, so it must be quick. Once it says so, or raises, the text
-                ends.
-        """
-        (text,) = self._pair.texts([request])
-        if events:
-            text.go_on(request, events)
-        self._put_in_line([text], owner, interactive, listener, stopped)
+    def submit(self, request: Request, owner: Hashable, *, interactive: bool = True, **options: Any) -> Text:
+        """Asks for one text; `options` as for `submit_all`."""
+        (text,) = self.submit_all([request], owner, interactive=interactive, **options)
         return text
 
     def submit_all(
@@ -106,15 +86,36 @@ class Scheduler:
         owner: Hashable,
         *,
         interactive: bool = False,
+        events: Sequence[TokenEvent] = (),
         listener: Callable[[Text], None] | None = None,
         stopped: Callable[[], bool] | None = None,
     ) -> list[Text]:
-        """Asks for several texts, as for a sweep; if one cannot be served, for none: an InvalidRequest.
+        """Asks for several texts, as for a sweep; if one cannot be served, for none.
 
-        Arguments are as for `submit`.
+        Args:
+            requests: Raises InvalidRequest here, before anything is run, if one cannot be served.
+            owner: Anything hashable, the same for all that one visitor or client asks for.
+            interactive: Whether somebody watches.
+            events: What stays of a text with the same prompt, to be written on from there.
+            listener: Hears from the scheduler's thread of each event and of the end; if it raises, the text is stopped.
+            stopped: Is asked by that thread before each step, so it must be quick. Once it says so, or raises, the text
+                ends.
         """
         texts = self._pair.texts(requests)
-        self._put_in_line(texts, owner, interactive, listener, stopped)
+        if events:
+            for text in texts:
+                text.go_on(text.request, events)
+        news: SimpleQueue[TokenEvent | None] = SimpleQueue()
+        with self._changed:
+            if self._closed:
+                raise EngineError("The models are being shut down, or replaced: ask again once they are back.")
+            for text in texts:
+                self._arrived += 1
+                text.owner, text.interactive, text.arrived = owner, interactive, self._arrived
+                text.listener, text.stopped, text.news, text.asked = listener, stopped, news, time.monotonic()
+            self._line.waiting += texts
+            self.waiting = len(self._line.waiting)
+            self._changed.notify()
         return texts
 
     def leave(self, owner: Hashable) -> None:
@@ -140,12 +141,7 @@ class Scheduler:
     def estimate(self, text: Text) -> float | None:
         """In how many seconds a text may begin; None while no text has ended yet to go by."""
         place = self.place(text)
-        return place * self._mean_text / self.bound if self._mean_text or not place else None
-
-    @property
-    def text_seconds(self) -> float:
-        """How long a text was written, in the mean of those that ended last; 0 before the first."""
-        return self._mean_text
+        return place * self.text_seconds / self.bound if self.text_seconds or not place else None
 
     @property
     def first_seconds(self) -> float:
@@ -168,26 +164,6 @@ class Scheduler:
             self._closed = True
             self._changed.notify()
         self._thread.join()
-
-    def _put_in_line(
-        self,
-        texts: Sequence[Text],
-        owner: Hashable,
-        interactive: bool,
-        listener: Callable[[Text], None] | None,
-        stopped: Callable[[], bool] | None,
-    ) -> None:
-        news: SimpleQueue[TokenEvent | None] = SimpleQueue()
-        with self._changed:
-            if self._closed:
-                raise EngineError("The models are being shut down, or replaced: ask again once they are back.")
-            for text in texts:
-                self._arrived += 1
-                text.owner, text.interactive, text.arrived = owner, interactive, self._arrived
-                text.listener, text.stopped, text.news, text.asked = listener, stopped, news, time.monotonic()
-            self._line.waiting += texts
-            self.waiting = len(self._line.waiting)
-            self._changed.notify()
 
     # The scheduler's thread
 
@@ -364,7 +340,7 @@ class Scheduler:
             with self._changed:
                 if text in self._running and text.since:
                     took = time.monotonic() - text.since
-                    self._mean_text += (took - self._mean_text) * (_NEW if self._mean_text else 1.0)
+                    self.text_seconds += (took - self.text_seconds) * (_NEW if self.text_seconds else 1.0)
                 keep = text.interactive and state != "failed" and not text.forgotten
                 self._leave(text, clear=state == "failed", keep=keep)
         finally:  # whoever waits for it hears of its end even if its slot cannot be freed
