@@ -21,7 +21,7 @@ from engine.events.progress import ProgressCallback, say
 from engine.events.trace import Trace, build_trace
 from engine.model.language_model import LanguageModel
 from engine.models.load import load_models
-from engine.models.sources import ROUTERS, Preset, choose_preset, router_folder
+from engine.models.sources import ROUTERS, choose_preset, router_folder
 from engine.models.store import FP32, StoredModel
 from engine.operating_points import OperatingPoints
 from engine.policy import POLICIES, ROUTED, Policy, build_policy
@@ -318,14 +318,10 @@ def load(
         llm_name = loaded.llm.name
     about = {"preset": chosen.name, "context": settings.context, "memory": settings.memory}
     pair = Pair(**loaded._asdict(), llm_name=llm_name, **about)
-    pair.use_router(load_router(settings, chosen, pair.slm_name, progress))
+    folder = router_folder(settings, chosen, ROUTERS, progress)
+    router = Router.load(folder) if folder is not None else None
+    # The preset's own router knows the SLM with its own adapter.
+    other_adapter = settings.router == "auto" and settings.adapter != "auto"
+    pair.use_router(None if router and other_adapter and router.card.slm != pair.slm_name else router)
     pair.calibrate(settings.cache_dir / PASS_TIMES if pair.quantisation != FP32 else None)
     return pair
-
-
-def load_router(settings: Settings, preset: Preset, slm_name: str, progress: ProgressCallback | None) -> Router | None:
-    """The router of the settings: "auto" is the pair's own, if there is one for the SLM with this adapter."""
-    folder = router_folder(settings, preset, ROUTERS, progress)
-    router = Router.load(folder) if folder is not None else None
-    other_adapter = settings.router == "auto" and settings.adapter != "auto"
-    return None if router is not None and other_adapter and router.card.slm != slm_name else router

@@ -60,8 +60,7 @@ class Reader:
         if not asked:
             return
         hidden = side_by_side([slot.hidden[role] for slot in asked])
-        ends = [(slot.number, slot.tokens, len(slot.tokens)) for slot in asked]
-        for slot, own in zip(asked, self._prefixes.logits(role, hidden, ends), strict=True):
+        for slot, own in zip(asked, self._models[role].logits(hidden), strict=True):
             slot.logits[role] = own
 
     def read(self, role: Role, slots: Sequence[Slot]) -> None:
@@ -160,8 +159,7 @@ class Reader:
         ends = [(slot, last - len(own) + 1 + n) for slot, own, last in wanted for n in range(len(own))]
         hidden = torch.cat([own for _, own, _ in wanted]) if len(wanted) > 1 else wanted[0][1]
         for place in range(0, len(ends), LOOK):
-            some, own = hidden[place : place + LOOK], ends[place : place + LOOK]
-            logits = self._prefixes.logits(role, some, [(slot.number, slot.tokens, end) for slot, end in own])
+            logits, own = self._models[role].logits(hidden[place : place + LOOK]), ends[place : place + LOOK]
             parts = _stretches(own)
             for slot, part in parts:
                 if judges and slot.judges:

@@ -193,18 +193,12 @@ def drafted_event(step: Step) -> TokenEvent:
     return replace(draft, finish_reason=None)
 
 
-def _charged(step: Step) -> dict[Role, bool]:
-    """Whether each model read for this text's sake."""
-    policy, position = step.text.policy, len(step.slot.tokens) - step.text.prompt_tokens
-    return {Role.SLM: step.drafted or policy.reads(position), Role.LLM: step.asked}
-
-
 def _written(step: Step, seconds: float) -> TokenEvent:
     """The event of the last token, as if nothing were taken back; from now on the models have read what it says."""
     text, policy = step.text, step.text.policy
     end = len(step.slot.tokens)
     position = end - text.prompt_tokens
-    charged = _charged(step)
+    charged = {Role.SLM: step.drafted or policy.reads(position), Role.LLM: step.asked}  # who read for this text's sake
     fed = {role: end - text.read[role] if charged[role] else 0 for role in Role}
     looks = max(1, min(fed[Role.LLM], position + 1)) if step.judges else 1
     if step.rereads and looks > 1 and step.asked:
