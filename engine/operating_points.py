@@ -18,7 +18,6 @@ from engine.events import MAX_THRESHOLD
 from engine.models.files import read_bytes, write_text
 
 FILE = "operating_points.json"
-FORMAT = 1
 MAX_BYTES = 1_000_000
 Quality = Literal["right", "same"]
 """What a curve's accuracy is: right answers, or how much of the LLM's own text stands in a text."""
@@ -97,7 +96,7 @@ class OperatingPoints:
     untrained: Annotated[dict[_Name, Annotated[tuple[Curve, ...], Field(max_length=100)]], Field(max_length=20)] = (
         field(default_factory=dict)
     )
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
 
     def of(self, policy: str) -> tuple[Curve, ...]:
         """The curves of a policy: the router's own, or those of one without training; there may be none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -228,19 +227,12 @@ class Pair:
         decoding.add(self.texts(requests, policies, prompts))
         return decoding
 
-    def stream(
-        self,
-        prompt: str | Request,
-        cancel: threading.Event | None = None,
-        **options: Any,
-    ) -> Iterator[TokenEvent]:
+    def stream(self, prompt: str | Request, **options: Any) -> Iterator[TokenEvent]:
         """Writes one text, yielding an event per token; an InvalidRequest is raised before any model runs.
 
-        Args:
-            prompt: A prompt or a request, with the `options` of `build_request`.
-            cancel: When set, no further step is taken. Closing the iterator stops the models as well.
+        `prompt` is a prompt or a request, with the `options` of `build_request`. Closing the iterator stops the models.
         """
-        return self.start([build_request(prompt, **options)]).run(cancel)
+        return self.start([build_request(prompt, **options)]).run()
 
     def generate(self, prompt: str | Request, **options: Any) -> Trace:
         """Writes one text and returns its trace; `prompt` and `options` as for `stream`."""
@@ -295,11 +287,7 @@ class Pair:
         return self._policies[name]
 
 
-def load(
-    preset: str | None = None,
-    settings: Settings | None = None,
-    progress: ProgressCallback | None = None,
-) -> Pair:
+def load(preset: str | None = None, settings: Settings | None = None, progress: ProgressCallback | None = None) -> Pair:
     """Loads a pair and its router, fetching and quantising the weights the first time.
 
     Without `settings` those of the environment hold; another `preset` than theirs goes before it and before their SLM

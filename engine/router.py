@@ -28,9 +28,7 @@ from engine.operating_points import FILE as OPERATING_POINTS
 from engine.operating_points import OperatingPoints
 
 WEIGHTS, CARD = "router.safetensors", "router.json"
-FORMAT = 1
 POLARITY = "score is the estimate that the SLM is preferred; score < threshold → LLM"
-_SHA256 = "sha256"  # a card's key beside its fields: of the weights' file, so that a changed one is noticed
 _AGAIN = "get the folder again"
 _MAX_HEADER = 100_000  # bytes of the weights' table of contents; these networks have some ten tensors
 
@@ -106,6 +104,7 @@ class RouterCard:
         threshold, acceptance: Where both dials start. `fit` takes the threshold that separates the preferences of the
             stopping questions best (Youden's J), at acceptance 0; `ship` takes both from measured curves.
         description: One line for people, shown on the page.
+        sha256: Of the file of weights (hex), so that a changed one is noticed.
     """
 
     name: _Name
@@ -121,7 +120,8 @@ class RouterCard:
     threshold: Annotated[float, Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)] = 0.5
     acceptance: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     description: Annotated[str, Field(max_length=10_000)] = ""
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
+    sha256: str | None = field(default=None, compare=False)
 
 
 class Router:
@@ -160,7 +160,7 @@ class Router:
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / WEIGHTS) as weights_path, replacing(folder / CARD) as card_path:
                 save_file(weights, weights_path)
-                fields = {**asdict(self.card), _SHA256: sha256_of(weights_path)}
+                fields = {**asdict(self.card), "sha256": sha256_of(weights_path)}
                 text = json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
                 _read_card(text.encode("utf-8"), folder / CARD)
                 card_path.write_bytes(text.encode("utf-8"))
@@ -177,13 +177,13 @@ class Router:
         """
         path = folder / WEIGHTS
         try:
-            card, stated = _read_card(read_bytes(folder / CARD), folder / CARD)
+            card = _read_card(read_bytes(folder / CARD), folder / CARD)
             network, sha256 = _read_weights(path, card), sha256_of(path)
         except OSError as error:
             raise RouterError(f"The router in {folder} cannot be read: {error.strerror or error}") from error
         except SafetensorError as error:
             raise RouterError(f"{path} is corrupt ({error}); {_AGAIN}") from error
-        if stated not in (None, sha256):
+        if card.sha256 not in (None, sha256):
             raise RouterError(f"{path} has changed since it was written, its SHA-256 is not that of its card; {_AGAIN}")
         if network.fault:
             raise RouterError(f"{path}: {network.fault}; {_AGAIN}")
@@ -212,19 +212,15 @@ class Router:
             self.warning = f"Router {card.name} was trained against {card.llm}; its threshold may mean less with {llm}."
 
 
-def _read_card(content: bytes, path: Path) -> tuple[RouterCard, str | None]:
-    """The card, and what it says the SHA-256 of the weights is, if it does."""
+def _read_card(content: bytes, path: Path) -> RouterCard:
     try:
         card = TypeAdapter(RouterCard).validate_json(content, strict=True)
         json.dumps(asdict(card), allow_nan=False)
-        stated = json.loads(content).get(_SHA256)
     except ValidationError as error:
         raise RouterError(f"{path} is not a router's card: {first_fault(error)}") from None
     except ValueError as error:
         raise RouterError(f"{path} is not a router's card: {error}") from None
-    if not isinstance(stated, str | None):
-        raise RouterError(f"{path} is not a router's card: {_SHA256}: it is not a text")
-    return card, stated
+    return card
 
 
 def _read_weights(path: Path, card: RouterCard) -> RouterNetwork:

@@ -45,8 +45,6 @@ _OFF = 4 / 3  # the factor by which they may differ
 _SLOW_SECONDS = 5.0  # for a first token, before people are told why
 _OF_LATE = 60.0  # seconds for which a first token's wait is news
 
-Failed = list[tuple[Text, Exception]]
-
 logger = logging.getLogger(__name__)
 
 
@@ -144,17 +142,14 @@ class Scheduler:
         return place * self.text_seconds / self.bound if self.text_seconds or not place else None
 
     @property
-    def first_seconds(self) -> float:
-        """Seconds for which a watched text waits for its first token: the mean of late, or the longest wait now."""
-        now = time.monotonic()
-        watched = [text for text in (*self._line.waiting, *self._running) if text.interactive]
-        mean = self._mean_first if now - self._first_at < _OF_LATE else 0.0
-        return max([mean, *(now - text.asked for text in watched if not text.begun)])
-
-    @property
     def slow(self) -> str:
-        """That a first token takes long, and why, for people; empty where it does not."""
-        if (seconds := self.first_seconds) < _SLOW_SECONDS:
+        """That watched texts wait long for a first token, now or of late, and why, for people; else empty."""
+        now = time.monotonic()
+        waits = [
+            now - text.asked for text in (*self._line.waiting, *self._running) if text.interactive and not text.begun
+        ]
+        seconds = max([*waits, self._mean_first if now - self._first_at < _OF_LATE else 0.0])
+        if seconds < _SLOW_SECONDS:
             return ""
         why = f"{self.rows} texts are being written" if self.rows > 1 else "the machine has other work, or is slow"
         return f"{seconds:.0f} s for a first token: {why}."
@@ -233,7 +228,8 @@ class Scheduler:
         new: list[Text] = []
         while (text := self._next()) is not None:
             new.append(text)
-        for text, error in self._enter([text for text in new if text in self._running]):
+        entering = [text for text in new if text in self._running]
+        for text, error in _apart(self._decoding.add, entering) if entering else ():
             self._end(text, "failed", error)
         for text in [*self._running]:
             if text.finish_reason is not None:
@@ -254,21 +250,9 @@ class Scheduler:
                 other.state = "waiting"
                 self._line.waiting.append(other)
             self._line.serve(text)
-            text.state = "running"
+            text.state, text.since = "running", time.monotonic()
             self._running.append(text)
             return text
-
-    def _enter(self, texts: Sequence[Text]) -> Failed:
-        """Texts that enter together share what they have in common; where that fails, each enters alone."""
-        if not texts:
-            return []
-        try:
-            self._decoding.add(texts)
-        except Exception as error:
-            return [(texts[0], error)] if len(texts) == 1 else [each for text in texts for each in self._enter([text])]
-        for text in texts:
-            text.since = time.monotonic()
-        return []
 
     def _leave(self, text: Text, clear: bool = False, keep: bool = False) -> None:
         """Takes a text's slot away; with `keep` others may go on from what it holds."""
@@ -279,9 +263,9 @@ class Scheduler:
 
     def _step(self) -> None:
         """One step of those who take part; their events go to who waits for them."""
-        chosen = self._chosen()
-        started = time.monotonic()
-        written, failed = self._write(chosen, self._reading(chosen))
+        chosen, written = self._chosen(), list[Text]()
+        reading, started = self._reading(chosen), time.monotonic()
+        failed = _apart(lambda part: written.extend(self._decoding.step(part, reading)), chosen)
         seconds = time.monotonic() - started
         self.steps += 1
         if len(chosen) > 1:
@@ -311,17 +295,6 @@ class Scheduler:
             others = [text for text in others if text.slot in few]
         return watched + others
 
-    def _write(self, texts: Sequence[Text], reading: int) -> tuple[list[Text], Failed]:
-        """Steps texts; where that fails, each half of them apart, until one that fails is alone."""
-        try:
-            return self._decoding.step(texts, reading), []
-        except Exception as error:
-            if len(texts) == 1:
-                return [], [(texts[0], error)]
-        middle = len(texts) // 2
-        (one, failed), (other, more) = (self._write(half, reading) for half in (texts[:middle], texts[middle:]))
-        return one + other, failed + more
-
     def _reading(self, texts: Sequence[Text]) -> int:
         """How many tokens of long texts are read in a step."""
         slots = len({text.slot for text in texts})
@@ -338,7 +311,7 @@ class Scheduler:
         """A text has ended, and its slot is free."""
         try:
             with self._changed:
-                if text in self._running and text.since:
+                if text in self._running:
                     took = time.monotonic() - text.since
                     self.text_seconds += (took - self.text_seconds) * (_NEW if self.text_seconds else 1.0)
                 keep = text.interactive and state != "failed" and not text.forgotten
@@ -348,3 +321,15 @@ class Scheduler:
             self.rows = len(self._running)
             text.state, text.error = state, error
             text.tell()
+
+
+def _apart(do: Callable[[Sequence[Text]], None], texts: Sequence[Text]) -> list[tuple[Text, Exception]]:
+    """Does something with texts; where that fails, with each half of them apart, until one that fails is alone."""
+    try:
+        do(texts)
+    except Exception as error:
+        if len(texts) == 1:
+            return [(texts[0], error)]
+        middle = len(texts) // 2
+        return _apart(do, texts[:middle]) + _apart(do, texts[middle:])
+    return []

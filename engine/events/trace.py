@@ -10,18 +10,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import FiniteFloat, TypeAdapter
 
-from engine.errors import InvalidRequest
 from engine.events import FinishReason, Role, TokenEvent, fold_revealed, in_row, keeps, llm_share, role_at
 from engine.events.cost import ModelCost, Prices, costs
 from engine.events.parsing import Count, Many, Name, parsed
 from engine.request import Forced, Request, Sampling, Turn
 from engine.setting import DraftLimit, Setting
 
-FORMAT = 1
 _ASKED = [each.name for each in fields(Request) if each.name not in ("alternatives", "setting")]
 _SETTING = [each.name for each in fields(Setting)]
 
@@ -62,7 +60,7 @@ class Trace:
     max_draft: DraftLimit = "auto"
     turns: Many[Turn] = ()
     prices: Prices = field(default_factory=Prices)
-    format: int = FORMAT
+    format: Literal[1] = 1
 
     @property
     def llm_share(self) -> float:
@@ -87,10 +85,7 @@ class Trace:
     @classmethod
     def from_json(cls, text: str | bytes) -> Trace:
         """Reads what `to_json` wrote; raises InvalidRequest, with the first field that is wrong, for anything else."""
-        trace = parsed(trace_adapter(), text, "a trace")
-        if trace.format != FORMAT:
-            raise InvalidRequest(f"The trace has format {trace.format}; this program reads format {FORMAT}.")
-        return trace
+        return parsed(trace_adapter(), text, "a trace")
 
     def save(self, path: str | Path) -> None:
         Path(path).write_text(self.to_json(), encoding="utf-8")
