@@ -170,7 +170,7 @@ class Decoding:
             judges = setting.acceptance > 0 or bool(text.provisional)
             step = Step(text, slot, setting, forced, judges, not llm.local)
             if (earlier := late.get(text)) is not None:
-                step.alternatives, step.entropy, step.revealed = earlier.alternatives, earlier.entropy, earlier.revealed
+                step.learned, step.revealed = earlier.learned, earlier.revealed
             steps.append(step)
             slot.steps.append(step)
         return steps

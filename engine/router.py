@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from engine.errors import RouterError, first_fault
-from engine.events import MAX_THRESHOLD
+from engine.events import Threshold
+from engine.events.parsing import Share
 from engine.model.logits import LOGIT_FEATURES
 from engine.models.files import read_bytes, replacing, sha256_of
 from engine.operating_points import FILE as OPERATING_POINTS
@@ -117,8 +118,8 @@ class RouterCard:
     polarity: Literal[POLARITY] = POLARITY  # pyright: ignore[reportInvalidTypeForm]
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
-    threshold: Annotated[float, Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)] = 0.5
-    acceptance: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    threshold: Threshold = 0.5
+    acceptance: Share = 0.0
     description: Annotated[str, Field(max_length=10_000)] = ""
     format: Literal[1] = 1
     sha256: str | None = field(default=None, compare=False)

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from engine.batch.prefixes import Prefixes, Wanted
 from engine.batch.step import Slot, Step, going, side_by_side
 from engine.batch.verify import note_choices
-from engine.events import Alternative, Revealed, Role
+from engine.events import Alternative, Revealed, Role, known
 from engine.model.language_model import LENGTHS
 from engine.model.logits import ENTROPY, LOG_SUM_EXP, certainties, top_k
 from engine.served.model import AnyModel
@@ -199,8 +199,8 @@ def _note_candidates(tokenizer: Tokenizer, role: Role, slot: Slot, index: int, l
     for place, (values, ids, entropy) in enumerate(per_position, index):
         candidates = tuple(Alternative(i, token_text(tokenizer, i), p) for i, p in zip(ids, values, strict=True))
         for step in steps:
-            wanted = candidates[: step.text.request.alternatives]
+            revealed = Revealed(place, role, candidates[: step.text.request.alternatives], entropy)
             if place == step.text.position:
-                step.alternatives[role], step.entropy[role] = wanted, entropy
+                step.learned |= known(revealed)[1]
             elif place < step.text.position:  # a text whose draft was just taken back has no token there
-                step.revealed.append(Revealed(place, role, wanted, entropy))
+                step.revealed.append(revealed)

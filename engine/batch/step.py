@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from engine.batch.text import Text
-from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, extend, tokens_read
+from engine.events import Revealed, Role, TokenEvent, Verdict, extend, tokens_read
 from engine.model.logits import Certainty
 from engine.policy import Policy, State
 from engine.request import Forced
@@ -77,8 +77,8 @@ class Step:
         probability: What its author gave the token, where candidates are recorded.
         verdicts: On drafts that are kept.
         taken_back: The events of drafts that are not.
-        alternatives, entropy, revealed: What became known of the models' candidates, for this position and for earlier
-            ones; entropy in bits.
+        learned, revealed: What became known of the models' candidates: here, by the event's fields, and at earlier
+            positions.
     """
 
     text: Text
@@ -95,8 +95,7 @@ class Step:
     probability: float | None = None
     verdicts: list[Verdict] = field(default_factory=list)
     taken_back: list[TokenEvent] = field(default_factory=list)
-    alternatives: dict[Role, tuple[Alternative, ...]] = field(default_factory=dict)
-    entropy: dict[Role, float] = field(default_factory=dict)
+    learned: dict[str, Any] = field(default_factory=dict)
     revealed: list[Revealed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -167,24 +166,18 @@ def record(step: Step) -> TokenEvent:
     if step.taken_back:
         if step.drafted:  # the event of the draft has the cost of drafting
             event = replace(event, router=False, slm_head=False)
-        first = step.taken_back[0]
-        event = replace(
-            event,
-            score=first.score,
-            threshold=first.threshold,
-            acceptance=first.acceptance,
-            ratio=first.ratio,
-            slm_alternatives=first.slm_alternatives,
-            slm_entropy=first.slm_entropy,
-            llm_alternatives=first.llm_alternatives,
-            llm_entropy=first.llm_entropy,
-            taken_back=tuple(step.taken_back),
-        )
+        first = {name: getattr(step.taken_back[0], name) for name in _OF_POSITION}
+        event = replace(event, **first, taken_back=tuple(step.taken_back))
     text.read = {role: tokens_read(read, 0, text.prompt_tokens, event.index) for role, read in text.read.items()}
     if not event.judged and text.settled == event.index:
         text.settled += 1
     extend(text.events, event)
     return event
+
+
+_OF_POSITION = ("score", "threshold", "acceptance", "ratio")
+_OF_POSITION += ("slm_alternatives", "slm_entropy", "llm_alternatives", "llm_entropy")
+"""What an event says of its position, whoever wrote there."""
 
 
 def drafted_event(step: Step) -> TokenEvent:
@@ -224,11 +217,8 @@ def _written(step: Step, seconds: float) -> TokenEvent:
         slm_head=step.drafted or policy.needs_logits,
         llm_head=looks,
         seconds=seconds,
-        slm_alternatives=step.alternatives.get(Role.SLM, ()),
-        llm_alternatives=step.alternatives.get(Role.LLM, ()),
-        slm_entropy=step.entropy.get(Role.SLM),
-        llm_entropy=step.entropy.get(Role.LLM),
         revealed=tuple(step.revealed),
         forced=step.forced is not None and not step.taken_back,  # the LLM's token may stand at an earlier position
         finish_reason=text.finish_reason,
+        **step.learned,
     )

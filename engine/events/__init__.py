@@ -19,6 +19,9 @@ MAX_THRESHOLD = 2.0
 """Scores end at 1, so anything above 1 is LLM-only; beyond 2 is more likely a percentage or a typo."""
 
 
+Threshold = Annotated[FiniteFloat, Field(ge=0, le=MAX_THRESHOLD)]
+
+
 class Role(StrEnum):
     """The two authors of a text."""
 
@@ -108,7 +111,7 @@ class TokenEvent:
     text: _Piece
     role: Role
     score: Share | None
-    threshold: Annotated[FiniteFloat, Field(ge=0, le=MAX_THRESHOLD)]
+    threshold: Threshold
     slm_fed: Count
     llm_fed: Count
     slm_head: bool
