@@ -138,26 +138,20 @@ def side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def state_of(policy: Policy, steps: Sequence[Step]) -> State:
     """One state per step, with what the policy looks at."""
-
-    def stack(tensors: Iterable[torch.Tensor | None]) -> torch.Tensor:
-        return side_by_side([tensor for tensor in tensors if tensor is not None])
-
-    def certainty(slots: Sequence[Slot]) -> torch.Tensor:
-        features = [slot.certainty.features for slot in slots if slot.certainty]
-        return torch.tensor(features, dtype=torch.float32, device=slots[0].logits[Role.SLM].device)
-
-    def agree(slot: Slot) -> bool:
-        return int(slot.logits[Role.SLM].argmax()) == int(slot.logits[Role.LLM].argmax())
-
-    per_token = policy.needs_state and not policy.by_prompt
-    return State(
-        seeds=[step.text.request.seed for step in steps],
-        positions=[step.text.position for step in steps],
-        hidden=stack(step.slot.hidden[Role.SLM] for step in steps) if per_token else None,
-        logit_features=certainty([step.slot for step in steps]) if policy.needs_logits else None,
-        agree=torch.tensor([agree(step.slot) for step in steps]) if policy.sees_llm else None,
-        prompt_hidden=stack(step.text.prompt_hidden for step in steps) if policy.by_prompt else None,
-    )
+    slots, texts = [step.slot for step in steps], [step.text for step in steps]
+    hidden = prompt_hidden = features = agree = None
+    if policy.by_prompt:
+        prompt_hidden = side_by_side([text.prompt_hidden for text in texts if text.prompt_hidden is not None])
+    elif policy.needs_state:
+        hidden = side_by_side([slot.hidden[Role.SLM] for slot in slots])
+    if policy.needs_logits:
+        certain = [slot.certainty.features for slot in slots if slot.certainty]
+        features = torch.tensor(certain, dtype=torch.float32, device=slots[0].logits[Role.SLM].device)
+    if policy.sees_llm:
+        likeliest = [[int(slot.logits[role].argmax()) for role in Role] for slot in slots]
+        agree = torch.tensor([slm == llm for slm, llm in likeliest])
+    seeds, positions = [text.request.seed for text in texts], [text.position for text in texts]
+    return State(seeds, positions, hidden, features, agree, prompt_hidden)
 
 
 def record(step: Step) -> TokenEvent:

@@ -175,10 +175,8 @@ class SettledEvents:
     def add(self, event: TokenEvent) -> list[TokenEvent]:
         """Takes the next event; returns those that are settled with it, in order, with the LLM's verdicts on them."""
         extend(self.events, event)
-        end = self._given
-        while end < len(self.events) and not self.events[end].provisional:
-            end += 1
-        return self._give(end)
+        left = range(self._given, len(self.events))
+        return self._give(next((n for n in left if self.events[n].provisional), len(self.events)))
 
     def rest(self) -> list[TokenEvent]:
         """The events that were not given yet, drafts included. Called once nothing more comes."""
@@ -187,11 +185,6 @@ class SettledEvents:
     def _give(self, end: int) -> list[TokenEvent]:
         given, self._given = self.events[self._given : end], end
         return given
-
-
-def in_row(event: TokenEvent, row: int) -> TokenEvent:
-    """The event as one of another row, with all that it took back."""
-    return replace(event, row=row, taken_back=tuple(replace(draft, row=row) for draft in event.taken_back))
 
 
 def charged(events: Iterable[TokenEvent]) -> Iterator[TokenEvent]:
