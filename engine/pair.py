@@ -213,8 +213,7 @@ class Pair:
 
     def open(self, most: int | None = None, remember: bool = False) -> Decoding:
         """A batch without texts, of `most` at most; to `remember` is for evaluations whose texts begin alike."""
-        about = backend(self.tokenizer), self.end_ids, self.context
-        return Decoding(self.slm, self.llm, *about, most, remember)
+        return Decoding(self.slm, self.llm, backend(self.tokenizer), self.end_ids, self.context, most, remember)
 
     def start(
         self,

@@ -157,7 +157,6 @@ class Settings(BaseSettings):
     cache_dir: _HomePath = Field(
         default_factory=default_cache_dir,
         description="Folder for downloaded and converted weights (about 3.5 GB for `cpu`, 4.4 in int8).",
-        json_schema_extra={"default_text": "~/.cache/citer-playground"},
     )
     cpu_weights: Literal["auto", "int8", "bf16"] = Field(
         "auto",
@@ -281,8 +280,7 @@ def variables() -> list[tuple[str, str, str]]:
     """(variable, default, meaning) of every setting, in the order of the fields."""
     rows: list[tuple[str, str, str]] = []
     for name, field in Settings.model_fields.items():
-        extra = field.json_schema_extra
-        default = extra.get("default_text") if isinstance(extra, dict) else field.default
+        default = "~/.cache/citer-playground" if name == "cache_dir" else field.default
         rows.append((PREFIX + name.upper(), "" if default is None else str(default), field.description or ""))
     return rows
 

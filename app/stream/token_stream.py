@@ -46,9 +46,8 @@ def token_message(
 
     Returns:
         `Job.heading` with `finish`, `policy`, `threshold`, `acceptance`, `fixed`; `more`: whether Continue is offered;
-        `chat`: whether a prompt may follow it; `tokens`; `asked`, with the first: prompt and how
-        many messages come before; with costs `cost` (see `cost_parts`), and `took`: the seconds that the text
-        really took.
+        `chat`: whether a prompt may follow it; `tokens`; `asked`, with the first: prompt and how many
+        messages come before; with costs `cost` (see `cost_parts`), and `took`: the seconds that the text really took.
     """
     asked = run.request
     message = {
