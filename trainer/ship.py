@@ -17,7 +17,7 @@ from engine.model.adapter import Adapter
 from engine.models.files import sha256_of
 from engine.models.sources import ADAPTER, aligned_title, base_title
 from engine.operating_points import Curve, OperatingPoint, OperatingPoints
-from engine.policy import POLICIES, REGISTRY
+from engine.policy import FIXED, POLICIES, ROUTED
 from engine.provenance import command
 from engine.router import WEIGHTS, Router
 from engine.setting import LLM_ONLY, DraftLimit, Setting
@@ -28,7 +28,7 @@ from trainer.evaluation.statistics import common_settings, is_worse_than_rule, t
 from trainer.fit.card import write_card
 from trainer.labels.rollouts import fingerprint
 
-UNTRAINED = tuple(name for name in POLICIES if REGISTRY[name].scores and not REGISTRY[name].needs_router)
+UNTRAINED = tuple(name for name in POLICIES if name not in (*FIXED, *ROUTED))
 """Policies that a request may name and that need no training."""
 
 
