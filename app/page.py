@@ -46,7 +46,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> P
     `recorded` is what is on it before a visitor has a text.
     """
     sessions = Sessions(
-        places=Places(settings.server.queue_size),
+        places=Places(settings.server__queue_size),
         address=calling_address,
         leave=host.leave,
         open_now=lambda name: name in windows,

@@ -46,7 +46,7 @@ class Endpoint:
     """
 
     def __init__(self, models: Models, settings: Settings) -> None:
-        self._models, self._settings, self._places = models, settings, Places(settings.server.queue_size)
+        self._models, self._settings, self._places = models, settings, Places(settings.server__queue_size)
         self._started = int(time.time())
 
     @property
