@@ -11,10 +11,16 @@ import gradio as gr
 from app.components import ASSETS, QUIET, drawn
 from app.fields import LARGEST_SEED
 from engine import POLICIES, Prices, Settings
-from engine.policy import REGISTRY
+from engine.policy import FIXED
 from engine.setting import LLM_ONLY, MAX_DRAFT
 
-POLICY_LABELS = {name: REGISTRY[name].label for name in POLICIES}
+POLICY_LABELS = {
+    "router": "trained router",
+    "confidence": "SLM's own confidence",
+    "random": "chance",
+    "slm": "always the SLM",
+    "llm": "always the LLM",
+}
 
 
 class Knob(gr.Slider):
@@ -59,7 +65,7 @@ def fill(components: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
 
 def scoring_choices(policies: Iterable[str]) -> list[tuple[str, str]]:
     """The policies to which a threshold means something, as (label, value)."""
-    return [(POLICY_LABELS[name], name) for name in policies if REGISTRY[name].scores]
+    return [(POLICY_LABELS[name], name) for name in policies if name not in FIXED]
 
 
 def policy_update(choices: list[tuple[str, str]], chosen: str) -> Any:
@@ -120,7 +126,7 @@ def more_card(settings: Settings, start: float) -> dict[str, Any]:
                 elem_id="acceptance",
             )
             named = settings.stated.get("policy", "router")
-            chosen = named if REGISTRY[named].scores else "router"
+            chosen = "router" if named in FIXED else named
             policy = gr.Dropdown(
                 scoring_choices(POLICIES), value=chosen, label="Scored by", filterable=False, elem_id="policy"
             )

@@ -45,7 +45,7 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> P
 
     `recorded` is what is on it before a visitor has a text.
     """
-    sessions = Sessions(places=Places(settings.server.queue_size), address=calling_address, leave=host.leave)
+    sessions = Sessions(places=Places(settings.server__queue_size), address=calling_address, leave=host.leave)
     home = home_address()
     with PageBlocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):

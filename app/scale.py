@@ -14,7 +14,7 @@ import numpy as np
 from app.components import to_json
 from app.figures import MEASURED, rounded, token_ratios
 from engine.operating_points import OperatingPoints
-from engine.policy import REGISTRY
+from engine.policy import FIXED
 from engine.setting import LLM_ONLY
 
 STEPS = 100
@@ -53,8 +53,7 @@ def slider_message(pair: Any, starts: Mapping[str, Sequence[float]]) -> str:
         `scales` by policy (see `scale_of`), `ratios` (see `token_ratios`), and `starts`: by dial, where it stood when
         this was asked for, and where it is to stand. Where passes could not be timed there is no ratio of seconds.
     """
-    scoring = [name for name in pair.policies if REGISTRY[name].scores]
-    scales = {name: pair_scale(pair, name) for name in scoring}
+    scales = {name: pair_scale(pair, name) for name in pair.policies if name not in FIXED}
     ratios = token_ratios(pair.slm_cost, pair.llm_cost)
     if not pair.timed:
         ratios[MEASURED.index("seconds")] = None

@@ -41,12 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from engine.endpoint.serve import main as serve
 
         return serve(given[1:])
-    return exit_status(partial(_main, arguments))
-
-
-def _main(arguments: Sequence[str] | None) -> None:
-    settings = load_settings()
-    _run(_parser(settings).parse_args(arguments), settings)
+    return exit_status(partial(_run, given))
 
 
 def plain(text: str) -> str:
@@ -96,7 +91,9 @@ def show(events: Sequence[TokenEvent], colour: bool) -> None:
         print(*(styled(each, _TAKEN_BACK) for each in lost), styled(event), sep="", end="", flush=True)
 
 
-def _run(options: argparse.Namespace, settings: Settings) -> None:
+def _run(arguments: Sequence[str]) -> None:
+    settings = load_settings()
+    options = _parser(settings).parse_args(arguments)
     given = stated(options.setting) if options.setting else {}
     own = {*MODEL_OPTIONS, "json", "setting"}
     asked = {name: v for name, v in vars(options).items() if name not in own and v is not None}

@@ -22,7 +22,6 @@ has loops of its own in `engine/bench/writers.py`.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -144,9 +143,9 @@ class Decoding:
             record(step)
         return [step.text for step in steps]
 
-    def run(self, cancel: threading.Event | None = None) -> Iterator[TokenEvent]:
-        """Steps until every text is finished, `cancel` is set or the generator is closed; yields each event at once."""
-        while self.active and not (cancel is not None and cancel.is_set()):
+    def run(self) -> Iterator[TokenEvent]:
+        """Steps until every text is finished or the generator is closed; yields each event at once."""
+        while self.active:
             for text in self.step():
                 yield text.events[-1]
 
@@ -171,7 +170,7 @@ class Decoding:
             judges = setting.acceptance > 0 or bool(text.provisional)
             step = Step(text, slot, setting, forced, judges, not llm.local)
             if (earlier := late.get(text)) is not None:
-                step.alternatives, step.entropy, step.revealed = earlier.alternatives, earlier.entropy, earlier.revealed
+                step.learned, step.revealed = earlier.learned, earlier.revealed
             steps.append(step)
             slot.steps.append(step)
         return steps

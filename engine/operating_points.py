@@ -14,18 +14,16 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from engine.errors import RouterError, first_fault
-from engine.events import MAX_THRESHOLD
+from engine.events import Threshold
+from engine.events.parsing import Share
 from engine.models.files import read_bytes, write_text
 
 FILE = "operating_points.json"
-FORMAT = 1
 MAX_BYTES = 1_000_000
 Quality = Literal["right", "same"]
 """What a curve's accuracy is: right answers, or how much of the LLM's own text stands in a text."""
 
 _WAY_OUT = "get the router again, or delete the file to go without operating points"
-_Threshold = Annotated[float, Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)]
-_Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Questions = Annotated[int, Field(ge=1, le=1_000_000_000)]
 _Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -44,13 +42,13 @@ class OperatingPoint:
         bytes: Moved per answer, prompt included.
     """
 
-    threshold: _Threshold
-    accuracy: _Rate
-    accuracy_low: _Rate
-    accuracy_high: _Rate
-    llm_share: _Rate
+    threshold: Threshold
+    accuracy: Share
+    accuracy_low: Share
+    accuracy_high: Share
+    llm_share: Share
     bytes: _Amount
-    acceptance: _Rate = 0.0
+    acceptance: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class OperatingPoints:
     untrained: Annotated[dict[_Name, Annotated[tuple[Curve, ...], Field(max_length=100)]], Field(max_length=20)] = (
         field(default_factory=dict)
     )
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
 
     def of(self, policy: str) -> tuple[Curve, ...]:
         """The curves of a policy: the router's own, or those of one without training; there may be none."""

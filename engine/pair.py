@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,10 +20,10 @@ from engine.events.progress import ProgressCallback, say
 from engine.events.trace import Trace, build_trace
 from engine.model.language_model import LanguageModel
 from engine.models.load import load_models
-from engine.models.sources import ROUTERS, Preset, choose_preset, router_folder
+from engine.models.sources import ROUTERS, choose_preset, router_folder
 from engine.models.store import FP32, StoredModel
 from engine.operating_points import OperatingPoints
-from engine.policy import POLICIES, REGISTRY, Policy, build_policy
+from engine.policy import POLICIES, ROUTED, Policy, build_policy
 from engine.request import Request, Sampling, build_request, same_prompt
 from engine.router import Router
 from engine.served.model import ServedModel
@@ -133,7 +132,7 @@ class Pair:
     @property
     def policies(self) -> tuple[str, ...]:
         """Names that a request may give here."""
-        return tuple(name for name in POLICIES if self.router is not None or not REGISTRY[name].needs_router)
+        return tuple(name for name in POLICIES if self.router is not None or name not in ROUTED)
 
     def default_policy(self, named: str) -> str:
         """The policy of this name, or the SLM's confidence where it needs a router and there is none."""
@@ -154,7 +153,7 @@ class Pair:
         """Takes a router into use, or none; raises RouterError if it does not fit the SLM."""
         if router is not None:
             router.fit_to(self.slm_name, self.llm_name, self.slm.hidden_size, self.fingerprint)
-            router.to(self.slm.device)
+            router.network.to(self.slm.device)
         self.router, self._policies = router, {}
         size, flops = (router.network.bytes, router.network.flops) if router else (0, 0)
         self.slm.cost = replace(self.slm.cost, router_bytes=size, router_flops=flops)
@@ -214,8 +213,7 @@ class Pair:
 
     def open(self, most: int | None = None, remember: bool = False) -> Decoding:
         """A batch without texts, of `most` at most; to `remember` is for evaluations whose texts begin alike."""
-        about = backend(self.tokenizer), self.end_ids, self.context
-        return Decoding(self.slm, self.llm, *about, most, remember)
+        return Decoding(self.slm, self.llm, backend(self.tokenizer), self.end_ids, self.context, most, remember)
 
     def start(
         self,
@@ -228,19 +226,12 @@ class Pair:
         decoding.add(self.texts(requests, policies, prompts))
         return decoding
 
-    def stream(
-        self,
-        prompt: str | Request,
-        cancel: threading.Event | None = None,
-        **options: Any,
-    ) -> Iterator[TokenEvent]:
+    def stream(self, prompt: str | Request, **options: Any) -> Iterator[TokenEvent]:
         """Writes one text, yielding an event per token; an InvalidRequest is raised before any model runs.
 
-        Args:
-            prompt: A prompt or a request, with the `options` of `build_request`.
-            cancel: When set, no further step is taken. Closing the iterator stops the models as well.
+        `prompt` is a prompt or a request, with the `options` of `build_request`. Closing the iterator stops the models.
         """
-        return self.start([build_request(prompt, **options)]).run(cancel)
+        return self.start([build_request(prompt, **options)]).run()
 
     def generate(self, prompt: str | Request, **options: Any) -> Trace:
         """Writes one text and returns its trace; `prompt` and `options` as for `stream`."""
@@ -295,11 +286,7 @@ class Pair:
         return self._policies[name]
 
 
-def load(
-    preset: str | None = None,
-    settings: Settings | None = None,
-    progress: ProgressCallback | None = None,
-) -> Pair:
+def load(preset: str | None = None, settings: Settings | None = None, progress: ProgressCallback | None = None) -> Pair:
     """Loads a pair and its router, fetching and quantising the weights the first time.
 
     Without `settings` those of the environment hold; another `preset` than theirs goes before it and before their SLM
@@ -318,14 +305,10 @@ def load(
         llm_name = loaded.llm.name
     about = {"preset": chosen.name, "context": settings.context, "memory": settings.memory}
     pair = Pair(**loaded._asdict(), llm_name=llm_name, **about)
-    pair.use_router(load_router(settings, chosen, pair.slm_name, progress))
+    folder = router_folder(settings, chosen, ROUTERS, progress)
+    router = Router.load(folder) if folder is not None else None
+    # The preset's own router knows the SLM with its own adapter.
+    other_adapter = settings.router == "auto" and settings.adapter != "auto"
+    pair.use_router(None if router and other_adapter and router.card.slm != pair.slm_name else router)
     pair.calibrate(settings.cache_dir / PASS_TIMES if pair.quantisation != FP32 else None)
     return pair
-
-
-def load_router(settings: Settings, preset: Preset, slm_name: str, progress: ProgressCallback | None) -> Router | None:
-    """The router of the settings: "auto" is the pair's own, if there is one for the SLM with this adapter."""
-    folder = router_folder(settings, preset, ROUTERS, progress)
-    router = Router.load(folder) if folder is not None else None
-    other_adapter = settings.router == "auto" and settings.adapter != "auto"
-    return None if router is not None and other_adapter and router.card.slm != slm_name else router

@@ -191,44 +191,27 @@ def decide(
     return [(role_at(scores[own], threshold), scores[own]) for own, threshold in zip(states, thresholds, strict=True)]
 
 
-@dataclass(frozen=True)
-class Registered:
-    """What is known of a policy before it is built.
-
-    Attributes:
-        label: For people.
-        build: Takes the router if it `needs_router`.
-        scores: Whether it scores at all, so that a threshold means something to it.
-        requestable: Whether a request may name it; the others are for evaluations.
-    """
-
-    label: str
-    build: Callable[..., Policy]
-    needs_router: bool = False
-    scores: bool = True
-    requestable: bool = True
-
-
-# All policies by name.
-REGISTRY = {
-    "router": Registered("trained router", RouterPolicy, needs_router=True),
-    "confidence": Registered("SLM's own confidence", ConfidencePolicy),
-    "random": Registered("chance", RandomPolicy),
-    "slm": Registered("always the SLM", partial(FixedPolicy, Role.SLM), scores=False),
-    "llm": Registered("always the LLM", partial(FixedPolicy, Role.LLM), scores=False),
-    "entropy": Registered("SLM's own entropy", EntropyPolicy, requestable=False),
-    "margin": Registered("SLM's own margin", MarginPolicy, requestable=False),
-    "oracle": Registered("whether both models agree", OraclePolicy, requestable=False),
-    "query": Registered("router that sees the prompt only", QueryPolicy, needs_router=True, requestable=False),
+REGISTRY: dict[str, Callable[..., Policy]] = {
+    "router": RouterPolicy,
+    "confidence": ConfidencePolicy,
+    "random": RandomPolicy,
+    "slm": partial(FixedPolicy, Role.SLM),
+    "llm": partial(FixedPolicy, Role.LLM),
+    "entropy": EntropyPolicy,
+    "margin": MarginPolicy,
+    "oracle": OraclePolicy,
+    "query": QueryPolicy,
 }
-# Names that a request may give.
-POLICIES = tuple(name for name, policy in REGISTRY.items() if policy.requestable)
+"""All policies by name."""
+
+POLICIES = ("router", "confidence", "random", "slm", "llm")
+"""Names that a request may give. The others are for evaluations."""
+FIXED = ("slm", "llm")
+"""Policies that do not score, so that a threshold means nothing to them."""
+ROUTED = ("router", "query")
+"""Policies that need a router."""
 
 
 def build_policy(name: str, router: Router | None = None) -> Policy:
-    """The policy of this name in the registry; those that need a router must be given one."""
-    policy = REGISTRY[name]
-    if not policy.needs_router:
-        return policy.build()
-    assert router is not None, name
-    return policy.build(router)
+    """The policy of this name; those that need a router must be given one."""
+    return REGISTRY[name](router) if name in ROUTED else REGISTRY[name]()

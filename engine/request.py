@@ -123,11 +123,9 @@ class Request:
     turns: tuple[Turn, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.prompt, str) or not self.prompt:
-            raise InvalidRequest(_NO_PROMPT)
-        check_text("The prompt", self.prompt, MAX_PROMPT_CHARACTERS)
-        if not self.prompt.strip():
-            raise InvalidRequest(_NO_PROMPT)
+        check_text("The prompt", self.prompt or "", MAX_PROMPT_CHARACTERS)
+        if not self.prompt or not self.prompt.strip():
+            raise InvalidRequest("The prompt is empty: write a question or an instruction.")
         if self.system is not None:
             check_text("system", self.system, MAX_SYSTEM_CHARACTERS)
         if not isinstance(self.raw, bool):
@@ -179,9 +177,6 @@ def _check_turns(turns: tuple[Turn, ...], raw: bool) -> None:
         )
 
 
-_NO_PROMPT = "The prompt is empty: write a question or an instruction."
-
-
 def _check_count(name: str, values: tuple[Any, ...], most: int, what: str) -> None:
     if not isinstance(values, tuple):
         raise InvalidRequest(f"{name} = {shown(values, True)} is no tuple of {what}")
@@ -200,10 +195,9 @@ def build_request(prompt: str | Request, **options: Any) -> Request:
     """
     if isinstance(turns := options.get("turns"), list):
         options["turns"] = tuple(turns)
-    unknown = set(options) - {each.name for kind in (Request, *_PARTS.values()) for each in fields(kind)}
-    if unknown:
-        known = ", ".join(each.name for kind in (Request, *_PARTS.values()) for each in fields(kind))
-        raise InvalidRequest(f"{shown(', '.join(sorted(unknown)))} is not an option; known are {known}")
+    known = [each.name for kind in (Request, *_PARTS.values()) for each in fields(kind)]
+    if unknown := set(options) - set(known):
+        raise InvalidRequest(f"{shown(', '.join(sorted(unknown)))} is not an option; known are {', '.join(known)}")
     if isinstance(stop := options.get("stop"), Iterable):
         options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
     for part, kind in _PARTS.items():

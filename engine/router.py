@@ -10,7 +10,6 @@ names, types and shapes are compared with the card before any of them is read.
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,16 +21,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from engine.errors import RouterError, first_fault
-from engine.events import MAX_THRESHOLD
+from engine.events import Threshold
+from engine.events.parsing import Share
 from engine.model.logits import LOGIT_FEATURES
-from engine.models.files import disk_error, read_bytes, replacing, sha256_of
+from engine.models.files import read_bytes, replacing, sha256_of
 from engine.operating_points import FILE as OPERATING_POINTS
 from engine.operating_points import OperatingPoints
 
 WEIGHTS, CARD = "router.safetensors", "router.json"
-FORMAT = 1
 POLARITY = "score is the estimate that the SLM is preferred; score < threshold → LLM"
-_SHA256 = "sha256"  # a card's key beside its fields: of the weights' file, so that a changed one is noticed
 _AGAIN = "get the folder again"
 _MAX_HEADER = 100_000  # bytes of the weights' table of contents; these networks have some ten tensors
 
@@ -94,44 +92,12 @@ class RouterNetwork(nn.Module):
         return None
 
 
-class FoldedNetwork:
-    """A network that learns no more, as three products: standardising and the score of `skip` are in their weights.
-
-    After a pass over all weights of a model nothing is in the processor's caches, and an operator costs tens of
-    microseconds however small it is. So there are as few as can be. Folded in float64, so that only the order of
-    rounding differs.
-    """
-
-    def __init__(self, network: RouterNetwork) -> None:
-        layers: list[Any] = [network.layers[n] for n in (0, 3, 6)]
-        weights = [layer.weight.detach().double() for layer in layers]
-        biases = [layer.bias.detach().double() for layer in layers]
-        mean, scale, skip = network.mean.double(), network.scale.double(), network.skip
-        if skip is not None:
-            # Two units that the linear score passes through: score = relu(score) - relu(-score).
-            both = torch.eye(2, dtype=torch.float64, device=mean.device)
-            linear = torch.zeros(1, len(mean), dtype=torch.float64, device=mean.device)
-            linear[:, -skip.in_features :], bias = skip.weight.detach(), skip.bias.detach().double()
-            weights[0], biases[0] = torch.cat([weights[0], linear, -linear]), torch.cat([biases[0], bias, -bias])
-            weights[1], biases[1] = torch.block_diag(weights[1], both), torch.cat([biases[1], 0 * both[0]])
-            weights[2] = torch.cat([weights[2], both[:1] - both[1:]], dim=1)
-        weights[0] = weights[0] / scale
-        biases[0] = biases[0] - weights[0] @ mean
-        self._layers = [(w.float(), b.float()) for w, b in zip(weights, biases, strict=True)]
-
-    def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """As the network's own: float32 features [n, inputs] → logits of the routing score [n]."""
-        first, second, third = self._layers
-        hidden = nn.functional.linear(features, *first).relu_()
-        return nn.functional.linear(nn.functional.linear(hidden, *second).relu_(), *third).squeeze(-1)
-
-
 @dataclass(frozen=True)
 class RouterCard:
     """What a router is and where it fits; stored as `router.json`.
 
     Attributes:
-        slm, llm: _Names of the pair it was trained for.
+        slm, llm: Names of the pair it was trained for.
         tokenizer: Fingerprint of the pair's tokenizer.
         logit_features: Whether the MLP also sees `logit_features` of the SLM (needs `lm_head` at every token).
         polarity: Always `POLARITY`; stored so that no reader has to guess.
@@ -139,6 +105,7 @@ class RouterCard:
         threshold, acceptance: Where both dials start. `fit` takes the threshold that separates the preferences of the
             stopping questions best (Youden's J), at acceptance 0; `ship` takes both from measured curves.
         description: One line for people, shown on the page.
+        sha256: Of the file of weights (hex), so that a changed one is noticed.
     """
 
     name: _Name
@@ -151,10 +118,11 @@ class RouterCard:
     polarity: Literal[POLARITY] = POLARITY  # pyright: ignore[reportInvalidTypeForm]
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
-    threshold: Annotated[float, Field(ge=0, le=MAX_THRESHOLD, allow_inf_nan=False)] = 0.5
-    acceptance: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    threshold: Threshold = 0.5
+    acceptance: Share = 0.0
     description: Annotated[str, Field(max_length=10_000)] = ""
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
+    sha256: str | None = field(default=None, compare=False)
 
 
 class Router:
@@ -170,7 +138,6 @@ class Router:
         self.card = card
         self.operating_points: OperatingPoints | None = None
         self.warning: str | None = None
-        self._folded: FoldedNetwork | None = None
 
     @property
     def name(self) -> str:
@@ -179,12 +146,7 @@ class Router:
     @torch.inference_mode()
     def score(self, features: torch.Tensor) -> torch.Tensor:
         """Features [n, inputs] (see `features`) → routing scores [n], float32 in [0, 1]."""
-        self._folded = self._folded or FoldedNetwork(self.network)  # the weights are not changed from the first on
-        return self._folded(features).sigmoid_()
-
-    def to(self, device: torch.device) -> None:
-        self.network.to(device)
-        self._folded = None
+        return self.network(features).sigmoid_()
 
     def save(self, folder: Path) -> None:
         """Writes `router.safetensors` and `router.json` into a folder, which is created.
@@ -195,25 +157,18 @@ class Router:
         if self.network.fault:
             raise RouterError(f"The router is not written into {folder}: {self.network.fault}; it has not learned")
         weights = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
-        new = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / WEIGHTS) as weights_path, replacing(folder / CARD) as card_path:
                 save_file(weights, weights_path)
-                fields = {**asdict(self.card), _SHA256: sha256_of(weights_path)}
+                fields = {**asdict(self.card), "sha256": sha256_of(weights_path)}
                 text = json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
                 _read_card(text.encode("utf-8"), folder / CARD)
                 card_path.write_bytes(text.encode("utf-8"))
         except (OSError, SafetensorError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            full = "" if disk_error(error) is None else ": free some space, or choose another folder"
-            raise RouterError(f"The router cannot be written into {folder} ({reason}){full}") from error
+            raise RouterError(f"The router cannot be written into {folder}: {error}") from error
         except ValueError as error:  # NaN, or half a surrogate pair
             raise RouterError(f"{folder / CARD} cannot be written: {error}") from None
-        finally:
-            if new:
-                with suppress(OSError):  # it holds what was written, or could not be made
-                    folder.rmdir()
 
     @classmethod
     def load(cls, folder: Path) -> Router:
@@ -223,13 +178,13 @@ class Router:
         """
         path = folder / WEIGHTS
         try:
-            card, stated = _read_card(read_bytes(folder / CARD), folder / CARD)
+            card = _read_card(read_bytes(folder / CARD), folder / CARD)
             network, sha256 = _read_weights(path, card), sha256_of(path)
         except OSError as error:
             raise RouterError(f"The router in {folder} cannot be read: {error.strerror or error}") from error
         except SafetensorError as error:
             raise RouterError(f"{path} is corrupt ({error}); {_AGAIN}") from error
-        if stated not in (None, sha256):
+        if card.sha256 not in (None, sha256):
             raise RouterError(f"{path} has changed since it was written, its SHA-256 is not that of its card; {_AGAIN}")
         if network.fault:
             raise RouterError(f"{path}: {network.fault}; {_AGAIN}")
@@ -258,19 +213,15 @@ class Router:
             self.warning = f"Router {card.name} was trained against {card.llm}; its threshold may mean less with {llm}."
 
 
-def _read_card(content: bytes, path: Path) -> tuple[RouterCard, str | None]:
-    """The card, and what it says the SHA-256 of the weights is, if it does."""
+def _read_card(content: bytes, path: Path) -> RouterCard:
     try:
         card = TypeAdapter(RouterCard).validate_json(content, strict=True)
         json.dumps(asdict(card), allow_nan=False)
-        stated = json.loads(content).get(_SHA256)
     except ValidationError as error:
         raise RouterError(f"{path} is not a router's card: {first_fault(error)}") from None
     except ValueError as error:
         raise RouterError(f"{path} is not a router's card: {error}") from None
-    if not isinstance(stated, str | None):
-        raise RouterError(f"{path} is not a router's card: {_SHA256}: it is not a text")
-    return card, stated
+    return card
 
 
 def _read_weights(path: Path, card: RouterCard) -> RouterNetwork:

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from queue import SimpleQueue
+from typing import Any
 
 from engine.batch.line import Line
 from engine.batch.text import State, Text
@@ -44,8 +45,6 @@ _OFF = 4 / 3  # the factor by which they may differ
 _SLOW_SECONDS = 5.0  # for a first token, before people are told why
 _OF_LATE = 60.0  # seconds for which a first token's wait is news
 
-Failed = list[tuple[Text, Exception]]
-
 logger = logging.getLogger(__name__)
 
 
@@ -56,6 +55,7 @@ class Scheduler:
         bound: Texts that are written at once, at most.
         rows, waiting: Texts that are written now, and that wait.
         tokens, steps, texts: Totals since the start: tokens (those taken back included), steps, texts that ended.
+        text_seconds: How long a text was written, in the mean of those that ended last; 0 before the first.
     """
 
     def __init__(self, pair: Pair, rows: int = DEFAULT_ROWS) -> None:
@@ -67,37 +67,15 @@ class Scheduler:
         self._line, self._changed, self._closed = Line(), threading.Condition(), False
         self._gone: set[Hashable] = set()  # owners whose texts are to be forgotten
         self._arrived = 0
-        self._mean_step = self._mean_text = self._mean_first = self._first_at = 0.0
+        self.text_seconds = self._mean_step = self._mean_first = self._first_at = 0.0
         self._took = self._modelled = 0.0  # seconds of steps of one text, by the clock and by the pair's passes
         self._tries = _TRIES
         self._thread = threading.Thread(target=self._work, name="citer-scheduler", daemon=True)
         self._thread.start()
 
-    def submit(
-        self,
-        request: Request,
-        owner: Hashable,
-        *,
-        interactive: bool = True,
-        events: Sequence[TokenEvent] = (),
-        listener: Callable[[Text], None] | None = None,
-        stopped: Callable[[], bool] | None = None,
-    ) -> Text:
-        """Asks for one text.
-
-        Args:
-            request: Raises InvalidRequest here, before anything is run, if it cannot be served.
-            owner: Anything hashable, the same for all that one visitor or client asks for.
-            interactive: Whether somebody watches.
-            events: What stays of a text with the same prompt, to be written on from there.
-            listener: Hears from the scheduler's thread of each event and of the end; if it raises, the text is stopped.
-            stopped: Is asked by that thread before each step, so it must be quick. Once it says so, or raises, the text
-                ends.
-        """
-        (text,) = self._pair.texts([request])
-        if events:
-            text.go_on(request, events)
-        self._put_in_line([text], owner, interactive, listener, stopped)
+    def submit(self, request: Request, owner: Hashable, *, interactive: bool = True, **options: Any) -> Text:
+        """Asks for one text; `options` as for `submit_all`."""
+        (text,) = self.submit_all([request], owner, interactive=interactive, **options)
         return text
 
     def submit_all(
@@ -106,15 +84,36 @@ class Scheduler:
         owner: Hashable,
         *,
         interactive: bool = False,
+        events: Sequence[TokenEvent] = (),
         listener: Callable[[Text], None] | None = None,
         stopped: Callable[[], bool] | None = None,
     ) -> list[Text]:
-        """Asks for several texts, as for a sweep; if one cannot be served, for none: an InvalidRequest.
+        """Asks for several texts, as for a sweep; if one cannot be served, for none.
 
-        Arguments are as for `submit`.
+        Args:
+            requests: Raises InvalidRequest here, before anything is run, if one cannot be served.
+            owner: Anything hashable, the same for all that one visitor or client asks for.
+            interactive: Whether somebody watches.
+            events: What stays of a text with the same prompt, to be written on from there.
+            listener: Hears from the scheduler's thread of each event and of the end; if it raises, the text is stopped.
+            stopped: Is asked by that thread before each step, so it must be quick. Once it says so, or raises, the text
+                ends.
         """
         texts = self._pair.texts(requests)
-        self._put_in_line(texts, owner, interactive, listener, stopped)
+        if events:
+            for text in texts:
+                text.go_on(text.request, events)
+        news: SimpleQueue[TokenEvent | None] = SimpleQueue()
+        with self._changed:
+            if self._closed:
+                raise EngineError("The models are being shut down, or replaced: ask again once they are back.")
+            for text in texts:
+                self._arrived += 1
+                text.owner, text.interactive, text.arrived = owner, interactive, self._arrived
+                text.listener, text.stopped, text.news, text.asked = listener, stopped, news, time.monotonic()
+            self._line.waiting += texts
+            self.waiting = len(self._line.waiting)
+            self._changed.notify()
         return texts
 
     def leave(self, owner: Hashable) -> None:
@@ -140,25 +139,17 @@ class Scheduler:
     def estimate(self, text: Text) -> float | None:
         """In how many seconds a text may begin; None while no text has ended yet to go by."""
         place = self.place(text)
-        return place * self._mean_text / self.bound if self._mean_text or not place else None
-
-    @property
-    def text_seconds(self) -> float:
-        """How long a text was written, in the mean of those that ended last; 0 before the first."""
-        return self._mean_text
-
-    @property
-    def first_seconds(self) -> float:
-        """Seconds for which a watched text waits for its first token: the mean of late, or the longest wait now."""
-        now = time.monotonic()
-        watched = [text for text in (*self._line.waiting, *self._running) if text.interactive]
-        mean = self._mean_first if now - self._first_at < _OF_LATE else 0.0
-        return max([mean, *(now - text.asked for text in watched if not text.begun)])
+        return place * self.text_seconds / self.bound if self.text_seconds or not place else None
 
     @property
     def slow(self) -> str:
-        """That a first token takes long, and why, for people; empty where it does not."""
-        if (seconds := self.first_seconds) < _SLOW_SECONDS:
+        """That watched texts wait long for a first token, now or of late, and why, for people; else empty."""
+        now = time.monotonic()
+        waits = [
+            now - text.asked for text in (*self._line.waiting, *self._running) if text.interactive and not text.begun
+        ]
+        seconds = max([*waits, self._mean_first if now - self._first_at < _OF_LATE else 0.0])
+        if seconds < _SLOW_SECONDS:
             return ""
         why = f"{self.rows} texts are being written" if self.rows > 1 else "the machine has other work, or is slow"
         return f"{seconds:.0f} s for a first token: {why}."
@@ -168,26 +159,6 @@ class Scheduler:
             self._closed = True
             self._changed.notify()
         self._thread.join()
-
-    def _put_in_line(
-        self,
-        texts: Sequence[Text],
-        owner: Hashable,
-        interactive: bool,
-        listener: Callable[[Text], None] | None,
-        stopped: Callable[[], bool] | None,
-    ) -> None:
-        news: SimpleQueue[TokenEvent | None] = SimpleQueue()
-        with self._changed:
-            if self._closed:
-                raise EngineError("The models are being shut down, or replaced: ask again once they are back.")
-            for text in texts:
-                self._arrived += 1
-                text.owner, text.interactive, text.arrived = owner, interactive, self._arrived
-                text.listener, text.stopped, text.news, text.asked = listener, stopped, news, time.monotonic()
-            self._line.waiting += texts
-            self.waiting = len(self._line.waiting)
-            self._changed.notify()
 
     # The scheduler's thread
 
@@ -257,7 +228,8 @@ class Scheduler:
         new: list[Text] = []
         while (text := self._next()) is not None:
             new.append(text)
-        for text, error in self._enter([text for text in new if text in self._running]):
+        entering = [text for text in new if text in self._running]
+        for text, error in _apart(self._decoding.add, entering) if entering else ():
             self._end(text, "failed", error)
         for text in [*self._running]:
             if text.finish_reason is not None:
@@ -278,21 +250,9 @@ class Scheduler:
                 other.state = "waiting"
                 self._line.waiting.append(other)
             self._line.serve(text)
-            text.state = "running"
+            text.state, text.since = "running", time.monotonic()
             self._running.append(text)
             return text
-
-    def _enter(self, texts: Sequence[Text]) -> Failed:
-        """Texts that enter together share what they have in common; where that fails, each enters alone."""
-        if not texts:
-            return []
-        try:
-            self._decoding.add(texts)
-        except Exception as error:
-            return [(texts[0], error)] if len(texts) == 1 else [each for text in texts for each in self._enter([text])]
-        for text in texts:
-            text.since = time.monotonic()
-        return []
 
     def _leave(self, text: Text, clear: bool = False, keep: bool = False) -> None:
         """Takes a text's slot away; with `keep` others may go on from what it holds."""
@@ -303,9 +263,9 @@ class Scheduler:
 
     def _step(self) -> None:
         """One step of those who take part; their events go to who waits for them."""
-        chosen = self._chosen()
-        started = time.monotonic()
-        written, failed = self._write(chosen, self._reading(chosen))
+        chosen, written = self._chosen(), list[Text]()
+        reading, started = self._reading(chosen), time.monotonic()
+        failed = _apart(lambda part: written.extend(self._decoding.step(part, reading)), chosen)
         seconds = time.monotonic() - started
         self.steps += 1
         if len(chosen) > 1:
@@ -335,17 +295,6 @@ class Scheduler:
             others = [text for text in others if text.slot in few]
         return watched + others
 
-    def _write(self, texts: Sequence[Text], reading: int) -> tuple[list[Text], Failed]:
-        """Steps texts; where that fails, each half of them apart, until one that fails is alone."""
-        try:
-            return self._decoding.step(texts, reading), []
-        except Exception as error:
-            if len(texts) == 1:
-                return [], [(texts[0], error)]
-        middle = len(texts) // 2
-        (one, failed), (other, more) = (self._write(half, reading) for half in (texts[:middle], texts[middle:]))
-        return one + other, failed + more
-
     def _reading(self, texts: Sequence[Text]) -> int:
         """How many tokens of long texts are read in a step."""
         slots = len({text.slot for text in texts})
@@ -362,9 +311,9 @@ class Scheduler:
         """A text has ended, and its slot is free."""
         try:
             with self._changed:
-                if text in self._running and text.since:
+                if text in self._running:
                     took = time.monotonic() - text.since
-                    self._mean_text += (took - self._mean_text) * (_NEW if self._mean_text else 1.0)
+                    self.text_seconds += (took - self.text_seconds) * (_NEW if self.text_seconds else 1.0)
                 keep = text.interactive and state != "failed" and not text.forgotten
                 self._leave(text, clear=state == "failed", keep=keep)
         finally:  # whoever waits for it hears of its end even if its slot cannot be freed
@@ -372,3 +321,15 @@ class Scheduler:
             self.rows = len(self._running)
             text.state, text.error = state, error
             text.tell()
+
+
+def _apart(do: Callable[[Sequence[Text]], None], texts: Sequence[Text]) -> list[tuple[Text, Exception]]:
+    """Does something with texts; where that fails, with each half of them apart, until one that fails is alone."""
+    try:
+        do(texts)
+    except Exception as error:
+        if len(texts) == 1:
+            return [(texts[0], error)]
+        middle = len(texts) // 2
+        return _apart(do, texts[:middle]) + _apart(do, texts[middle:])
+    return []

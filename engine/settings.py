@@ -13,18 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import pydantic_settings
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.errors import InvalidRequest, SettingsError, exit_status, fault_words, shown
 from engine.policy import POLICIES
 from engine.setting import Setting, stated, unknown_policy
 
 PREFIX = "CITER_"
-DELIMITER = "__"
 ENV_FILE = ".env"
 SECRET = ("llm_key", "llm_url", "api_key")
 """Fields whose value no message shows; a URL may be mistyped with a password in it."""
@@ -92,51 +90,11 @@ def default_cache_dir() -> Path:
     return (lasting if on_space else Path.home() / ".cache") / "citer-playground"
 
 
-class Server(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    host: str | None = Field(
-        None,
-        pattern=r"^[\w.:%-]+$",
-        max_length=253,
-        description="Address to listen on; unset is this machine alone.",
-    )
-    port: int | None = Field(
-        None,
-        ge=1,
-        le=65535,
-        description="Port; unset is 7860 or the next free one, and 8000 for `python -m engine serve`.",
-    )
-    queue_size: int = Field(
-        32,
-        ge=1,
-        le=10_000,
-        description="Texts and other jobs of the page that may wait or be worked on, and as many of `/v1/…`; a quarter "
-        "of either for one client address. A further one is told to come back later.",
-    )
-    proxies: int | None = Field(
-        None,
-        ge=0,
-        le=10,
-        description="Proxies in front of the server that append to `X-Forwarded-For`, from which client addresses are "
-        "read then. 0 trusts the connection alone. Unset is 0; but on a Space it is the last public address there.",
-    )
-    hosts: str = Field(
-        "",
-        max_length=4096,
-        pattern=r"^[\w.*:, \[\]-]*$",
-        description="Names by which the page may be asked, and sites whose pages may ask it, by commas, e.g. "
-        "`demo.example.org, *.lan`; `*` allows all. IP addresses, `localhost` and this machine's name always work, "
-        "and on a Space its own names.",
-    )
-
-
-class Settings(pydantic_settings.BaseSettings):
+class Settings(BaseSettings):
     """All settings, immutable. Build with `load_settings`, which turns validation errors into readable ones."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
-        env_nested_delimiter=DELIMITER,
         env_file=ENV_FILE,
         env_file_encoding="utf-8",
         env_ignore_empty=True,
@@ -199,7 +157,6 @@ class Settings(pydantic_settings.BaseSettings):
     cache_dir: _HomePath = Field(
         default_factory=default_cache_dir,
         description="Folder for downloaded and converted weights (about 3.5 GB for `cpu`, 4.4 in int8).",
-        json_schema_extra={"default_text": "~/.cache/citer-playground"},
     )
     cpu_weights: Literal["auto", "int8", "bf16"] = Field(
         "auto",
@@ -214,7 +171,40 @@ class Settings(pydantic_settings.BaseSettings):
         max_length=1024,
         description="Key that other programs must send to `/v1/…`; unset asks for none. The page needs none.",
     )
-    server: Server = Field(Server.model_validate({}), description="Where the page listens.")
+    server__host: str | None = Field(
+        None,
+        pattern=r"^[\w.:%-]+$",
+        max_length=253,
+        description="Address to listen on; unset is this machine alone.",
+    )
+    server__port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port; unset is 7860 or the next free one, and 8000 for `python -m engine serve`.",
+    )
+    server__queue_size: int = Field(
+        32,
+        ge=1,
+        le=10_000,
+        description="Texts and other jobs of the page that may wait or be worked on, and as many of `/v1/…`; a quarter "
+        "of either for one client address. A further one is told to come back later.",
+    )
+    server__proxies: int | None = Field(
+        None,
+        ge=0,
+        le=10,
+        description="Proxies in front of the server that append to `X-Forwarded-For`, from which client addresses are "
+        "read then. 0 trusts the connection alone. Unset is 0; but on a Space it is the last public address there.",
+    )
+    server__hosts: str = Field(
+        "",
+        max_length=4096,
+        pattern=r"^[\w.*:, \[\]-]*$",
+        description="Names by which the page may be asked, and sites whose pages may ask it, by commas, e.g. "
+        "`demo.example.org, *.lan`; `*` allows all. IP addresses, `localhost` and this machine's name always work, "
+        "and on a Space its own names.",
+    )
     llm_url: Annotated[str, AfterValidator(_server_url)] = Field(
         "",
         max_length=2048,
@@ -247,8 +237,8 @@ class Settings(pydantic_settings.BaseSettings):
 def load_settings(**overrides: Any) -> Settings:
     """Reads the settings from overrides, the environment, `.env` and defaults, in this order of precedence.
 
-    `overrides` are values by field name; a nested model takes a dict, e.g. `server={"port": 80}`. A SettingsError has a
-    line for each unknown name and value out of range, with the variable.
+    `overrides` are values by field name. A SettingsError has a line for each unknown name and value out of range, with
+    the variable.
     """
     _refuse_unknown_names(list(overrides))
     try:
@@ -259,10 +249,6 @@ def load_settings(**overrides: Any) -> Settings:
         return settings
     except ValidationError as error:
         raise SettingsError("\n".join(_fault(fault) for fault in error.errors())) from error
-    except (pydantic_settings.SettingsError, RecursionError):  # a nested model that is given whole must be JSON
-        given = shown(os.environ.get("CITER_SERVER", "…"))
-        said = "must be one JSON object; set its parts instead, e.g. CITER_SERVER__PORT=80"
-        raise SettingsError(f"CITER_SERVER = {given}: {said}") from None
 
 
 MODEL_OPTIONS = ("preset", "slm", "llm")
@@ -290,18 +276,12 @@ def markdown_table() -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def variables(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> list[tuple[str, str, str]]:
-    """(variable, default, meaning) of every setting, nested ones spelled out, in the order of the fields."""
+def variables() -> list[tuple[str, str, str]]:
+    """(variable, default, meaning) of every setting, in the order of the fields."""
     rows: list[tuple[str, str, str]] = []
-    for name, field in model.model_fields.items():
-        variable = prefix + name.upper()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            rows += variables(field.annotation, variable + DELIMITER)
-            continue
-        extra = field.json_schema_extra
-        default = extra.get("default_text") if isinstance(extra, dict) else field.default
-        text = "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
-        rows.append((variable, text, field.description or ""))
+    for name, field in Settings.model_fields.items():
+        default = "~/.cache/citer-playground" if name == "cache_dir" else field.default
+        rows.append((PREFIX + name.upper(), "" if default is None else str(default), field.description or ""))
     return rows
 
 
@@ -315,7 +295,7 @@ def _refuse_unknown_names(overrides: list[str]) -> None:
         in_file = [name.upper() for name in dotenv_values(ENV_FILE, encoding="utf-8")]
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{ENV_FILE} cannot be read: {error}. It must be UTF-8 text of NAME=value lines") from error
-    known = {name for name, _, _ in variables()} | {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in sorted({name.upper() for name in os.environ} | set(in_file)):
         if name.startswith(PREFIX) and name not in known:
             raise SettingsError(_not_a_setting(name, sorted(known)))
@@ -329,10 +309,8 @@ def _not_a_setting(name: str, known: list[str]) -> str:
 
 
 def _fault(fault: Any) -> str:
-    variable = PREFIX + DELIMITER.join(str(part) for part in fault["loc"]).upper()
-    if fault["type"] == "extra_forbidden":
-        return _not_a_setting(variable, [name for name, _, _ in variables()])
-    return fault_words(fault, variable, hidden=any(part in SECRET for part in fault["loc"]))
+    name = str(fault["loc"][0])
+    return fault_words(fault, PREFIX + name.upper(), hidden=name in SECRET)
 
 
 if __name__ == "__main__":

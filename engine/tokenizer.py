@@ -206,22 +206,11 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     It is the same for a tokenizer from the Hub and from a GGUF file, and does not change with a library's version.
     """
     digest = hashlib.sha256()
-    for index, token in sorted(_tokens(tokenizer).items()):
+    tokens = ((index, token) for token, index in tokenizer.get_vocab().items() if not PADDING.fullmatch(token))
+    for index, token in sorted(tokens):
         digest.update(f"{index}\0{token}\n".encode("utf-8", "surrogatepass"))
-    for left, right in _merges(tokenizer):
+    for merge in json.loads(backend(tokenizer).to_str())["model"].get("merges") or []:  # byte-pair tokenizers have some
+        left, right = merge.split(" ", 1) if isinstance(merge, str) else merge  # older ones write "a b"
         digest.update(f"{left}\0{right}\n".encode("utf-8", "surrogatepass"))
     digest.update(f"end\0{tokenizer.eos_token}\n".encode())
     return digest.hexdigest()
-
-
-def _tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    return {index: token for token, index in tokenizer.get_vocab().items() if not PADDING.fullmatch(token)}
-
-
-def _merges(tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, str]]:
-    """Merges of a byte-pair tokenizer in order; empty for other kinds."""
-    rust = getattr(tokenizer, "backend_tokenizer", None)
-    merges = (json.loads(rust.to_str())["model"].get("merges") or []) if rust is not None else []
-    # Older tokenizers write "a b", newer ones ["a", "b"].
-    pairs = [merge.split(" ", 1) if isinstance(merge, str) else merge for merge in merges]
-    return [(pair[0], pair[1]) for pair in pairs]

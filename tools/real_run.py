@@ -1,7 +1,8 @@
 """`trainer run` of the tiny pair, once here and once with its LLM on a real vLLM; `make test-servers` calls it.
 
-In each stage of the second run the server gets SIGKILL once the stage has begun, and is started again; in the last one
-the trainer, too. The labels of both runs are compared token by token.
+In each stage of the second run that asks the server, the server gets SIGKILL once the stage has begun, and is started
+again; in the last one the trainer, too. Labels ask it nothing, nor do the first round's rollouts, which the SLM
+finishes alone. The labels of both runs are compared token by token.
 """
 
 from __future__ import annotations
@@ -18,21 +19,20 @@ from tests.support.paths import TINY
 from tests.trainer.test_pipeline import begun
 from tools.real_servers import Server, install
 
-RUN = "run --preset tiny --train-questions 300 --dev-questions 6 --rounds 1 --budget 2"
+RUN = "run --preset tiny --train-questions 300 --dev-questions 6 --rounds 2 --budget 2"
 RUN += " --max-new-tokens 90 --epochs 2"
 STAGES = {
     "answers": "answers-llm/answers.json",
-    "labels": "labels-llm/labels-00000",
-    "rollouts": "rollouts-1/rollouts-00000.parquet",
+    "rollouts": "rollouts-2/rollouts-00000.parquet",
     "evaluation": "evaluation/llm.json",
 }
-"""Of each stage a file that shows that it has begun."""
+"""Of each stage that asks the server a file that shows that the stage has begun."""
 
 LABELS = ("question", "position", "token", "slm_token", "llm_token", "case")
 
 
 def served(folder: Path) -> None:
-    """The run with a server that is killed in every stage, and a trainer that is killed in the last one."""
+    """The run with a server that is killed in every stage that asks it, and a trainer that is killed in the last."""
     with tempfile.TemporaryDirectory() as models:
         server = Server(Path(models))
         server.start()

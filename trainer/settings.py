@@ -61,6 +61,9 @@ class AlignSettings(Options):
         2, "times that each text is learned, at most; stops early", "N"
     )
     learning_rate: Rate = option(3e-4, "of AdamW, at its highest", "X")
+    kl: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = option(
+        0.0, "share of the loss that is the divergence from the LLM's probabilities, not the cross-entropy", "X"
+    )
     max_new_tokens: Count = option(256, "of the LLM's texts to general prompts", "N")
     seed: Number = option(0, "of weights and order", "N")
 

@@ -55,7 +55,6 @@ STYLES = sorted((ASSETS / "css").glob("*.css"), key=lambda path: (path.name != "
 def application(demo: PageBlocks, settings: Settings) -> Guard:
     """The page behind the guard, with what it serves beside gradio."""
     use_own_preview()
-    server = settings.server
     outer = gr.mount_gradio_app(
         FastAPI(openapi_url=None),
         demo,
@@ -80,14 +79,14 @@ def application(demo: PageBlocks, settings: Settings) -> Guard:
     app: Any = next(route.app for route in outer.routes if isinstance(route, Mount))
     demo.app = app
     bound(demo, app)
-    callers = Callers(server.hosts, server.host, server.proxies)
+    callers = Callers(settings.server__hosts, settings.server__host, settings.server__proxies)
     return Guard(with_heartbeats(outer, demo.sessions), callers, most_bytes, _POLICY)
 
 
 def run(app: Guard, settings: Settings) -> None:
     """Serves the page until it is interrupted. Without an address in the settings it takes the next free port."""
-    server = settings.server
-    host, port = ("0.0.0.0", _PORTS[0]) if on_space() else (server.host or "127.0.0.1", server.port)
+    own = settings.server__host or "127.0.0.1", settings.server__port
+    host, port = ("0.0.0.0", _PORTS[0]) if on_space() else own
     with listen(host, [port] if port else _PORTS) as listening:
         print(f"* Running on local URL:  {url_of(listening)}", flush=True)
         logger.warning(app.callers.rule)

@@ -14,7 +14,6 @@ from app.running.job import State
 from app.running.run import Run
 from engine import Role, TokenEvent
 from engine.events import charged
-from engine.policy import REGISTRY
 
 
 def token_stream(recorded: str = "") -> Panel:
@@ -47,9 +46,8 @@ def token_message(
 
     Returns:
         `Job.heading` with `finish`, `policy`, `threshold`, `acceptance`, `fixed`; `more`: whether Continue is offered;
-        `chat`: whether a prompt may follow it; `tokens`; `asked`, with the first: prompt, label of the policy,
-        and how many messages come before; with costs `cost` (see `cost_parts`), and `took`: the seconds that the text
-        really took.
+        `chat`: whether a prompt may follow it; `tokens`; `asked`, with the first: prompt and how many
+        messages come before; with costs `cost` (see `cost_parts`), and `took`: the seconds that the text really took.
     """
     asked = run.request
     message = {
@@ -62,7 +60,7 @@ def token_message(
         "more": run.extendable,
         "chat": not asked.raw,
         "tokens": [token_row(event) for event in text[cut:]],
-        **({"asked": [asked.prompt, REGISTRY[asked.setting.policy].label, len(asked.turns)]} if first else {}),
+        **({"asked": [asked.prompt, len(asked.turns)]} if first else {}),
     }
     if costs and text:
         message["cost"] = cost_parts(text, run.prompt_tokens, run.pair.slm_cost, run.pair.llm_cost)

@@ -7,7 +7,7 @@ by comparing numbers, as in a trie whose branches lie in the slots. All sharing 
 - A new text goes on in the slot that the same owner's text left, or copies what any slot holds. So the next message of
   a conversation, or a text at another threshold, reads only what is new.
 - Before a model reads, its slots copy what others hold. Of several that begin alike the first reads, the others copy.
-- Evaluations also remember hidden states and logits. There a text that comes to where another has been reads nothing
+- Evaluations also remember hidden states. There a text that comes to where another has been reads nothing
   (as vLLM and SGLang do by blocks, without hidden states: Kwon et al., SOSP 2023; Zheng et al., NeurIPS 2024).
 
 What a text is charged does not change: it pays for what it would read alone.
@@ -31,8 +31,8 @@ from engine.served.model import AnyModel
 SHORTEST = 16
 """Tokens that are worth a copy instead of being read."""
 
-MOST, MOST_LOGITS = 2**16, 2**9
-"""How many hidden states and logits an evaluation remembers. One of the `cpu` pair's takes 5 kB and 0.6 MB."""
+MOST = 2**16
+"""How many hidden states an evaluation remembers. One of the `cpu` pair's takes 5 kB."""
 
 
 class Wanted(NamedTuple):
@@ -65,7 +65,7 @@ class Prefixes:
             models: Both.
             context: Tokens that a text may have.
             most: There will be at most so many texts, so no more slots are made.
-            remember: Whether hidden states and logits are remembered, as evaluations want it.
+            remember: Whether hidden states are remembered, as evaluations want it.
         """
         self.texts: list[Text] = []
         self.caches: dict[Role, Any] = {role: model.new_cache(0, 0) for role, model in models.items()}
@@ -74,7 +74,6 @@ class Prefixes:
         self._left: dict[int, Text] = {}  # by free slot the text that was in it last, the oldest first
         self._remembers = {role: remember and model.local for role, model in models.items()}
         self._hidden: dict[Role, dict[int, torch.Tensor]] = {role: {} for role in models}  # by key [d]
-        self._logits: dict[Role, dict[int, torch.Tensor]] = {role: {} for role in models}  # by key [vocabulary]
 
     # Texts and their slots
 
@@ -292,7 +291,8 @@ class Prefixes:
                     known |= zip(own[len(own) - look :], kept, strict=True)
                     state = self._remembered(role, each)
             found[each.slot] = state
-        _forget(known, MOST)
+        for key in list(islice(known, max(0, len(known) - MOST))):  # the oldest
+            del known[key]
         return found
 
     def _remembered(self, role: Role, wanted: Wanted) -> torch.Tensor | None:
@@ -300,25 +300,6 @@ class Prefixes:
         before, known = self._keys[role][wanted.slot], self._hidden[role]
         keys = [*before[-wanted.looks :], *prefix_keys(before, wanted.tokens[len(before) :])][-wanted.looks :]
         return torch.stack([known[key] for key in keys]) if known.keys() >= set(keys) else None
-
-    def logits(self, role: Role, hidden: torch.Tensor, ends: Sequence[tuple[int, Sequence[int], int]]) -> torch.Tensor:
-        """A model's float32 logits [n, vocabulary] by hidden states [n, d].
-
-        `ends` has for each state its slot, the text there, and how many tokens of that text lie before the state.
-        """
-        if not self._remembers[role]:
-            return self._models[role].logits(hidden)
-        known, keys = self._logits[role], [self._key(role, *end) for end in ends]
-        new = {key: n for n, key in enumerate(keys) if key not in known}
-        if new:
-            known |= zip(new, self._models[role].logits(hidden[[*new.values()]]), strict=True)
-        found = torch.stack([known[key] for key in keys])
-        _forget(known, MOST_LOGITS)
-        return found
-
-    def _key(self, role: Role, slot: int, tokens: Sequence[int], end: int) -> int:
-        held = self._keys[role][slot]
-        return held[end - 1] if end <= len(held) else prefix_keys(held, tokens[len(held) : end])[-1]
 
     def _copy(self, role: Role, texts: Sequence[tuple[int, Sequence[int]]], least: int) -> None:
         """Extends slots by what others hold of the same text, which is given by its keys, if it is `least` tokens."""
@@ -355,9 +336,3 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens two texts, given by their keys, have in common from the start."""
     most = min(len(one), len(other))
     return bisect_left(range(most), True, key=lambda n: one[n] != other[n])
-
-
-def _forget(known: dict[int, Any], most: int) -> None:
-    """Drops the oldest entries, so that at most `most` are left."""
-    for key in list(islice(known, max(0, len(known) - most))):
-        del known[key]

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from engine.batch.prefixes import Prefixes, Wanted
 from engine.batch.step import Slot, Step, going, side_by_side
 from engine.batch.verify import note_choices
-from engine.events import Alternative, Revealed, Role
+from engine.events import Alternative, Revealed, Role, known
 from engine.model.language_model import LENGTHS
 from engine.model.logits import ENTROPY, LOG_SUM_EXP, certainties, top_k
 from engine.served.model import AnyModel
@@ -60,8 +60,7 @@ class Reader:
         if not asked:
             return
         hidden = side_by_side([slot.hidden[role] for slot in asked])
-        ends = [(slot.number, slot.tokens, len(slot.tokens)) for slot in asked]
-        for slot, own in zip(asked, self._prefixes.logits(role, hidden, ends), strict=True):
+        for slot, own in zip(asked, self._models[role].logits(hidden), strict=True):
             slot.logits[role] = own
 
     def read(self, role: Role, slots: Sequence[Slot]) -> None:
@@ -160,8 +159,7 @@ class Reader:
         ends = [(slot, last - len(own) + 1 + n) for slot, own, last in wanted for n in range(len(own))]
         hidden = torch.cat([own for _, own, _ in wanted]) if len(wanted) > 1 else wanted[0][1]
         for place in range(0, len(ends), LOOK):
-            some, own = hidden[place : place + LOOK], ends[place : place + LOOK]
-            logits = self._prefixes.logits(role, some, [(slot.number, slot.tokens, end) for slot, end in own])
+            logits, own = self._models[role].logits(hidden[place : place + LOOK]), ends[place : place + LOOK]
             parts = _stretches(own)
             for slot, part in parts:
                 if judges and slot.judges:
@@ -201,8 +199,8 @@ def _note_candidates(tokenizer: Tokenizer, role: Role, slot: Slot, index: int, l
     for place, (values, ids, entropy) in enumerate(per_position, index):
         candidates = tuple(Alternative(i, token_text(tokenizer, i), p) for i, p in zip(ids, values, strict=True))
         for step in steps:
-            wanted = candidates[: step.text.request.alternatives]
+            revealed = Revealed(place, role, candidates[: step.text.request.alternatives], entropy)
             if place == step.text.position:
-                step.alternatives[role], step.entropy[role] = wanted, entropy
+                step.learned |= known(revealed)[1]
             elif place < step.text.position:  # a text whose draft was just taken back has no token there
-                step.revealed.append(Revealed(place, role, wanted, entropy))
+                step.revealed.append(revealed)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from engine.batch.text import Text
-from engine.events import Alternative, Revealed, Role, TokenEvent, Verdict, extend, tokens_read
+from engine.events import Revealed, Role, TokenEvent, Verdict, extend, tokens_read
 from engine.model.logits import Certainty
 from engine.policy import Policy, State
 from engine.request import Forced
@@ -77,8 +77,8 @@ class Step:
         probability: What its author gave the token, where candidates are recorded.
         verdicts: On drafts that are kept.
         taken_back: The events of drafts that are not.
-        alternatives, entropy, revealed: What became known of the models' candidates, for this position and for earlier
-            ones; entropy in bits.
+        learned, revealed: What became known of the models' candidates: here, by the event's fields, and at earlier
+            positions.
     """
 
     text: Text
@@ -95,8 +95,7 @@ class Step:
     probability: float | None = None
     verdicts: list[Verdict] = field(default_factory=list)
     taken_back: list[TokenEvent] = field(default_factory=list)
-    alternatives: dict[Role, tuple[Alternative, ...]] = field(default_factory=dict)
-    entropy: dict[Role, float] = field(default_factory=dict)
+    learned: dict[str, Any] = field(default_factory=dict)
     revealed: list[Revealed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -139,26 +138,20 @@ def side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def state_of(policy: Policy, steps: Sequence[Step]) -> State:
     """One state per step, with what the policy looks at."""
-
-    def stack(tensors: Iterable[torch.Tensor | None]) -> torch.Tensor:
-        return side_by_side([tensor for tensor in tensors if tensor is not None])
-
-    def certainty(slots: Sequence[Slot]) -> torch.Tensor:
-        features = [slot.certainty.features for slot in slots if slot.certainty]
-        return torch.tensor(features, dtype=torch.float32, device=slots[0].logits[Role.SLM].device)
-
-    def agree(slot: Slot) -> bool:
-        return int(slot.logits[Role.SLM].argmax()) == int(slot.logits[Role.LLM].argmax())
-
-    per_token = policy.needs_state and not policy.by_prompt
-    return State(
-        seeds=[step.text.request.seed for step in steps],
-        positions=[step.text.position for step in steps],
-        hidden=stack(step.slot.hidden[Role.SLM] for step in steps) if per_token else None,
-        logit_features=certainty([step.slot for step in steps]) if policy.needs_logits else None,
-        agree=torch.tensor([agree(step.slot) for step in steps]) if policy.sees_llm else None,
-        prompt_hidden=stack(step.text.prompt_hidden for step in steps) if policy.by_prompt else None,
-    )
+    slots, texts = [step.slot for step in steps], [step.text for step in steps]
+    hidden = prompt_hidden = features = agree = None
+    if policy.by_prompt:
+        prompt_hidden = side_by_side([text.prompt_hidden for text in texts if text.prompt_hidden is not None])
+    elif policy.needs_state:
+        hidden = side_by_side([slot.hidden[Role.SLM] for slot in slots])
+    if policy.needs_logits:
+        certain = [slot.certainty.features for slot in slots if slot.certainty]
+        features = torch.tensor(certain, dtype=torch.float32, device=slots[0].logits[Role.SLM].device)
+    if policy.sees_llm:
+        likeliest = [[int(slot.logits[role].argmax()) for role in Role] for slot in slots]
+        agree = torch.tensor([slm == llm for slm, llm in likeliest])
+    seeds, positions = [text.request.seed for text in texts], [text.position for text in texts]
+    return State(seeds, positions, hidden, features, agree, prompt_hidden)
 
 
 def record(step: Step) -> TokenEvent:
@@ -167,24 +160,18 @@ def record(step: Step) -> TokenEvent:
     if step.taken_back:
         if step.drafted:  # the event of the draft has the cost of drafting
             event = replace(event, router=False, slm_head=False)
-        first = step.taken_back[0]
-        event = replace(
-            event,
-            score=first.score,
-            threshold=first.threshold,
-            acceptance=first.acceptance,
-            ratio=first.ratio,
-            slm_alternatives=first.slm_alternatives,
-            slm_entropy=first.slm_entropy,
-            llm_alternatives=first.llm_alternatives,
-            llm_entropy=first.llm_entropy,
-            taken_back=tuple(step.taken_back),
-        )
+        first = {name: getattr(step.taken_back[0], name) for name in _OF_POSITION}
+        event = replace(event, **first, taken_back=tuple(step.taken_back))
     text.read = {role: tokens_read(read, 0, text.prompt_tokens, event.index) for role, read in text.read.items()}
     if not event.judged and text.settled == event.index:
         text.settled += 1
     extend(text.events, event)
     return event
+
+
+_OF_POSITION = ("score", "threshold", "acceptance", "ratio")
+_OF_POSITION += ("slm_alternatives", "slm_entropy", "llm_alternatives", "llm_entropy")
+"""What an event says of its position, whoever wrote there."""
 
 
 def drafted_event(step: Step) -> TokenEvent:
@@ -193,18 +180,12 @@ def drafted_event(step: Step) -> TokenEvent:
     return replace(draft, finish_reason=None)
 
 
-def _charged(step: Step) -> dict[Role, bool]:
-    """Whether each model read for this text's sake."""
-    policy, position = step.text.policy, len(step.slot.tokens) - step.text.prompt_tokens
-    return {Role.SLM: step.drafted or policy.reads(position), Role.LLM: step.asked}
-
-
 def _written(step: Step, seconds: float) -> TokenEvent:
     """The event of the last token, as if nothing were taken back; from now on the models have read what it says."""
     text, policy = step.text, step.text.policy
     end = len(step.slot.tokens)
     position = end - text.prompt_tokens
-    charged = _charged(step)
+    charged = {Role.SLM: step.drafted or policy.reads(position), Role.LLM: step.asked}  # who read for this text's sake
     fed = {role: end - text.read[role] if charged[role] else 0 for role in Role}
     looks = max(1, min(fed[Role.LLM], position + 1)) if step.judges else 1
     if step.rereads and looks > 1 and step.asked:
@@ -230,11 +211,8 @@ def _written(step: Step, seconds: float) -> TokenEvent:
         slm_head=step.drafted or policy.needs_logits,
         llm_head=looks,
         seconds=seconds,
-        slm_alternatives=step.alternatives.get(Role.SLM, ()),
-        llm_alternatives=step.alternatives.get(Role.LLM, ()),
-        slm_entropy=step.entropy.get(Role.SLM),
-        llm_entropy=step.entropy.get(Role.LLM),
         revealed=tuple(step.revealed),
         forced=step.forced is not None and not step.taken_back,  # the LLM's token may stand at an earlier position
         finish_reason=text.finish_reason,
+        **step.learned,
     )

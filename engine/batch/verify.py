@@ -82,7 +82,9 @@ def verify(step: Step) -> int | None:
     for index, acceptance, score in drafts:
         ratio = text.choices[index].ratio
         kept = keeps(ratio, acceptance)
-        count_verdict(text.kept, score, kept)
+        counts = text.kept.setdefault(score_bin(score), [0, 0])
+        counts[0] += kept
+        counts[1] += 1
         if not kept:
             return index
         if index < text.position:
@@ -109,13 +111,6 @@ def take_back(step: Step, index: int) -> None:
     text.choices = {place: choice for place, choice in text.choices.items() if place < index}
     text.settled = index + 1
     text.finish_reason = None
-
-
-def count_verdict(counts: dict[int, list[int]], score: float | None, kept: bool) -> None:
-    """Counts how often drafts of a score are kept."""
-    here = counts.setdefault(score_bin(score), [0, 0])
-    here[0] += kept
-    here[1] += 1
 
 
 def score_bin(score: float | None) -> int:

@@ -33,17 +33,16 @@ def _measure(options: argparse.Namespace) -> None:
     # Late: torch takes seconds, and `--help` can do without.
     from engine.bench.measure import Plan, run
     from engine.bench.table import SUMMARIES, render, rewrite
-    from engine.bench.writers import Subject
 
     if min(options.tokens, options.rounds) < 1:
         raise EngineError(f"{options.tokens} tokens, {options.rounds} rounds: --tokens and --rounds are at least 1.")
     plan = Plan(tokens=options.tokens, rounds=options.rounds)
-    subject = Subject(with_models(load_settings(context=plan.longest), options), print_progress)
-    summary = run(subject, plan, lambda text: print(text, file=sys.stderr, flush=True))
+    settings = with_models(load_settings(context=plan.longest), options)
+    summary = run(settings, plan, print_progress)
     print(render(summary))
     if options.readme:
         SUMMARIES.mkdir(exist_ok=True)
-        write_json(SUMMARIES / f"{subject.pair.preset}.json", summary, indent=1, ensure_ascii=False)
+        write_json(SUMMARIES / f"{summary['preset']}.json", summary, indent=1, ensure_ascii=False)
         rewrite()
 
 

@@ -13,10 +13,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from engine.bench.writers import BASELINE, WAYS, Subject, Way, Writer, reason_to_skip
+from engine.bench.writers import BASELINE, Way, ways
 from engine.errors import EngineError
+from engine.events.progress import ProgressCallback, say
+from engine.pair import Pair, load
 from engine.provenance import ROOT, command, machine, pair_title, revision, versions
 from engine.request import Request
+from engine.settings import Settings
 from engine.tokenizer import render
 
 PROMPTS = ROOT / "assets" / "prompts.json"
@@ -45,34 +48,35 @@ Timings = dict[int, list[float]]
 """One way's seconds: to the first token by the prompt's length, and under 0 those of whole runs."""
 
 
-def run(subject: Subject, plan: Plan, report: Callable[[str], None]) -> Json:
-    """Measures all ways to write.
+def run(settings: Settings, plan: Plan, progress: ProgressCallback) -> Json:
+    """Loads a pair and measures all ways to write.
 
     Returns:
-        The summary: what was measured where, `plan`, `rows`, and `skipped` with reasons. Tokens per second are new
-        tokens over the time of the whole run, prompt included. A figure has its median, least and greatest value, and
-        those of the `rounds`. A ratio is taken within a round.
+        The summary: what was measured where, `plan` and `rows`. Tokens per second are new tokens over the time of the
+        whole run, prompt included. A figure has its median, least and greatest value, and those of the `rounds`. A
+        ratio is taken within a round.
 
     Raises:
         EngineError: A text is longer than the models take.
     """
-    pair = subject.pair
+    pair = load(None, settings, progress)
     if pair.context < plan.longest:
         raise EngineError(
             f"The longest text has {plan.longest:,} tokens, and the pair takes {pair.context:,}: "
             "lower --tokens, or choose models that take more."
         )
-    skipped = {way.title: reason for way in WAYS if (reason := reason_to_skip(way, subject))}
-    writers = {way: way.writer(subject) for way in WAYS if way.title not in skipped}
-    timings: dict[Way, Timings] = {way: defaultdict(list) for way in writers}
-    for way, write in writers.items():
-        report(f"warming up: {way.name}")
-        write(_prompts(subject, way, plan.prompt), min(WARM, plan.tokens))
+    pair.calibrate()  # stored times may be of another day
+    timings: dict[Way, Timings] = {way: defaultdict(list) for way in ways(pair, settings)}
+    for way in timings:
+        say(progress, f"warming up: {way.name}")
+        _seconds(way, pair, plan.prompt, min(WARM, plan.tokens))
     for number in range(plan.rounds):
-        for way, write in writers.items():
-            report(f"round {number + 1} of {plan.rounds}: {way.name}")
-            _measure(subject, way, write, plan, timings[way])
-    baseline = next(timings[way][0] for way in writers if way.name == BASELINE)
+        for way, seconds in timings.items():
+            say(progress, f"round {number + 1} of {plan.rounds}: {way.name}")
+            for length in plan.first if way.batch == 1 else ():
+                seconds[length].append(_seconds(way, pair, length, 1))
+            seconds[0].append(_seconds(way, pair, plan.prompt, plan.tokens))
+    baseline = next(seconds[0] for way, seconds in timings.items() if way.name == BASELINE)
     return {
         "preset": pair.preset,
         "pair": pair_title(pair.slm_name, pair.llm_name, pair.quantisation),
@@ -81,7 +85,6 @@ def run(subject: Subject, plan: Plan, report: Callable[[str], None]) -> Json:
         "machine": {**machine(), "versions": versions(COMPARED_PACKAGES)},
         "plan": asdict(plan),
         "rows": [_row(way, each, plan.tokens, baseline) for way, each in timings.items()],
-        "skipped": skipped,
     }
 
 
@@ -116,22 +119,13 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def _measure(subject: Subject, way: Way, write: Writer, plan: Plan, into: Timings) -> None:
-
-    def timed(prompts: Sequence[Sequence[int]], tokens: int) -> float:
-        texts: list[list[int]] = []
-        seconds = seconds_of(lambda: texts.extend(write(prompts, tokens)), subject.device)
-        assert [len(text) for text in texts] == [tokens] * len(prompts), way.name
-        return seconds
-
-    for length in plan.first if way.first_token else ():
-        prompt = prompt_of(subject.pair.tokenizer, length)
-        into[length].append(timed([prompt], 1))
-    into[0].append(timed(_prompts(subject, way, plan.prompt), plan.tokens))
-
-
-def _prompts(subject: Subject, way: Way, length: int) -> list[list[int]]:
-    return [prompt_of(subject.pair.tokenizer, length, number) for number in range(way.batch)]
+def _seconds(way: Way, pair: Pair, length: int, tokens: int) -> float:
+    """Seconds of one run of a way, with prompts of one length."""
+    prompts = [prompt_of(pair.tokenizer, length, number) for number in range(way.batch)]
+    texts: list[list[int]] = []
+    seconds = seconds_of(lambda: texts.extend(way.write(prompts, tokens)), pair.slm.device)
+    assert [len(text) for text in texts] == [tokens] * len(prompts), way.name
+    return seconds
 
 
 def _row(way: Way, timings: Timings, tokens: int, baseline: Sequence[float]) -> Json:

@@ -19,16 +19,10 @@ SHORT_FIRST = 500
 Json = dict[str, Any]
 
 
-def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) -> bool:
-    """Rewrites both generated sections from the summaries of a folder.
+def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) -> None:
+    """Rewrites both generated sections from the summaries of a folder; an EngineError where a marker is missing.
 
     The page has all of them; the README has a few rows of one, that of the `cpu` pair where there is one.
-
-    Returns:
-        Whether that changed anything.
-
-    Raises:
-        EngineError: A marker is missing; nothing is written then.
     """
     summaries = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     short = next((each for each in summaries if each["preset"] == "cpu"), summaries[0])
@@ -36,36 +30,29 @@ def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) 
         page: filled(page, {"benchmark": "\n\n".join(map(render, summaries))}),
         readme: filled(readme, {"speed": render_short(short)}),
     }
-    changed = {path: text for path, text in new.items() if text != path.read_text(encoding="utf-8")}
-    for path, text in changed.items():
+    for path, text in new.items():
         write_text(path, text)
-    return bool(changed)
 
 
 def render(summary: Json) -> str:
-    """A summary as Markdown: title, rows, what was not measured, and on what machine by which command."""
+    """A summary as Markdown: title, rows, and on what machine by which command."""
     machine, plan = summary["machine"], summary["plan"]
     libraries = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
-    skipped = "; ".join(f"{name} ({reason})" for name, reason in summary["skipped"].items())
-    parts = [
-        f"## {summary['pair']}",
-        _rows(summary["rows"], plan["first"]),
-        f"Not measured: {skipped}." if skipped else "",
+    return (
+        f"## {summary['pair']}\n\n{_rows(summary['rows'], plan['first'])}\n\n"
         f"{hardware(machine)}; Python {machine['python']}, {libraries}. Prompts of {plan['prompt']:,} tokens, "
         f"{plan['tokens']:,} new ones, greedy, no end token; the prompt is in the time. Medians of {plan['rounds']} "
         "alternating rounds, in brackets least and greatest. "
-        f"{code(summary['command'])}, revision {summary['revision']}.",
-    ]
-    return "\n\n".join(filter(None, parts))
+        f"{code(summary['command'])}, revision {summary['revision']}."
+    )
 
 
 def render_short(summary: Json) -> str:
     """A few rows of a summary as a table, and below it what was measured where."""
     plan = summary["plan"]
-    lengths = [SHORT_FIRST] if SHORT_FIRST in plan["first"] else plan["first"][-1:]
     rows = {row["name"]: row for row in summary["rows"]}
     return (
-        f"{_rows([rows[name] for name in SHORT if name in rows], lengths, spreads=False)}\n\n"
+        f"{_rows([rows[name] for name in SHORT if name in rows], [SHORT_FIRST], spreads=False)}\n\n"
         f"{summary['pair']}, on {hardware(summary['machine'])}; prompts of {plan['prompt']:,} tokens, "
         f"{plan['tokens']:,} new ones; medians of {plan['rounds']} rounds. A routed text’s first token takes as long "
         "at every share."

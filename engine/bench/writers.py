@@ -10,11 +10,10 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,12 +21,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engine.bench import llama
 from engine.decoding import Decoding
 from engine.events import Role
-from engine.events.progress import ProgressCallback
 from engine.models import store
+from engine.models.fetch import PinnedFile
 from engine.models.load import folder_of, layout_for, slm_files
 from engine.models.model_files import files_of
 from engine.models.sources import choose_preset
-from engine.pair import Pair, load
+from engine.pair import Pair
 from engine.policy import ConfidencePolicy, FixedPolicy, Policy, RouterPolicy, State
 from engine.request import build_request
 from engine.router import Router, RouterCard, RouterNetwork, input_size
@@ -44,35 +43,18 @@ DRAFT = 5
 """Tokens drafted per check. transformers' own default of 20 costs more SLM passes than it saves LLM passes here."""
 
 
-class Subject:
-    """The pair that is measured; `gguf` has files of the same models for llama.cpp, where there are any."""
+def plain_models(pair: Pair, settings: Settings) -> dict[Role, Any]:
+    """The models as transformers runs them, with the engine's weights and products: only the loops differ.
 
-    def __init__(self, settings: Settings, progress: ProgressCallback | None = None) -> None:
-        """Loads the pair, and measures its passes anew: stored times may be of another day."""
-        self._settings, self._preset = settings, choose_preset(settings, progress)
-        self.pair = load(None, settings, progress)
-        for model in self.pair.models:
-            model.calibrate()
-        models = {Role.SLM: self._preset.slm, Role.LLM: self._preset.llm}
-        paths = {role: model.gguf_path(settings.cache_dir) for role, model in models.items()}
-        self.gguf: dict[Role, Path] = {role: path for role, path in paths.items() if path and path.exists()}
-
-    @property
-    def device(self) -> torch.device:
-        return self.pair.slm.device
-
-    @cached_property
-    def plain(self) -> dict[Role, Any]:
-        """The models as transformers runs them, with the engine's weights and products: only the loops differ.
-
-        They are loaded a second time, since the engine may change the modules of its pair.
-        """
-        layout = layout_for(self._preset, self._settings)
-        if layout == store.FP32:
-            return dict(zip(Role, (model.model for model in load(None, self._settings).models), strict=True))
-        files = slm_files(self._preset, self._settings), files_of(self._preset.llm, self._settings)
-        models: list[Any] = [store.as_transformers(folder_of(each, self._settings, layout), layout) for each in files]
-        return {role: model.to(self.device) for role, model in zip(Role, models, strict=True)}
+    Quantised ones are loaded a second time, since the engine has joined layers of its own.
+    """
+    preset = choose_preset(settings)
+    layout = layout_for(preset, settings)
+    if layout == store.FP32:
+        return {role: model.model for role, model in zip(Role, pair.models, strict=True)}
+    files = slm_files(preset, settings), files_of(preset.llm, settings)
+    models: list[Any] = [store.as_transformers(folder_of(each, settings, layout), layout) for each in files]
+    return {role: model.to(pair.slm.device) for role, model in zip(Role, models, strict=True)}
 
 
 def generate(
@@ -105,13 +87,6 @@ def generate(
     mask = torch.ones_like(tensor)
     written = checker.generate(tensor, attention_mask=mask, max_new_tokens=tokens, **fixed, **options)
     return written[0, len(prompt) :].tolist()
-
-
-def plain(subject: Subject, role: Role, drafted: bool = False) -> Writer:
-    """One model through `generate`, on its own or with the SLM's drafts."""
-    model, drafter = subject.plain[role], subject.plain[Role.SLM] if drafted else None
-    about = (NEVER,), drafter, subject.pair.tokenizer
-    return lambda prompts, tokens: [generate(model, prompt, tokens, *about) for prompt in prompts]
 
 
 def routed(pair: Pair, policies: Callable[[int], Policy], threshold: float = 0.5, acceptance: float = 0.0) -> Writer:
@@ -179,69 +154,60 @@ def router_of(pair: Pair) -> Router:
     return Router(network.requires_grad_(False), card)
 
 
-@dataclass(frozen=True)
-class Way:
+class Way(NamedTuple):
     """One way to write, with `name` and `title` for the JSON and the table.
 
     Attributes:
-        writer: Makes it ready; loads its models if need be.
-        batch: Texts written at once.
-        first_token: Whether the time to the first token is measured. It is the same for every share above 0.
+        batch: Texts written at once. The time to the first token is measured where it is one.
     """
 
     name: str
     title: str
-    writer: Callable[[Subject], Writer]
+    write: Writer
     batch: int = 1
-    first_token: bool = False
 
 
 BASELINE = "generate-llm"
 _OURS = "this engine’s weights"
-_LLAMA = "llama-"  # beginning of the names of its two rows
 
 
-def _alone(name: str, how: str, make: Callable[[Subject, Role], Writer]) -> list[Way]:
-    titles = {role: f"{role.value.upper()} only, {how}" for role in Role}
-    return [Way(f"{name}-{r.value}", titles[r], lambda subject, r=r: make(subject, r), first_token=True) for r in Role]
+def ways(pair: Pair, settings: Settings) -> list[Way]:
+    """All ways to write. Those of llama.cpp need its package, and the GGUF files of the same models."""
+    plain, router, preset = plain_models(pair, settings), router_of(pair), choose_preset(settings)
 
+    def by_generate(role: Role, *drafts: Any) -> Writer:
+        return lambda prompts, tokens: [generate(plain[role], each, tokens, (NEVER,), *drafts) for each in prompts]
 
-def _routed(percent: int, batch: int = 1) -> Way:
-    def make(subject: Subject) -> Writer:
-        router = router_of(subject.pair)
-        return routed(subject.pair, lambda tokens: ForcedShare(router, tokens), percent / 100)
+    def share(percent: int) -> Writer:
+        return routed(pair, lambda tokens: ForcedShare(router, tokens), percent / 100)
 
-    name, title = f"routed-{percent}", f"routed, {percent} % LLM"
-    if batch > 1:
-        name, title = f"{name}x{batch}", f"{title}, {batch} texts at once"
-    return Way(name, title, make, batch, first_token=(percent, batch) == (30, 1))
-
-
-def _by_router(subject: Subject) -> Writer:
-    policy = RouterPolicy(router_of(subject.pair))
-    return routed(subject.pair, lambda _: policy, subject.pair.threshold, acceptance=1.0)
-
-
-def _speculative(subject: Subject) -> Writer:
-    return routed(subject.pair, lambda _: ConfidencePolicy(), 0.0, acceptance=1.0)
-
-
-WAYS: tuple[Way, ...] = (
-    *_alone("generate", f"`generate`, {_OURS}", plain),
-    *_alone("engine", "this engine", lambda subject, role: alone(subject.pair, role)),
-    *(_routed(*each) for each in ((20,), (30,), (30, 16))),
-    Way("verified-router", "acceptance 1, the router at its threshold", _by_router),
-    Way("verified-0", "acceptance 1, threshold 0 (speculative decoding)", _speculative),
-    Way("assisted", f"assisted generation, {_OURS}", lambda each: plain(each, Role.LLM, True), first_token=True),
-    *_alone("llama", "llama.cpp, Q4_K_M", lambda subject, role: by_llama_cpp(subject.gguf[role], subject.pair.context)),
-)
-
-
-def reason_to_skip(way: Way, subject: Subject) -> str | None:
-    """Why a way cannot be measured here; None if it can."""
-    if not way.name.startswith(_LLAMA):
-        return None
-    if importlib.util.find_spec("llama_cpp") is None:
-        return "llama-cpp-python is not installed: pip install -e '.[llama]'"
-    role = Role(way.name.removeprefix(_LLAMA))
-    return None if role in subject.gguf else f"this pair has no GGUF file of its {role.value.upper()}"
+    only = [(role, role.value, f"{role.value.upper()} only, ") for role in Role]
+    found = [Way(f"generate-{name}", f"{said}`generate`, {_OURS}", by_generate(role)) for role, name, said in only]
+    found += [Way(f"engine-{name}", f"{said}this engine", alone(pair, role)) for role, name, said in only]
+    found += [
+        Way("routed-20", "routed, 20 % LLM", share(20)),
+        Way("routed-30", "routed, 30 % LLM", share(30)),
+        Way("routed-30x16", "routed, 30 % LLM, 16 texts at once", share(30), batch=16),
+        Way(
+            "verified-router",
+            "acceptance 1, the router at its threshold",
+            routed(pair, lambda _: RouterPolicy(router), pair.threshold, acceptance=1.0),
+        ),
+        Way(
+            "verified-0",
+            "acceptance 1, threshold 0 (speculative decoding)",
+            routed(pair, lambda _: ConfidencePolicy(), 0.0, acceptance=1.0),
+        ),
+        Way(
+            "assisted",
+            f"assisted generation, {_OURS}",
+            by_generate(Role.LLM, plain[Role.SLM], pair.tokenizer),
+        ),
+    ]
+    if importlib.util.find_spec("llama_cpp"):
+        found += [
+            Way(f"llama-{name}", f"{said}llama.cpp, Q4_K_M", by_llama_cpp(path, pair.context))
+            for (_, name, said), model in zip(only, (preset.slm, preset.llm), strict=True)
+            if isinstance(model.where, PinnedFile) and (path := model.where.at(settings.cache_dir)).exists()
+        ]
+    return found

@@ -10,13 +10,12 @@ from ipaddress import ip_address
 
 from starlette.applications import Starlette
 
-from engine.endpoint.routes import Endpoint
+from engine.endpoint.routes import Endpoint, no_route
 from engine.errors import CommandParser, exit_status
 from engine.events.progress import print_progress
 from engine.guard.callers import Callers
 from engine.guard.guard import Guard
 from engine.guard.process import prepare
-from engine.guard.refusals import Refusal
 from engine.guard.server import listen, make_server, url_of
 from engine.pair import Pair, load
 from engine.scheduler import Scheduler
@@ -32,12 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def application(pair: Pair, scheduler: Scheduler, settings: Settings, host: str = HOST) -> Guard:
     endpoint = Endpoint(lambda: (pair, scheduler), settings)
-
-    async def nothing(request, error):
-        return Refusal(404, "There is nothing here: the endpoint is below /v1.").response()
-
-    inner = Starlette(routes=[endpoint.mount], exception_handlers={404: nothing})
-    return Guard(inner, Callers(settings.server.hosts, host, settings.server.proxies))
+    inner = Starlette(routes=[endpoint.mount], exception_handlers={404: no_route})
+    return Guard(inner, Callers(settings.server__hosts, host, settings.server__proxies))
 
 
 def _main(arguments: Sequence[str] | None) -> None:
@@ -68,10 +63,9 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         "/v1/completions, /v1/models.",
         epilog="Defaults come from CITER_… variables and .env; `python -m engine.settings` lists them.",
     )
-    server = settings.server
     add_model_options(parser.add_argument)
-    host, said = server.host or HOST, "to listen on (default: %(default)s)"
+    host, said = settings.server__host or HOST, "to listen on (default: %(default)s)"
     parser.add_argument("--host", default=host, metavar="ADDRESS", help=said)
-    port, said = server.port or PORT, "0 is any that is free (default: %(default)s)"
+    port, said = settings.server__port or PORT, "0 is any that is free (default: %(default)s)"
     parser.add_argument("--port", type=int, choices=range(65536), metavar="PORT", default=port, help=said)
     return parser

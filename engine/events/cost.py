@@ -32,9 +32,7 @@ class Cost:
     price: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.bytes + other.bytes, self.flops + other.flops, self.seconds + other.seconds, self.price + other.price
-        )
+        return Cost(*(getattr(self, unit) + getattr(other, unit) for unit in UNITS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,20 +10,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import FiniteFloat, TypeAdapter
 
-from engine.errors import InvalidRequest
-from engine.events import FinishReason, Role, TokenEvent, fold_revealed, in_row, keeps, llm_share, role_at
+from engine.events import FinishReason, Role, TokenEvent, fold_revealed, keeps, llm_share, role_at
 from engine.events.cost import ModelCost, Prices, costs
 from engine.events.parsing import Count, Many, Name, parsed
 from engine.request import Forced, Request, Sampling, Turn
 from engine.setting import DraftLimit, Setting
 
-FORMAT = 1
 _ASKED = [each.name for each in fields(Request) if each.name not in ("alternatives", "setting")]
-_SETTING = [each.name for each in fields(Setting)]
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Trace:
     max_draft: DraftLimit = "auto"
     turns: Many[Turn] = ()
     prices: Prices = field(default_factory=Prices)
-    format: int = FORMAT
+    format: Literal[1] = 1
 
     @property
     def llm_share(self) -> float:
@@ -87,10 +84,7 @@ class Trace:
     @classmethod
     def from_json(cls, text: str | bytes) -> Trace:
         """Reads what `to_json` wrote; raises InvalidRequest, with the first field that is wrong, for anything else."""
-        trace = parsed(trace_adapter(), text, "a trace")
-        if trace.format != FORMAT:
-            raise InvalidRequest(f"The trace has format {trace.format}; this program reads format {FORMAT}.")
-        return trace
+        return parsed(trace_adapter(), text, "a trace")
 
     def save(self, path: str | Path) -> None:
         Path(path).write_text(self.to_json(), encoding="utf-8")
@@ -106,10 +100,12 @@ def build_trace(request: Request, events: Iterable[TokenEvent], **about: Any) ->
 
     A trace is one text, so its events are of row 0, whichever row of a batch they were written in.
     """
-    folded = tuple(in_row(event, 0) for event in fold_revealed(events))
+    folded = tuple(
+        replace(event, row=0, taken_back=tuple(replace(draft, row=0) for draft in event.taken_back))
+        for event in fold_revealed(events)
+    )
     last = folded[-1].finish_reason if folded else None
-    asked = {name: getattr(request, name) for name in _ASKED}
-    asked |= {name: getattr(request.setting, name) for name in _SETTING}
+    asked = {name: getattr(request, name) for name in _ASKED} | asdict(request.setting)
     return Trace(
         **asked, **about, text="".join(e.text for e in folded), events=folded, finish_reason=last or "cancelled"
     )
@@ -133,15 +129,12 @@ def first_flip(events: Sequence[TokenEvent], setting: Setting) -> int | None:
 
 
 def _flips(event: TokenEvent, setting: Setting) -> bool:
-    if event.forced:
-        return False
-    role = event.role if event.score is None else role_at(event.score, setting.threshold)
-    if event.refused:  # its score alone would not have given it to the LLM
-        drafted = event.score is None or role is Role.SLM
-        return drafted and event.ratio is not None and keeps(event.ratio, setting.acceptance)
-    if event.role is Role.SLM and event.ratio is not None and not keeps(event.ratio, setting.acceptance):
-        return True
-    return role is not event.role
+    drafted = event.role is Role.SLM or event.refused
+    if event.score is not None:
+        drafted = role_at(event.score, setting.threshold) is Role.SLM
+    kept = event.ratio is None or keeps(event.ratio, setting.acceptance)
+    author = Role.SLM if drafted and kept else Role.LLM
+    return author is not event.role and not event.forced
 
 
 def at_setting(request: Request, events: Sequence[TokenEvent], setting: Setting) -> tuple[Request, list[TokenEvent]]:

@@ -29,7 +29,7 @@ def pair():
 
 @pytest.fixture(scope="module")
 def site(pair):
-    settings = load_settings(max_new_tokens=60, server={"queue_size": PLACES, "proxies": 1})
+    settings = load_settings(max_new_tokens=60, server__queue_size=PLACES, server__proxies=1)
     with serve(lambda preset, progress: pair, settings=settings) as site:
         site.host.wait(threading.Event())
         yield site

@@ -107,7 +107,7 @@ BACK = "events.1.taken_back"
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        ("format", 2, "format 2"), ("policy", "magic", "magic"), ("text", "another", "text is not"),
+        ("format", 2, "format = 2"), ("policy", "magic", "magic"), ("text", "another", "text is not"),
         ("prices.slm", -1, "SLM price = -1"), ("slm", "x" * 1000, "slm = .x"),
         ("slm_cost.trunk_bytes", 10**400, "slm_cost"), ("events", [], "tokens of the trace = 0"),
         ("events.1.role", "person", "events.1.role"), ("events.1.index", 7, "events.1.index = 7"),

@@ -188,7 +188,7 @@ def test_who_waits_hears_the_place_in_line_and_about_how_long_and_may_leave_it(s
     for place in (1, 2):
         waiting.append(Session().begin(request(), host))
         eventually(lambda place=place: waiting[-1].place[0] == place)
-    host.scheduler._mean_text = 80.0
+    host.scheduler.text_seconds = 80.0
     assert waiting_for(first) == ""
     assert " 1 in line, about 1" in waiting_for(waiting[0])
     assert " 2 in line, about 3" in waiting_for(waiting[1])

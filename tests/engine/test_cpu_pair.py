@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine import Role, build_request, load_settings
-from engine.bench.writers import Subject
+from engine.bench.writers import plain_models
 from tests.support.texts import assert_same_up_to_a_tie, ids
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ def test_both_ends_of_the_dial_write_what_generate_writes(cpu_pair, role, prompt
     threshold = 0.0 if role is Role.SLM else 1.01
     request = build_request(prompt, threshold=threshold, policy="confidence", max_new_tokens=80)
     ours = ids(cpu_pair.generate(request).events)
-    model: Any = Subject(load_settings(preset="cpu")).plain[role]
+    model: Any = plain_models(cpu_pair, load_settings(preset="cpu"))[role]
     start = torch.tensor([cpu_pair.texts([request])[0].tokens])
     theirs = model.generate(
         start, attention_mask=torch.ones_like(start), max_new_tokens=80, do_sample=False, repetition_penalty=1.0,

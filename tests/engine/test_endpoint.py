@@ -218,7 +218,7 @@ def test_a_stream_without_a_token_yet_begins_and_says_that_it_waits(tiny_pair, m
 
 
 def test_a_text_that_fails_or_finds_no_room_is_told_so_without_words_of_the_prompt(tiny_pair, monkeypatch, caplog):
-    settings: Any = {"server": {"queue_size": 1}}
+    settings: Any = {"server__queue_size": 1}
     decide, begun, go, body = decoding.decide, threading.Event(), threading.Event(), {**BODY, "max_tokens": 1}
 
     def broken(*_, **__):

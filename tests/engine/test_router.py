@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine import Request, Role, RouterError, Setting, WeightsError, build_request
-from engine.model.logits import LOGIT_FEATURES, logit_features
+from engine.model.logits import logit_features
 from engine.policy import (
     ConfidencePolicy,
     EntropyPolicy,
@@ -21,7 +21,7 @@ from engine.policy import (
     State,
     decide,
 )
-from engine.router import FoldedNetwork, Router, RouterNetwork, features
+from engine.router import Router, features
 from tests.support.routers import make_router
 
 
@@ -80,18 +80,6 @@ def test_a_saved_router_loads_equal_and_reads_logits_only_if_it_was_trained_on_t
     asked = Request("hello", Setting(threshold=1.5), raw=True, max_new_tokens=4)
     decoding = random_pair.start([asked], [RouterPolicy(again)])
     assert [text.events[-1].slm_head for _ in range(4) for text in decoding.step()] == [certain] * 4
-
-
-@pytest.mark.parametrize("skip", [0, LOGIT_FEATURES])
-def test_a_network_that_is_folded_into_three_products_scores_the_same(hidden, logits, skip):
-    torch.manual_seed(1)
-    inputs = features(hidden, logit_features(logits))
-    network = RouterNetwork(inputs.shape[1], 16, skip=skip).eval()
-    with torch.no_grad():
-        network.mean.copy_(inputs.mean(0) + 0.3)
-        network.scale.copy_(inputs.std(0) + 0.1)
-    with torch.inference_mode():
-        torch.testing.assert_close(FoldedNetwork(network)(inputs), network(inputs), atol=1e-5, rtol=1e-5)
 
 
 def test_a_routed_text_uses_the_router_and_ends_where_it_gives_no_number(random_pair):

@@ -90,9 +90,24 @@ def test_a_text_is_read_in_a_padded_batch_as_if_alone(texts):
     assert torch.allclose(together[: len(whole)], whole, atol=1e-4)
 
 
-def made(folder, texts, how=HOW, made_of="these", report=lambda line: None):
+def made(folder, texts, how=HOW, made_of="these", report=lambda line: None, llm=None):
     model = random_model(1, layers=2, width=32, padding=5).requires_grad_(False)
-    return Alignment(model, VOCABULARY, texts, how, folder, made_of, report)
+    return Alignment(model, VOCABULARY, texts, how, folder, made_of, report, llm)
+
+
+def test_with_kl_it_learns_how_likely_each_token_is_to_the_llm(tmp_path, texts):
+    llm = random_model(2, layers=2, width=48, padding=5).requires_grad_(False)
+    run = made(tmp_path, texts, HOW.model_copy(update={"kl": 1.0}), llm=llm)
+    goal = predictions(llm, texts, VOCABULARY).log_softmax(-1)
+
+    def divergence():
+        with torch.no_grad():
+            own = predictions(run.model, texts, VOCABULARY).log_softmax(-1)
+        return float((goal.exp() * (goal - own)).sum(-1).mean())
+
+    before = divergence()
+    run.run(lambda: None)
+    assert divergence() < 0.8 * before
 
 
 def test_it_learns_what_is_held_out_and_a_killed_run_ends_with_the_same_weights(tmp_path, texts):

@@ -54,6 +54,8 @@ def align(
         TrainerError: There is too little to learn, the folder is of another run, or nothing was gained.
         WeightsError: The SLM's files cannot be had.
     """
+    if how.kl and settings.llm_url:
+        raise TrainerError("--kl needs the LLM's own weights: unset CITER_LLM_URL, or leave it out")
     adapter = folder / ADAPTER
     settings = settings.model_copy(update={"adapter": "none"})
     if not (folder / RESULT).exists():
@@ -93,7 +95,8 @@ def _learn(
     card = AdapterCard(model.title, model.base, how.rank)
     content = [[[each.kind, each.prompt, each.tokens] for each in texts], dict(how), model.base]
     made_of = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    run = Alignment(dense_slm(preset, model), vocabulary, texts, how, folder, made_of, report)
+    llm = dense(preset, files_of(preset.llm, settings)) if how.kl else None
+    run = Alignment(dense(preset, model), vocabulary, texts, how, folder, made_of, report, llm)
     position = run.position
 
     def keep() -> None:
@@ -135,8 +138,8 @@ def _learn(
     report(table(["kind", "tokens", "before", "after"], [*rows, whole]))
 
 
-def dense_slm(preset: Preset, model: ModelFiles) -> Any:
-    """The SLM before it is quantised, without gradients: in bf16 where that is fast, else in fp32.
+def dense(preset: Preset, model: ModelFiles) -> Any:
+    """A model before it is quantised, without gradients: in bf16 where that is fast, else in fp32.
 
     Intel's server cores without matrix units (AMX), which some virtual machines hide, start half as many bf16
     instructions as fp32 ones: on 2 of them 100 × 1536 × 17920 takes 33 ms in bf16 and 21 in fp32.

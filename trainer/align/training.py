@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div, linear
 from torch.nn.utils.rnn import pad_sequence
 
 from engine.errors import first_fault
@@ -66,6 +66,7 @@ class Alignment:
         folder: Path,
         made_of: str,
         report: Report = print,
+        llm: Any = None,
     ) -> None:
         """Adds LoRA to a dense model of transformers without gradients, and goes on from the folder's checkpoint.
 
@@ -73,7 +74,9 @@ class Alignment:
             vocabulary: Tokens of the tokenizer; the model's further logits are left out.
             texts: Learned, or held out to say when to stop.
             made_of: A digest; a checkpoint with another one is refused by a TrainerError.
+            llm: The dense LLM, whose probabilities are learned as well if the settings have a `kl` above 0.
         """
+        self._llm = llm
         self.model, self._vocabulary, self._settings, self._report = model, vocabulary, settings, report
         self._path = folder / CHECKPOINT
         learned = [text for text in texts if not text.held_out]
@@ -149,7 +152,13 @@ class Alignment:
         logits = predictions(self.model, texts, self._vocabulary)
         targets = torch.tensor([id for text in texts for id in text.tokens], device=logits.device)
         weights = torch.cat([torch.full((len(text.tokens),), self._weight(text)) for text in texts])
-        return (cross_entropy(logits, targets, reduction="none") * weights.to(logits.device)).sum()
+        loss, kl = cross_entropy(logits, targets, reduction="none"), self._settings.kl
+        if kl:
+            with torch.no_grad():
+                likely = predictions(self._llm, texts, self._vocabulary).log_softmax(-1)
+            divergence = kl_div(logits.log_softmax(-1), likely, log_target=True, reduction="none").sum(-1)
+            loss = kl * divergence + (1 - kl) * loss
+        return (loss * weights.to(logits.device)).sum()
 
     def _weight(self, text: LlmText) -> float:
         """The weight of one of its tokens: between equal tokens, where short texts hardly count, and equal texts."""
@@ -258,7 +267,8 @@ def predictions(model: Any, texts: Sequence[LlmText], vocabulary: int) -> Tensor
             input_ids=pad_sequence(rows, batch_first=True).to(model.device), use_cache=False
         ).last_hidden_state
         wanted = [states[len(text.prompt) - 1 : text.length] for states, text in zip(hidden, texts, strict=True)]
-        return model.get_output_embeddings()(torch.cat(wanted))[:, :vocabulary].float()
+        # Rows of padding are left out before the product: out of its result, they would be copied back and forth.
+        return linear(torch.cat(wanted), model.get_output_embeddings().weight[:vocabulary]).float()
 
 
 @torch.no_grad()

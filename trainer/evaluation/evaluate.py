@@ -28,10 +28,10 @@ from trainer.evaluation.rows import SCHEMA, About, Row, authors_of, write_rows
 from trainer.questions import Question, prompt
 from trainer.shards import Shards, identity_of
 
-AT_ONCE = 64
+AT_ONCE = 128
 """Texts that are written at once."""
 
-SHARD = 64
+SHARD = 80
 """Questions of a shard: an interrupted run loses what it did since the last one."""
 
 SECONDS = "seconds"

@@ -28,7 +28,7 @@ from typing_extensions import TypedDict  # typing's own cannot be validated by p
 from engine.errors import InvalidRequest, first_fault
 from engine.events import Role, TokenEvent
 from engine.pair import Pair
-from engine.policy import REGISTRY, Policy, State, build_policy
+from engine.policy import FIXED, REGISTRY, ROUTED, Policy, State, build_policy
 from engine.router import Router
 from engine.setting import Setting
 from trainer import TrainerError
@@ -39,7 +39,7 @@ from trainer.labels.rollouts import fingerprint
 SPECULATIVE = "speculative"
 """Speculative decoding (Leviathan et al., ICML 2023): SLM confidence with acceptance 1 and drafts of one length."""
 
-CERTAINTY = {name: entry.build() for name, entry in REGISTRY.items() if name in ("confidence", "entropy", "margin")}
+CERTAINTY = {name: build_policy(name) for name in ("confidence", "entropy", "margin")}
 """Policies that need nothing but the SLM's logit features."""
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -117,12 +117,12 @@ def method(name: str, listed: Mapping[str, object], tokens: LabelledTokens | Non
     policy = "router" if router else "confidence" if name == SPECULATIVE else name
     if router and router.card.training.get("method") == "query":
         policy = "query"
-    if policy not in REGISTRY or (REGISTRY[policy].needs_router and router is None):
+    if policy not in REGISTRY or (policy in ROUTED and router is None):
         raise TrainerError(f"{name!r} is no rule without training: name the folder of its router")
     given = entry.get("settings", SPECULATION if name == SPECULATIVE else None)
     if given is not None:
         settings = [_setting(name, text, policy) for text in given]
-    elif not REGISTRY[policy].scores:
+    elif policy in FIXED:
         settings = [Setting(policy, 0.0)]
     else:
         thresholds = entry.get("shares", SHARES)

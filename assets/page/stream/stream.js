@@ -57,7 +57,7 @@ export const start = (gradio) => {
   };
   // After Follow up the text stands in the conversation as the last answer, and is hidden here.
   const drawOrigin = perFrame(() => {
-    const above = [...document.querySelectorAll('#conversation .turn-text')], [, , turns = 0] = text.message?.asked ?? [];
+    const above = [...document.querySelectorAll('#conversation .turn-text')], [, turns = 0] = text.message?.asked ?? [];
     element.classList.toggle('answered', above.length === turns + 2 && above.at(-1).textContent === text.words);
     say(origin, originOf());
   });
