@@ -25,12 +25,14 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.components import refusal
-from app.running.sessions import LONGEST_HASH, Sessions
+from app.running.sessions import Sessions
 from engine import EngineError, InvalidRequest
 from engine.errors import log_fault, shown
-from engine.guard.callers import address_of
 from engine.guard.guard import REFUSED
 from engine.guard.refusals import Refusal
+
+LONGEST_HASH = 100
+"""Characters of a window's name; gradio's have some ten, and those of its Python client 36."""
 
 _FORMS = ("multipart/", "application/x-www-form-urlencoded")
 _HEARTBEAT = "/gradio_api/heartbeat/"
@@ -68,7 +70,8 @@ async def check_request(request: Request) -> None:
 
 def calling_address() -> str | None:
     """The client's address of the request that gradio is answering now; None outside of one."""
-    return address_of(LocalContext.request.get(None))
+    request = LocalContext.request.get(None)
+    return request.client.host if request and request.client else None
 
 
 def with_heartbeats(app: ASGIApp, sessions: Sessions) -> ASGIApp:
@@ -129,11 +132,10 @@ class PageState(SessionState):
     def __setitem__(self, key: int, value: Any) -> None:
         self.blocks_config.blocks[key] = value
 
-    def _update_config(self, key: int) -> None:
+    def _update_config(self, key: int, value: Any = None) -> None:
         """Keeps no configuration."""
 
-    def _update_value_in_config(self, key: int, value: Any) -> None:
-        """Keeps no value."""
+    _update_value_in_config = _update_config
 
 
 class PageStates(StateHolder):

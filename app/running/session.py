@@ -202,11 +202,6 @@ class Session:
         for job in [*self.jobs.values()]:
             job.cancel.set()
 
-    def come_back(self, name: str) -> None:
-        """A window has loaded the page again, and has nothing on it yet."""
-        self.name, self.left = name, False
-        self.listeners.last_heard = time.monotonic()
-
     @property
     def weight(self) -> int:
         """What it keeps, in tokens: see `Job.weight`."""

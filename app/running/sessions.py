@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from app.running.job import Job
 from app.running.session import Session
-from engine import InvalidRequest, Request
+from engine import Request
 from engine.guard.refusals import LATER, Busy, Places
 
 MAX_EMPTY = 1_024
@@ -20,9 +21,6 @@ MAX_KEPT = 250_000
 
 LITTLE = 50
 """Tokens that a newcomer may bring even where others leave no room: 100,000 characters."""
-
-LONGEST_HASH = 100
-"""Characters of a window's name; gradio's have some ten, and those of its Python client 36."""
 
 
 class Sessions:
@@ -65,15 +63,8 @@ class Sessions:
                 self.leave(name)
 
     def get(self, key: str | None) -> Session:
-        """The session of a browser window, new where none is known; those whose windows have gone for good are dropped.
-
-        Raises:
-            InvalidRequest: Its name is too long.
-        """
-        name = key or ""
-        if len(name) > LONGEST_HASH:
-            raise InvalidRequest(f"session_hash has {len(name):,} characters; at most {LONGEST_HASH} are accepted.")
-        gone: list[Session] = []
+        """The session of a browser window, new where none is known. Those whose windows went for good are dropped."""
+        name, gone = key or "", []
         with self._lock:
             session = self._sessions.get(name)
             if session is None:
@@ -97,7 +88,7 @@ class Sessions:
                 return session
             del self._sessions[left.name]
             self._sessions[name] = left
-            left.come_back(name)
+            left.name, left.left, left.listeners.last_heard = name, False, time.monotonic()
         return left
 
     def leave(self, key: str | None) -> None:

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from engine.endpoint.bodies import model_names, named_setting, read_body
 from engine.endpoint.replies import Reply, server_sent
 from engine.errors import shown
-from engine.guard.callers import address_of, check_key
+from engine.guard.callers import check_key
 from engine.guard.refusals import PREFIX, Busy, Places, Refusal
 from engine.settings import Settings
 
@@ -84,7 +84,7 @@ class Endpoint:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Refusal(415, "The body must be JSON: send the header Content-Type: application/json.")
         asked = read_body(await request.body(), chat, pair, self._settings)
-        reply, address, streaming = Reply(asked, pair), address_of(request), False
+        reply, address, streaming = Reply(asked, pair), request.client and request.client.host, False
         try:
             self._places.take(reply, address)
             await asyncio.to_thread(reply.submit, scheduler, address or "programs")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -42,8 +41,7 @@ class Cached:
     """The answers that are kept; the least recently used go first."""
 
     def __init__(self) -> None:
-        self._answers: OrderedDict[Key, Response] = OrderedDict()
-        self._bytes = 0
+        self._answers: dict[Key, Response] = {}
 
     def cost(self, key: Key | None) -> float:
         """What a request costs its client, where an ordinary one costs 1."""
@@ -53,20 +51,12 @@ class Cached:
 
     async def respond(self, key: Key, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers with what is kept, or with what the application makes, in the key's encoding."""
-        if (answer := self._answers.get(key)) is None:
-            answer = await _made(key, app, scope, receive)
-            if answer.status_code == 200 and "set-cookie" not in answer.headers:
-                self._keep(key, answer)
-        else:
-            self._answers.move_to_end(key)
-        await answer(scope, receive, send)
-
-    def _keep(self, key: Key, answer: Response) -> None:
-        if key not in self._answers:  # else another request has just made it
+        answer = self._answers.pop(key, None) or await _made(key, app, scope, receive)
+        if answer.status_code == 200 and "set-cookie" not in answer.headers:
             self._answers[key] = answer
-            self._bytes += len(answer.body)
-        while self._bytes > MAX_BYTES:
-            self._bytes -= len(self._answers.popitem(last=False)[1].body)
+            while sum(len(kept.body) for kept in self._answers.values()) > MAX_BYTES:
+                del self._answers[next(iter(self._answers))]
+        await answer(scope, receive, send)
 
 
 async def _made(key: Key, app: ASGIApp, scope: Scope, receive: Receive) -> Response:

@@ -13,16 +13,12 @@ import re
 import socket
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from engine.guard.refusals import Refusal
-
-ADDRESS = "citer.address"
-"""The key under which the guard puts the client's address into a request's scope."""
 
 _ENTRIES = 20  # of X-Forwarded-For that are read, from its end: a client may send thousands
 _FORWARDED = (b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded")
@@ -37,11 +33,6 @@ logger = logging.getLogger(__name__)
 def on_space() -> bool:
     """Whether this is a Hugging Face Space, which stands behind the platform's proxies."""
     return bool(os.environ.get("SPACE_ID"))
-
-
-def address_of(request: Any) -> str | None:
-    """The address that the guard found for a request, or for gradio's wrapper of one; None where it is not known."""
-    return getattr(getattr(request, "request", request), "scope", {}).get(ADDRESS)
 
 
 def check_key(headers: Headers, key: SecretStr | None) -> None:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.errors import log_fault
 from engine.guard.cached import Cached, key_of
-from engine.guard.callers import ADDRESS, Callers, on_space
+from engine.guard.callers import Callers, on_space
 from engine.guard.refusals import LATER, Rate, Refusal
 
 MOST_BYTES = 2_000_000
@@ -76,7 +76,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         started = False
-        scope[ADDRESS] = self.callers.address(scope)
+        address = self.callers.address(scope)
+        scope["client"] = address and (address, 0)  # for whatever answers
 
         async def answering(message: Message) -> None:
             nonlocal started
@@ -89,7 +90,7 @@ class Guard:
             await send(message)
 
         try:
-            await self._respond(scope, receive, answering)
+            await self._respond(scope, address, receive, answering)
         except ClientDisconnect:
             return
         except Exception as error:
@@ -101,17 +102,17 @@ class Guard:
         finally:
             self._held.pop(id(scope), None)
 
-    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _respond(self, scope: Scope, address: str | None, receive: Receive, send: Send) -> None:
         """Has the application answer, or raises Refusal."""
         scope["headers"] = self.callers.believed(scope["headers"])
         key = key_of(scope)
-        self._admit(scope, self._cached.cost(key))
+        self._admit(scope, address, self._cached.cost(key))
         if key is not None:
             await self._cached.respond(key, self.app, scope, receive, send)
             return
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                body = await self._read(scope, receive)
+                body = await self._read(scope, address, receive)
         except TimeoutError:
             raise Refusal(408, f"The request took more than {BODY_SECONDS:.0f} seconds to come.", close=True) from None
         if len(body) > MAX_OUTSIDE:
@@ -124,10 +125,9 @@ class Guard:
 
         await self.app(scope, again, send)
 
-    def _admit(self, scope: Scope, cost: float) -> None:
+    def _admit(self, scope: Scope, address: str | None, cost: float) -> None:
         """Raises Refusal for a foreign name, a closed path, a long query, or too many requests."""
         self.callers.check(Headers(scope=scope))
-        address = scope[ADDRESS]
         if wait := self.rate.take(address, cost):
             whose = "all clients without a known address" if address is None else "your network address"
             raise Refusal(429, f"Too many requests of {whose}: ask again in {math.ceil(wait)} s.", after=wait)
@@ -136,9 +136,9 @@ class Guard:
         if len(scope["query_string"]) > MAX_QUERY:
             raise Refusal(414, f"The address is too long: at most {MAX_QUERY:,} bytes may follow its question mark.")
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+    async def _read(self, scope: Scope, address: str | None, receive: Receive) -> bytes:
         """Reads a body. Raises Refusal for one that is too large, after its rest was read and discarded."""
-        address, most = scope[ADDRESS], self._most_bytes(scope["path"]) or 0
+        most = self._most_bytes(scope["path"]) or 0
         body, size, more, refusal = bytearray(), 0, True, None
         while more and size <= MOST_DISCARDED:
             message = await receive()

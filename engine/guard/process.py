@@ -8,7 +8,6 @@ import math
 import sys
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -35,17 +34,17 @@ def _give_back_freed_memory() -> None:
     `M_MMAP_THRESHOLD` would help as well, but makes reading prompts a fifth slower (docs/experiments.md, finding 13).
     Does nothing with another C library or on another system.
     """
-
-    def trim_now_and_then() -> None:
-        while True:
-            time.sleep(TRIM_SECONDS)
-            library.malloc_trim(0)  # tens of milliseconds, in which Python goes on
-
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):
             library = ctypes.CDLL(None)
             library.mallopt(_ARENA_MAX, _ARENAS)
-            threading.Thread(target=trim_now_and_then, name="citer-heap", daemon=True).start()
+            threading.Thread(target=_trim_now_and_then, args=(library,), name="citer-heap", daemon=True).start()
+
+
+def _trim_now_and_then(library: ctypes.CDLL) -> None:
+    while True:
+        time.sleep(TRIM_SECONDS)
+        library.malloc_trim(0)  # tens of milliseconds, in which Python goes on
 
 
 class Once(logging.Filter):
@@ -55,7 +54,7 @@ class Once(logging.Filter):
         super().__init__()
         self._seconds, self._clock = seconds, clock
         # By line: when it was written, and how often it came since.
-        self._seen: OrderedDict[tuple[Any, ...], tuple[float, int]] = OrderedDict()
+        self._seen: dict[tuple[Any, ...], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         line, now = (record.name, record.levelno, str(record.msg), str(record.args)[:200]), self._clock()
@@ -65,8 +64,7 @@ class Once(logging.Filter):
             return False
         if count:
             record.msg, record.args = f"{record.getMessage()} (and {count} times more since)", ()
-        self._seen[line] = (now, 0)
-        self._seen.move_to_end(line)
         if len(self._seen) > 1_000:
-            self._seen.popitem(last=False)
+            self._seen.clear()
+        self._seen[line] = (now, 0)
         return True

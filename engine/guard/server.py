@@ -27,16 +27,12 @@ STALL_SECONDS = 60.0
 """The longest time for which a client may read nothing of what is sent."""
 
 MOST_CONNECTIONS = 4_096
-MOST_HEAD = 65_536
-"""The most bytes of a request's head."""
-
-MOST_CHUNKS = 16_384
-"""The most chunks of a chunked body. Honest clients send some kilobytes in each."""
+MOST_BESIDE = 131_072
+"""The most bytes of a request beside its body: its head, and the sizes of the body's chunks. Honest clients send some
+kilobytes in each chunk."""
 
 _FAREWELL_SECONDS = 3  # for streams that are open when the server ends
 _RESERVED = 512  # descriptors for files, models and connections to other servers
-_FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 53\r\nConnection: close\r\n\r\n"
-_FULL += b"All connections are in use. Come back in some seconds"
 
 
 def listen(host: str, ports: Sequence[int]) -> socket.socket:
@@ -65,15 +61,16 @@ def make_server(app: ASGIApp, most_connections: int | None = None) -> uvicorn.Se
 
     `most_connections` are by default as many as descriptors allow, up to `MOST_CONNECTIONS`.
     """
-    shared = {"idle": OrderedDict(), "most": raise_descriptors() if most_connections is None else most_connections}
+    most = raise_descriptors() if most_connections is None else most_connections
     config = uvicorn.Config(
         app,
-        http=type("ServerConnection", (Connection,), shared),
+        http=type("ServerConnection", (Connection,), {"idle": OrderedDict(), "most": most}),
         ws="none",
         access_log=False,
         log_config=None,
         proxy_headers=False,  # the guard reads addresses
         server_header=False,
+        limit_concurrency=most + 1,  # with so many connections a request is answered with 503
         timeout_graceful_shutdown=_FAREWELL_SECONDS,
     )
     return uvicorn.Server(config)
@@ -81,17 +78,15 @@ def make_server(app: ASGIApp, most_connections: int | None = None) -> uvicorn.Se
 
 def raise_descriptors() -> int:
     """Raises the soft limit of open descriptors as far as it may be; returns how many connections fit in it."""
+    most = MOST_CONNECTIONS + _RESERVED
     with suppress(ImportError, ValueError, OSError):
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
         if soft != resource.RLIM_INFINITY and soft < most:
+            most = most if hard == resource.RLIM_INFINITY else min(hard, most)
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-            soft = most
-        if soft != resource.RLIM_INFINITY:
-            return max(16, min(MOST_CONNECTIONS, soft - min(_RESERVED, soft // 2)))
-    return MOST_CONNECTIONS
+    return max(16, most - min(_RESERVED, most // 2))
 
 
 class Connection(HttpToolsProtocol):
@@ -100,16 +95,11 @@ class Connection(HttpToolsProtocol):
     idle: OrderedDict[Connection, None]
     most: int
     _stalled: asyncio.TimerHandle | None = None
-    _head = _chunks = 0
-    _in_head = False
+    _beside = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.most:
-            if not self.idle:
-                transport.write(_FULL)
-                transport.close()
-                return
+        if len(self.connections) > self.most and self.idle:
             oldest, _ = self.idle.popitem(last=False)
             oldest.transport.abort()
         self.idle[self] = None
@@ -123,25 +113,22 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._head = self._head + len(data) if self._in_head else 0
-        if self._head > MOST_HEAD and not self.transport.is_closing():
-            self.send_400_response(f"The head of a request may have {MOST_HEAD} bytes.")
+        self._beside += len(data)
+        if self._beside > MOST_BESIDE and not self.transport.is_closing():
+            self.send_400_response(f"A request may have {MOST_BESIDE} bytes beside its body.")
 
     def on_message_begin(self) -> None:
-        self._in_head = True
+        self._beside = 0
         super().on_message_begin()
+
+    def on_body(self, body: bytes) -> None:
+        self._beside -= len(body)
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """See `HttpToolsProtocol`. From here on the guard's time limits hold."""
         self._busy()
-        self._in_head, self._chunks = False, 0
         super().on_headers_complete()
-
-    def on_chunk_header(self) -> None:
-        """Called by httptools before each chunk of a body; an error there is answered with 400."""
-        self._chunks += 1
-        if self._chunks > MOST_CHUNKS:
-            raise ValueError("too many chunks")
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

@@ -16,10 +16,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.entrance.gradio_parts import PageState
+from app.entrance.gradio_parts import LONGEST_HASH, PageState
 from app.page import build
 from app.running.host import Host
-from app.running.sessions import LONGEST_HASH
 from engine import InvalidRequest, load_settings
 from tests.support.browser import serve
 from tests.support.fake_pair import FakePair, request
