@@ -54,14 +54,17 @@ class History:
         self._steps.append(run)
         self._at = len(self._steps) - 1
 
-    def can_step(self, by: int) -> bool:
-        """Whether there is something to undo (-1) or to redo (1)."""
-        return self._steps != [] and 0 <= self._at + by < len(self._steps)
+    def next_step(self, by: int, newest: Run | None) -> int | None:
+        """The step to which undo (-1) or redo (1) leads; None at the ends.
 
-    def step(self, by: int) -> Run | None:
-        """Undoes (-1) or redoes (1) a step; returns the text that is current then."""
-        self._at += by
-        return self.current
+        Where the newest run has no tokens, undo leads to the text that is current.
+        """
+        at = self._at + (0 if by < 0 and newest is not self.current else by)
+        return at if 0 <= at < len(self._steps) else None
+
+    def go(self, at: int) -> Run:
+        self._at = at
+        return self._steps[at]
 
     def find(self, run_id: str) -> Run | None:
         return next((run for run in [*self.versions] if run.id == run_id), None)

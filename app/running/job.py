@@ -12,15 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from app.running.host import Host
 from engine import EngineError, Request, Setting, TokenEvent
-from engine.batch.text import Text, follow
+from engine.batch.text import State, Text, follow
 from engine.errors import log_fault
 
 Settle = Callable[[Setting, Any], Setting]
-State = Literal["waiting", "running", "done", "stopped", "failed"]
 SomeJob = TypeVar("SomeJob", bound="Job")
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,6 @@ class Job:
         id: Unguessable; a browser that knows it may ask for the job's results again.
         number: Grows from job to job, across restarts too, so that late messages of an older job can be recognised.
         cancel: Set to stop the models within one step.
-        finished: Set when it has ended, in any way.
         owner: Whose it is, for the scheduler: rows are shared out evenly among owners.
         state: "waiting" until its first token, then "running", then one of the three ends.
         about: A note for people, shown where there is no other.
@@ -109,10 +107,9 @@ class Job:
     @property
     def place(self) -> tuple[int, float | None]:
         """Its place in the scheduler's line (see `Scheduler.place`), and in about how many seconds it may get a row."""
-        texts = self._pending
-        if not texts:
+        first = next((text for text in self._pending if not text.ended), None)
+        if first is None:
             return 0, None
-        first = next((text for text in texts if not text.ended), texts[0])
         return self.scheduler.place(first), self.scheduler.estimate(first)
 
     @property

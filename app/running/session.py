@@ -42,7 +42,6 @@ class Session:
         chosen: Dials that a visitor, a link or a text has set. The router's own values do not replace them.
         place: The slider's position, moved before the models were there, so that it has no threshold yet; else -1.
         run: The newest run. Before it has tokens, the text on the page is `history.current`.
-        history: The texts that it has had.
         jobs: Other jobs by kind, e.g. "compare".
         name: What gradio calls the window; another once the page is loaded again.
         left: Whether the window said that it goes.
@@ -136,20 +135,13 @@ class Session:
 
     def can_step(self, by: int) -> bool:
         """Whether there is something to undo (-1) or to redo (1)."""
-        return self.history.current is not None if by < 0 and self._is_beside else self.history.can_step(by)
+        return self.history.next_step(by, self.run) is not None
 
     def step(self, by: int) -> Run | None:
         """Undoes (-1) or redoes (1) the last change of the text; None at the ends."""
         with self._lock:
-            if not self.can_step(by):
-                return None
-            run = self.history.current if by < 0 and self._is_beside else self.history.step(by)
-            return self._show(run) if run is not None else None
-
-    @property
-    def _is_beside(self) -> bool:
-        """Whether undo brings back the current text, since the newest one has no tokens."""
-        return self.run is not self.history.current
+            at = self.history.next_step(by, self.run)
+            return None if at is None else self._show(self.history.go(at))
 
     def write_at(self, request: Request, host: Host) -> Run | None:
         """Writes a text of the map, on from a kept text that differs in the dials only; see `set_dials`."""

@@ -150,13 +150,14 @@ class Sessions:
             most, room = max(1, self._limit // part), MAX_KEPT // part - session.weight - job.weight
             staying = [of for of in group if of not in leaving]
             while staying and (len(staying) >= most or sum(of.weight for of in staying) > room):
-                many = len(staying) >= most
                 idle = next((of for of in staying if not of.in_use), None)
                 if idle is not None:
                     staying.remove(idle)
                     leaving.append(idle)
-                elif many or job.weight > LITTLE:
-                    raise Busy(_no_room(many, most, part))
+                elif len(staying) >= most or job.weight > LITTLE:
+                    whose = "your network address" if part > 1 else "all visitors"
+                    said = f"There is no room: {whose} may have {most} windows in use, and what these keep is bounded. "
+                    raise Busy(said + LATER)
                 else:
                     break
         return leaving
@@ -197,11 +198,3 @@ class Sessions:
     def _all(self) -> list[Session]:
         with self._lock:
             return list(self._sessions.values())
-
-
-def _no_room(many: bool, most: int, part: int) -> str:
-    if not many:
-        return f"What is kept for {'your network address' if part > 1 else 'all visitors'} leaves no room. {LATER}"
-    if part > 1:
-        return f"{most} windows of your network address are in use, which is its share. Close one, or come back later."
-    return f"{most} visitors are here, which is all there is room for. {LATER}"

@@ -164,8 +164,8 @@ def test_of_windows_that_rest_who_has_the_most_gives_way_and_then_the_oldest(win
 @pytest.mark.parametrize(
     ("limit", "address", "begun", "weight", "said"),
     [
-        (4, "a", [0, 0], 0, "2 windows"),
-        (1, None, [MOST], 0, "1 visitors"),
+        (4, "a", [0, 0], 0, "your network address may have 2 windows"),
+        (1, None, [MOST], 0, "all visitors may have 1 windows"),
         (3, None, [MOST], LITTLE + 1, "room"),
         (3, None, [MOST], LITTLE, ""),  # who brings little is not refused for what others keep
     ],
