@@ -106,7 +106,7 @@ def load(
             norm=SimpleNamespace(weight=stored.vector("model.norm.weight")),
         )
         head = stored.product(about.hidden_size, {HEAD: about.vocab_size})
-        return SimpleNamespace(config=about, model=decoder, lm_head=head)
+        return SimpleNamespace(config=about, model=decoder, lm_head=head, device=decoder.embed_tokens.weight.device)
 
 
 def _layer(stored: _Stored, config: SimpleNamespace, number: int) -> Layer:
