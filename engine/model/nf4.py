@@ -54,7 +54,7 @@ class Nf4Linear(nn.Module):
         self.out_features, self.in_features = len(codes), 2 * codes.shape[1]
         if tuple(scales.shape) != (self.in_features // BLOCK, self.out_features) or scales.dtype is not torch.bfloat16:
             raise ValueError(f"{tuple(codes.shape)} codes with {tuple(scales.shape)} scales of {scales.dtype}")
-        self._held = codes.contiguous(), scales.contiguous()
+        self._held: tuple[Tensor, ...] = codes.contiguous(), scales.contiguous()
         self.weight_bytes = codes.nbytes + scales.nbytes
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         self._kernel = _library().gemv_4bit_inference_cpu_nf4_bf16
@@ -85,7 +85,7 @@ class WideNf4Linear(Nf4Linear):
 
     def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None) -> None:
         super().__init__(codes, scales, bias)
-        self._held, self._weight = None, dequantised(codes, scales)
+        self._held, self._weight = (), dequantised(codes, scales)
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self._weight, self.bias)
