@@ -38,12 +38,7 @@ Models = Callable[[], tuple["Pair", "Scheduler"]]
 
 
 class Endpoint:
-    """The routes below `/v1`.
-
-    Args:
-        models: Returns the pair and its scheduler; raises Refusal until they are loaded.
-        settings: Has the fields' defaults, the key, and the number of requests at once.
-    """
+    """The routes below `/v1`. `models` returns the pair and its scheduler; it raises Refusal until they are loaded."""
 
     def __init__(self, models: Models, settings: Settings) -> None:
         self._models, self._settings, self._places = models, settings, Places(settings.server__queue_size)
