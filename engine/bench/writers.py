@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from engine.bench import llama
 from engine.decoding import Decoding
@@ -57,34 +57,32 @@ def plain_models(pair: Pair, settings: Settings) -> dict[Role, Any]:
 
 
 def generate(
-    model: PreTrainedModel,
+    model: Any,
     prompt: Sequence[int],
     tokens: int,
     end_ids: Iterable[int] = (NEVER,),
-    drafter: PreTrainedModel | None = None,
+    drafter: Any = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> list[int]:
     """One greedy text through transformers' `generate`: the new token ids, the end token included.
 
     With a `drafter` and the pair's `tokenizer` it is assisted generation: the SLM drafts, and the model checks.
     """
-    checker: Any = model
     tensor = torch.tensor([list(prompt)], device=model.device)
     options: dict[str, Any] = {}
     if drafter is not None and tokenizer is not None:
-        assistant: Any = drafter
-        assistant.generation_config.num_assistant_tokens = DRAFT
-        assistant.generation_config.num_assistant_tokens_schedule = "constant"
+        drafter.generation_config.num_assistant_tokens = DRAFT
+        drafter.generation_config.num_assistant_tokens_schedule = "constant"
         options = {"assistant_model": drafter}
-        options["suppress_tokens"] = list(range(len(tokenizer), checker.config.vocab_size)) or None  # padding
+        options["suppress_tokens"] = list(range(len(tokenizer), model.config.vocab_size)) or None  # padding
         # Models padded to different lengths count as having different vocabularies, unless their tokenizers are given.
-        if checker.config.vocab_size != assistant.config.vocab_size:
+        if model.config.vocab_size != drafter.config.vocab_size:
             options |= {"tokenizer": tokenizer, "assistant_tokenizer": tokenizer}
         # transformers warns of arguments that it passes to itself here.
         logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
     fixed = {"do_sample": False, "repetition_penalty": 1.0, "eos_token_id": sorted(end_ids), "pad_token_id": 0}
     mask = torch.ones_like(tensor)
-    written = checker.generate(tensor, attention_mask=mask, max_new_tokens=tokens, **fixed, **options)
+    written = model.generate(tensor, attention_mask=mask, max_new_tokens=tokens, **fixed, **options)
     return written[0, len(prompt) :].tolist()
 
 

@@ -148,7 +148,10 @@ class ServedModel:
 
     def look(self, tokens: Sequence[int], looks: int) -> Future[list[list[float]]]:
         """Asks about a text once: see `vllm.states`."""
-        return self._ask(tokens, vllm.look_fields(looks), lambda choice: vllm.states(choice, looks, self.vocabulary))
+        # By `return_tokens_as_token_ids` the keys of `top_logprobs` are ids, not texts, which several tokens may share.
+        fields = {"max_tokens": 1, "logprobs": vllm.TOP, "return_token_ids": True, "return_tokens_as_token_ids": True}
+        fields |= {"prompt_logprobs": vllm.TOP} if looks > 1 else {}
+        return self._ask(tokens, fields, lambda choice: vllm.states(choice, looks, self.vocabulary))
 
     def complete(self, prompt: Sequence[int], max_tokens: int) -> Future[list[int]]:
         """Lets the server write a whole greedy text after a prompt of token ids, for the trainer's references.
@@ -187,13 +190,8 @@ class ServedModel:
                 self.look(start, 1).result()
                 times[length].append(time.perf_counter() - started)
         one, some = (median(times[length]) for length in _TIMED)
-        self.cost = replace(
-            self.cost,
-            pass_seconds=one,
-            token_seconds=max(0.0, some - one) / (_TIMED[1] - 1),
-            pass_table=((1, one), (_TIMED[1], max(one, some))),
-            head_table=((1, 0.0),),
-        )
+        passes = (1, one), (_TIMED[1], max(one, some))
+        self.cost = replace(self.cost, pass_seconds=one, pass_table=passes, head_table=((1, 0.0),))
 
     def _states(self, found: list[list[float]]) -> torch.Tensor:
         return torch.tensor(found, dtype=torch.float64, device=self.device).reshape(len(found), 2 * vllm.TOP)
