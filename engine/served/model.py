@@ -148,10 +148,7 @@ class ServedModel:
 
     def look(self, tokens: Sequence[int], looks: int) -> Future[list[list[float]]]:
         """Asks about a text once: see `vllm.states`."""
-        # By `return_tokens_as_token_ids` the keys of `top_logprobs` are ids, not texts, which several tokens may share.
-        fields = {"max_tokens": 1, "logprobs": vllm.TOP, "return_token_ids": True, "return_tokens_as_token_ids": True}
-        fields |= {"prompt_logprobs": vllm.TOP} if looks > 1 else {}
-        return self._ask(tokens, fields, lambda choice: vllm.states(choice, looks, self.vocabulary))
+        return self._ask(tokens, vllm.look_fields(looks), lambda choice: vllm.states(choice, looks, self.vocabulary))
 
     def complete(self, prompt: Sequence[int], max_tokens: int) -> Future[list[int]]:
         """Lets the server write a whole greedy text after a prompt of token ids, for the trainer's references.

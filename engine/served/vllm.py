@@ -24,6 +24,15 @@ LEAST_LOGPROB = -1e4
 _BY_ID = "token_id:"
 
 
+def look_fields(looks: int) -> dict[str, Any]:
+    """The fields of a question about the positions after the last `looks` tokens of a text, which `states` reads.
+
+    By `return_tokens_as_token_ids` the keys of `top_logprobs` are ids instead of texts, which several tokens may share.
+    """
+    fields = {"max_tokens": 1, "logprobs": TOP, "return_token_ids": True, "return_tokens_as_token_ids": True}
+    return fields | ({"prompt_logprobs": TOP} if looks > 1 else {})
+
+
 def states(choice: Any, looks: int, vocabulary: int) -> list[list[float]]:
     """For each position the ids of the `TOP` likeliest tokens and then their log-probabilities, the best one first.
 
