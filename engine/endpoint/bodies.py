@@ -200,11 +200,6 @@ def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Checked
     return Checked(body, tuple(replace(request, seed=each) for request in requests for each in seeds))
 
 
-def model_names(pair: Pair) -> list[str]:
-    """The names in the list of models. Those with dials are too many to list."""
-    return [pair.preset, f"{pair.preset}:slm", f"{pair.preset}:llm"]
-
-
 def named_setting(name: str, pair: Pair, settings: Settings) -> Setting:
     """The setting that a model's name stands for. Raises a Refusal with status 404 that says which names there are.
 

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from engine.endpoint.bodies import model_names, named_setting, read_body
+from engine.endpoint.bodies import named_setting, read_body
 from engine.endpoint.replies import Reply, server_sent
 from engine.errors import shown
 from engine.guard.callers import address_of, check_key
@@ -61,7 +61,8 @@ class Endpoint:
 
     async def _list(self, request: Request) -> Response:
         pair, _ = self._admit(request)
-        return JSONResponse({"object": "list", "data": [self._model(name, pair) for name in model_names(pair)]})
+        names = [pair.preset + setting for setting in ("", ":slm", ":llm")]  # those with dials are too many to list
+        return JSONResponse({"object": "list", "data": [self._model(name, pair) for name in names]})
 
     async def _one(self, request: Request) -> Response:
         pair, _ = self._admit(request)
