@@ -87,7 +87,7 @@ def load_models(
                 "the tokenizer is not this model's"
             )
     own = "" if preset.name in PRESETS else " ".join(each.base for each in files)
-    about = *fingerprints, store.form(layout), own, files[0].title
+    about = fingerprints.pop(), store.form(layout), own, files[0].title
     return LoadedPair(models[0], models[1] if with_llm else None, tokenizer, *about)
 
 
