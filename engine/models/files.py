@@ -80,25 +80,6 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def filling(folder: Path) -> Iterator[Path]:
-    """Gives a new folder to write to, beside `folder`. In the end its files replace those of the same names there.
-
-    After an error `folder` is as it was.
-    """
-    new = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    try:
-        new.mkdir(parents=True)
-        yield new
-        folder.mkdir(exist_ok=True)
-        for each in sorted(new.iterdir()):
-            if each.is_dir():
-                remove(folder / each.name)
-            each.replace(folder / each.name)
-    finally:
-        remove(new)
-
-
 def remove(path: Path) -> None:
     """Takes away whatever has this name: a file, a folder, a link to either, or nothing."""
     if path.is_dir() and not path.is_symlink():
@@ -122,25 +103,19 @@ def sha256_of(path: Path) -> str:
 
 
 def known_sha256(path: Path, cache: Path, progress: ProgressCallback | None = None) -> str:
-    """A file's SHA-256 in hex; a large file is hashed once, and then only after a change.
-
-    The cache remembers the hash with the file's size, time of change and inode.
-    """
+    """A file's SHA-256 in hex; a large file is hashed once, and then only after a change."""
     stat = path.stat()
     if stat.st_size < _SMALL:
         return sha256_of(path)
-    state = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
-    name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    note = cache / "hashes" / f"{name}.json"
-    known = read_json(note)
-    sha256 = known.get("sha256")
-    if isinstance(sha256, str) and known == {**state, "sha256": sha256}:
-        return sha256
+    state = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+    note = cache / "hashes" / hashlib.sha256(state.encode("utf-8", "surrogateescape")).hexdigest()
+    with suppress(OSError, ValueError):
+        return read_bytes(note).decode("ascii")
     say(progress, f"checking {path.name}")
     sha256 = sha256_of(path)
     with suppress(OSError):  # a cache that cannot be written: the file is hashed again next time
         note.parent.mkdir(parents=True, exist_ok=True)
-        write_json(note, {**state, "sha256": sha256})
+        write_text(note, sha256)
     return sha256
 
 

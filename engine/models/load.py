@@ -8,9 +8,9 @@ one. Falling back to another pair is left to the caller.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -60,36 +60,35 @@ def load_models(
         WeightsError: No source has a file, it is not what it should be, disk or memory do not hold it, the GPU is
             missing, or the two tokenizers differ. The message says which and what to do.
     """
-    device, layout = _device(preset), layout_for(preset, settings)
+    layout = layout_for(preset, settings)
     files = [slm_files(preset, settings, progress)]
     if with_llm:
         files.append(files_of(preset.llm, settings, progress))
-    missing = files
-    if layout != store.FP32:
-        missing = [each for each in files if not _is_whole(each, folder_of(each, settings, layout))]
-    if missing:
-        small, large = files[0], files[-1]
-        if small.folder and large.folder and small.folder != large.folder:  # can be compared before more is fetched
-            _check_same_tokenizer(files, [tokenizer_fingerprint(each.tokenizer) for each in files])
-        _check_memory(missing, layout, settings.memory)
+    there = {each: _manifest(each, folder_of(each, settings, layout)) for each in files}  # with FP32 none is
+    missing = [each for each, manifest in there.items() if not manifest]
+    _check_memory(missing, layout, settings.memory)
+    fingerprints = {_fingerprint(each, manifest, progress) for each, manifest in there.items()}
+    if len(fingerprints) > 1:
+        raise WeightsError(
+            f"{' and '.join(each.title for each in files)} cannot be a pair, their tokenizers differ in a token, its "
+            "number, the merges or the end token. Choose two models of one family."
+        )
     with ThreadPoolExecutor(1) as aside:
         if not missing:  # the import takes a second; a conversion would import transformers in a second thread, too
             aside.submit(import_module, "transformers.models.auto.tokenization_auto")
-        loaded = [_load(each, settings, layout, device, progress) for each in files]
-    _check_same_tokenizer(files, [fingerprint for _, fingerprint in loaded])
-    slm, fingerprint = loaded[0]
+        models = [_load(each, preset, settings, progress) for each in files]
     folder = folder_of(files[0], settings, layout)
     tokenizer = files[0].tokenizer if layout == store.FP32 else read_tokenizer(files[0].title, folder)
-    for each, (model, _) in zip(files, loaded, strict=True):
+    for each, model in zip(files, models, strict=True):
         # Every token needs a row; more rows than tokens are padding and do no harm.
         if (rows := model.config.vocab_size) < len(tokenizer):
             raise WeightsError(
                 f"{each.title} has {rows} rows in its vocabulary, fewer than the tokenizer's {len(tokenizer)} tokens: "
                 "the tokenizer is not this model's"
             )
-    llm, identity = loaded[-1][0] if with_llm else None, " ".join(each.base for each in files)
-    own = "" if preset.name in PRESETS else identity
-    return LoadedPair(slm, llm, tokenizer, fingerprint, store.form(layout), own, files[0].title)
+    own = "" if preset.name in PRESETS else " ".join(each.base for each in files)
+    about = *fingerprints, store.form(layout), own, files[0].title
+    return LoadedPair(models[0], models[1] if with_llm else None, tokenizer, *about)
 
 
 def slm_files(preset: Preset, settings: Settings, progress: ProgressCallback | None = None) -> ModelFiles:
@@ -113,21 +112,11 @@ def folder_of(model: ModelFiles, settings: Settings, layout: str) -> Path:
 
 
 def _device(preset: Preset) -> torch.device:
-    """Where a pair runs. Of several processes each has a GPU of its own, as `accelerate launch` (or torchrun) says."""
     if preset.device == "cpu" or (preset.device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise WeightsError(f"preset {preset.name} needs CUDA, and torch sees no GPU: set CITER_PRESET=cpu or tiny")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-
-
-def _check_same_tokenizer(files: Sequence[ModelFiles], fingerprints: Sequence[str]) -> None:
-    """Raises a WeightsError if one model's ids would be other words to the other."""
-    if len({*fingerprints}) > 1:
-        raise WeightsError(
-            f"{' and '.join(each.title for each in files)} cannot be a pair, their tokenizers differ in a token, its "
-            "number, the merges or the end token. Choose two models of one family."
-        )
+    return torch.device("cuda")
 
 
 def _check_memory(missing: Sequence[ModelFiles], layout: str, gigabytes: float | None) -> None:
@@ -140,46 +129,45 @@ def _check_memory(missing: Sequence[ModelFiles], layout: str, gigabytes: float |
         )
 
 
-def _load(
-    model: ModelFiles, settings: Settings, layout: str, device: torch.device, progress: ProgressCallback | None
-) -> tuple[Any, str]:
-    """A model, and its tokenizer's fingerprint, for which a converted model's tokenizer need not be read."""
+def _fingerprint(model: ModelFiles, manifest: dict[str, Any], progress: ProgressCallback | None) -> str:
+    """That of a model's tokenizer, which need not be read for a converted model."""
+    if manifest:
+        return str(manifest.get("tokenizer"))
+    say(progress, f"reading the tokenizer of {model.title}")
+    return tokenizer_fingerprint(model.tokenizer)
+
+
+def _load(model: ModelFiles, preset: Preset, settings: Settings, progress: ProgressCallback | None) -> Any:
+    device, layout = _device(preset), layout_for(preset, settings)
     if layout == store.FP32:
         say(progress, f"loading {model.title}")
-        return store.dense(*model.open(), torch.float32).to(device), tokenizer_fingerprint(model.tokenizer)
-    folder = _converted(model, settings, layout, progress)
+        return store.dense(*model.open(), torch.float32).to(device)
+    folder = folder_of(model, settings, layout)
+    if not _manifest(model, folder):
+        with storing(folder.parent), FileLock(f"{folder}.lock"):
+            if not _manifest(model, folder):  # another process may have made it while this one waited
+                _convert(model, folder, layout, progress)
     say(progress, f"loading {model.title}")
     try:
         wide = settings.cpu_weights == "bf16"
-        loaded = store.load(folder / store.WEIGHTS, read_json(folder / CONFIG), layout, device, wide)
+        return store.load(folder / store.WEIGHTS, read_json(folder / CONFIG), layout, device, wide)
     except Exception as error:  # the libraries raise whatever they stumble over
         raise WeightsError(
             f"{model.title} cannot be loaded from {folder}: {str(error) or type(error).__name__}. "
             "If that folder is damaged, remove it: it is then made again"
         ) from error
-    return loaded, str(read_json(folder / MANIFEST).get("tokenizer"))
 
 
-def _converted(model: ModelFiles, settings: Settings, layout: str, progress: ProgressCallback | None) -> Path:
-    """The folder of a model in a layout, made now if it is not there or not whole."""
-    folder = folder_of(model, settings, layout)
-    if not _is_whole(model, folder):
-        with storing(folder.parent), FileLock(f"{folder}.lock"):
-            if not _is_whole(model, folder):  # another process may have made it while this one waited
-                _convert(model, folder, layout, progress)
-    return folder
-
-
-def _is_whole(model: ModelFiles, folder: Path) -> bool:
-    """Whether a folder holds what a conversion of these files makes now, each file with its size."""
+def _manifest(model: ModelFiles, folder: Path) -> dict[str, Any]:
+    """That of a folder which holds what a conversion of these files makes now, each file with its size; else empty."""
     manifest = read_json(folder / MANIFEST)
     sizes, made_of = manifest.get("files"), _made_of(model, folder.name.rpartition("-")[2])
     if not isinstance(sizes, dict) or not made_of.items() <= manifest.items():
-        return False
-    try:
-        return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())
-    except OSError:  # a link to itself
-        return False
+        return {}
+    with suppress(OSError):  # a link to itself
+        if all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items()):
+            return manifest
+    return {}
 
 
 def _made_of(model: ModelFiles, layout: str) -> dict[str, Any]:
@@ -189,20 +177,19 @@ def _made_of(model: ModelFiles, layout: str) -> dict[str, Any]:
 
 
 def _convert(model: ModelFiles, folder: Path, layout: str, progress: ProgressCallback | None) -> None:
-    doing = f"converting {model.title} to {store.form(layout)}, once"
+    say(progress, f"converting {model.title} to {store.form(layout)}, once")
     temporary = folder.with_name(folder.name + ".tmp")
     remove(temporary)  # a killed conversion's; the lock is ours
     try:
         temporary.mkdir()
-        say(progress, f"{doing}: reading the tokenizer")
         skeleton, read = model.open()
         check_widths(model.title, skeleton.config, layout)
-        fingerprint = _convert_tokenizer(model, temporary)
-        say(progress, f"{doing}: quantising")
+        _save_tokenizer(model.tokenizer, temporary)
         skeleton.config.save_pretrained(temporary)
         store.save(store.quantise(skeleton, layout, read), temporary / store.WEIGHTS)
         sizes = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
-        write_json(temporary / MANIFEST, _made_of(model, layout) | {"tokenizer": fingerprint, "files": sizes})
+        about = {"tokenizer": tokenizer_fingerprint(model.tokenizer), "files": sizes}
+        write_json(temporary / MANIFEST, _made_of(model, layout) | about)
         remove(folder)
         temporary.replace(folder)
     finally:
@@ -210,15 +197,12 @@ def _convert(model: ModelFiles, folder: Path, layout: str, progress: ProgressCal
     say(progress, f"{model.title} is converted")
 
 
-def _convert_tokenizer(model: ModelFiles, folder: Path) -> str:
-    """Writes the tokenizer without the padding entries of GGUF files; returns its fingerprint."""
-    from transformers import AutoTokenizer
-
-    model.tokenizer.save_pretrained(folder)
+def _save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes a tokenizer without the padding entries of GGUF files."""
+    tokenizer.save_pretrained(folder)
     stored = folder / "tokenizer.json"
     data = json.loads(stored.read_text(encoding="utf-8"))
     vocabulary = data["model"]["vocab"]
     if isinstance(vocabulary, dict):
         data["model"]["vocab"] = {token: index for token, index in vocabulary.items() if not PADDING.fullmatch(token)}
         stored.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
-    return tokenizer_fingerprint(AutoTokenizer.from_pretrained(folder, local_files_only=True))

@@ -23,7 +23,7 @@ from engine.events.progress import ProgressCallback
 from engine.model.adapter import Adapter
 from engine.model.config import CONFIG, GENERATION, read_config, skeleton
 from engine.models.fetch import fetch, fetch_repo
-from engine.models.files import known_sha256, read_object
+from engine.models.files import known_sha256
 from engine.models.gguf_file import GgufFile
 from engine.models.sources import Source, aligned_title, base_title
 from engine.settings import Settings
@@ -31,22 +31,15 @@ from engine.settings import Settings
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-TOKENIZER, SINGLE, INDEX = "tokenizer.json", "model.safetensors", "model.safetensors.index.json"
-_MAX_INDEX = 20_000_000  # bytes
+TOKENIZER = "tokenizer.json"
 _SMALL = (
-    CONFIG,
-    GENERATION,
-    INDEX,
-    TOKENIZER,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
+    *(CONFIG, GENERATION, "model.safetensors.index.json", TOKENIZER),
+    *("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"),
 )
-"""Files of a model that are read before its weights."""
+"""Files of a model beside its weights."""
 
 _WEIGHTS = "model*.safetensors"
 _FLOATS = {"F32", "F16", "BF16"}
-_PART = re.compile(r"[\w-][\w.-]{0,200}\.safetensors", re.ASCII)
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
@@ -124,31 +117,23 @@ class ModelFiles:
 
 def files_of(source: Source, settings: Settings, progress: ProgressCallback | None = None) -> ModelFiles:
     """A model's files; a WeightsError if they are not there, or not of a model that this engine decodes."""
-    make = _gguf if source.gguf else _repo if source.repo else _folder
-    return make(source, settings, progress)
+    title, where = source.title, source.where
+    if isinstance(where, str):
+        return _repo(title, where, settings, progress)
+    if isinstance(where, Path):
+        return _folder(title, where, source.tokenizer or where, settings, progress)
+    stem, path = _plain(Path(where.name).stem), where.at(settings.cache_dir)
+    key = f"{stem}-{where.sha256[:12]}" if where.path and not where.repo else stem
+    return ModelFiles(title, key, where.sha256, lambda: GgufFile(title, where.path or fetch(where, path, progress)))
 
 
-def _gguf(source: Source, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
-    file, path = source.gguf, source.gguf_path(settings.cache_dir)
-    assert file is not None
-    assert path is not None
-    stem = _plain(Path(file.name).stem)
-    key = stem if file.repo or source.path is None else f"{stem}-{file.sha256[:12]}"
-
-    def get() -> GgufFile:
-        return GgufFile(source.title, source.path or fetch(file, path, progress))
-
-    return ModelFiles(source.title, key, file.sha256, get)
-
-
-def _folder(source: Source, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
+def _folder(
+    title: str, weights: Path, folder: Path, settings: Settings, progress: ProgressCallback | None
+) -> ModelFiles:
     """A folder of the user's, known by what its files hold, each hashed once."""
-    title, weights, folder = source.title, source.folder, source.tokenizer or source.folder
-    assert weights is not None
-    assert folder is not None
     if not (weights / CONFIG).is_file():
         raise WeightsError(f"{title}: {weights} is not there, or holds no {CONFIG}: it is no model's folder")
-    parts, config = parts_of(title, weights, weights), read_config(title, weights)
+    parts, config = _parts(title, weights), read_config(title, weights)
     digest = hashlib.sha256()
     small = {path for each in (weights, folder) for name in _SMALL if (path := each / name).is_file()}
     for path in sorted({*parts, *small}):
@@ -158,43 +143,29 @@ def _folder(source: Source, settings: Settings, progress: ProgressCallback | Non
     return ModelFiles(title, key, base, lambda: SafetensorsFiles(title, parts, tied), folder, config)
 
 
-def _repo(source: Source, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
+def _repo(title: str, name: str, settings: Settings, progress: ProgressCallback | None) -> ModelFiles:
     """A repo of the Hub, known by its commit. Its weights are fetched when they are asked for."""
-    title, repo = source.title, source.hub_repo
 
     def fetched(name: str, files: Sequence[str]) -> Path:
         return fetch_repo(name, "CITER_SLM / CITER_LLM", files, settings.cache_dir / "models", WeightsError, progress)
 
-    folder = fetched(source.repo, _SMALL)
-    config, commit = read_config(title, folder), folder.name
+    folder, repo = fetched(name, _SMALL), name.partition("@")[0]
+    config, base = read_config(title, folder), f"{repo}@{folder.name}"
 
     def get() -> SafetensorsFiles:
-        whole = fetched(f"{repo}@{commit}", [_WEIGHTS])
-        return SafetensorsFiles(title, parts_of(title, folder, whole), bool(config.tie_word_embeddings))
+        return SafetensorsFiles(title, _parts(title, fetched(base, [_WEIGHTS])), bool(config.tie_word_embeddings))
 
-    key = f"{_plain(repo.replace('/', '--'))}-{commit[:12]}"
-    return ModelFiles(title, key, f"{repo}@{commit}", get, folder, config)
+    return ModelFiles(title, f"{_plain(repo.replace('/', '--'))}-{folder.name[:12]}", base, get, folder, config)
 
 
-def parts_of(title: str, folder: Path, weights: Path) -> list[Path]:
-    """The files in `weights` that hold a model's tensors, by the index in `folder` if there is one.
-
-    A WeightsError if one of them is not there, or the index is none.
-    """
-    names = [SINGLE]
-    if (folder / INDEX).is_file():
-        try:
-            names = sorted(set(read_object(folder / INDEX, _MAX_INDEX)["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise WeightsError(f"{title}: its {INDEX} cannot be read ({shown(str(error))})") from None
-        if not names or not all(isinstance(each, str) and _PART.fullmatch(each) for each in names):
-            raise WeightsError(f"{title}: its {INDEX} names {shown(names)}, and not files of safetensors beside it")
-    if missing := [name for name in names if not (weights / name).is_file()]:
-        raise WeightsError(
-            f"{title}: {weights} holds no {missing[0]}; weights are read from safetensors only, never "
-            "from pickled files: convert them, or fetch what is missing"
-        )
-    return [weights / name for name in names]
+def _parts(title: str, folder: Path) -> list[Path]:
+    """The files that hold a model's tensors; a WeightsError if there is none."""
+    if parts := sorted(path for path in folder.glob(_WEIGHTS) if path.is_file()):
+        return parts
+    raise WeightsError(
+        f"{title}: {folder} holds no model.safetensors; weights are read from safetensors only, never from pickled "
+        "files: convert them, or fetch what is missing"
+    )
 
 
 class SafetensorsFiles:

@@ -30,29 +30,23 @@ GPU_MIN_BYTES = 7_500_000_000
 
 @dataclass(frozen=True)
 class Source:
-    """Where one model comes from: a folder, a repo of the Hub with the same files, or a GGUF file.
+    """Where one model comes from.
 
     Attributes:
-        folder: Holds config.json, safetensors, and the tokenizer unless that is in the folder `tokenizer`.
-        repo: `owner/name` or `owner/name@revision`.
-        gguf, path: The GGUF file, and where the user has it.
+        where: A folder, a repo of the Hub with the same files (`owner/name` or `owner/name@revision`), or a GGUF file.
+        tokenizer: The folder of the tokenizer, if it is not in that of config.json and safetensors.
     """
 
     title: str
-    folder: Path | None = None
+    where: Path | str | PinnedFile
     tokenizer: Path | None = None
-    repo: str = ""
-    gguf: PinnedFile | None = None
-    path: Path | None = None
 
     @property
     def hub_repo(self) -> str:
         """The repo of the Hub that has the model; empty if that is not known."""
-        return self.repo.partition("@")[0] or (self.gguf.repo if self.gguf else "")
-
-    def gguf_path(self, cache: Path) -> Path | None:
-        """Where the GGUF file is, or will be once it is fetched; None for another kind."""
-        return self.gguf and (self.path or cache / "gguf" / self.gguf.name)
+        if isinstance(self.where, PinnedFile):
+            return self.where.repo
+        return self.where.partition("@")[0] if isinstance(self.where, str) else ""
 
 
 @dataclass(frozen=True)
@@ -88,20 +82,20 @@ QWEN_1_5B = PinnedFile(
 _PRESETS = (
     Preset(  # one consumer GPU with at least 8 GB
         "gpu",
-        Source("Qwen2.5-Coder 0.5B", repo="Qwen/Qwen2.5-Coder-0.5B-Instruct"),
-        Source("Qwen2.5-Coder 7B", repo="Qwen/Qwen2.5-Coder-7B-Instruct"),
+        Source("Qwen2.5-Coder 0.5B", "Qwen/Qwen2.5-Coder-0.5B-Instruct"),
+        Source("Qwen2.5-Coder 7B", "Qwen/Qwen2.5-Coder-7B-Instruct"),
         device="cuda",
     ),
     Preset(  # a laptop or a free Space, no GPU
         "cpu",
-        Source("Qwen2.5-Coder 0.5B", gguf=QWEN_0_5B),
-        Source("Qwen2.5-Coder 1.5B", gguf=QWEN_1_5B),
+        Source("Qwen2.5-Coder 0.5B", QWEN_0_5B),
+        Source("Qwen2.5-Coder 1.5B", QWEN_1_5B),
         device="cpu",
     ),
     Preset(  # tests, and a machine with no network
         "tiny",
-        Source("tiny SLM", folder=_TINY / "slm", tokenizer=_TINY / "tokenizer"),
-        Source("tiny LLM", folder=_TINY / "llm", tokenizer=_TINY / "tokenizer"),
+        Source("tiny SLM", _TINY / "slm", _TINY / "tokenizer"),
+        Source("tiny LLM", _TINY / "llm", _TINY / "tokenizer"),
         device="cpu",
         weights="fp32",
     ),
@@ -123,7 +117,7 @@ def choose_preset(settings: Settings, progress: ProgressCallback | None = None) 
     both = len(models) == 2 and settings.preset == "auto"
     pair = Preset("", **models) if both else replace(_named(settings), **models)
     for known in PRESETS.values():  # by whatever path: its router is this pair's, too
-        if (replace(pair.slm, path=None), replace(pair.llm, path=None)) == (known.slm, known.llm):
+        if (pair.slm, pair.llm) == (known.slm, known.llm):
             return replace(known, slm=pair.slm, llm=pair.llm)
     return replace(pair, name=_name(pair.slm, pair.llm))
 
@@ -139,9 +133,13 @@ def _source(setting: str, text: str, settings: Settings, progress: ProgressCallb
     try:
         path = Path(text).expanduser().resolve()
         if path.is_dir():
-            return Source(path.name, folder=path)
+            return Source(path.name, path)
         if path.is_file():
-            return _gguf(path, settings, progress)
+            sha256 = known_sha256(path, settings.cache_dir, progress)
+            for model in (model for preset in PRESETS.values() for model in (preset.slm, preset.llm)):
+                if isinstance(model.where, PinnedFile) and model.where.sha256 == sha256:
+                    return replace(model, where=replace(model.where, path=path))
+            return Source(path.stem, PinnedFile(path.name, sha256, path=path))
     except (OSError, RuntimeError, ValueError) as error:
         raise SettingsError(f"{setting} = {shown(text)}: it cannot be read ({error})") from None
     if not is_repo(text) or text.lower().endswith(".gguf"):
@@ -149,16 +147,7 @@ def _source(setting: str, text: str, settings: Settings, progress: ProgressCallb
             f"{setting} = {shown(text)}: no such folder, no such GGUF file, "
             "and not a repo of the Hub (owner/name or owner/name@revision)"
         )
-    return Source(text.partition("/")[2].removesuffix("@main"), repo=text)
-
-
-def _gguf(path: Path, settings: Settings, progress: ProgressCallback | None) -> Source:
-    sha256 = known_sha256(path, settings.cache_dir, progress)
-    for preset in PRESETS.values():
-        for model in (preset.slm, preset.llm):
-            if model.gguf is not None and model.gguf.sha256 == sha256:
-                return replace(model, path=path)
-    return Source(path.stem, gguf=PinnedFile(path.name, sha256), path=path)
+    return Source(text.partition("/")[2].removesuffix("@main"), text)
 
 
 def _name(slm: Source, llm: Source) -> str:

@@ -76,7 +76,7 @@ def change(folder, name="config.json", **values):
 
 
 def test_a_pair_of_another_shape_writes_what_transformers_writes(saved, monkeypatch):
-    small, large = Source("small", folder=saved[0]), Source("large", folder=saved[1])
+    small, large = Source("small", saved[0]), Source("large", saved[1])
     monkeypatch.setitem(PRESETS, "tiny", Preset("mine", small, large, device="cpu", weights="fp32"))
     pair = load("tiny")
     assert (pair.preset, pair.slm_name, pair.llm_name, pair.quantisation) == ("mine", "small", "large", "fp32")

@@ -181,11 +181,11 @@ def test_a_pair_of_folders_or_for_a_gpu_that_cannot_be_loaded_is_told_why(files,
     small = random_qwen(1)
     small.resize_token_embeddings(200)
     small.save_pretrained(tmp_path / "few")
-    few = Source("few", folder=tmp_path / "few", tokenizer=files.folder("small"))
+    few = Source("few", tmp_path / "few", files.folder("small"))
     with pytest.raises(WeightsError, match="200 rows"):
         load_models(Preset("mine", few, few, "cpu", "fp32"), load_settings())
     with pytest.raises(WeightsError, match=r"s: .*nowhere"):
-        load_models(Preset("mine", Source("s", folder=tmp_path / "nowhere"), few), load_settings())
+        load_models(Preset("mine", Source("s", tmp_path / "nowhere"), few), load_settings())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(WeightsError, match="CITER_PRESET=cpu"):
         load_models(PRESETS["gpu"], load_settings())

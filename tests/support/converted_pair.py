@@ -43,7 +43,7 @@ class Files:
         path = self.settings.cache_dir / "gguf" / f"{title}.gguf"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_gguf(path, model, words)
-        return Source(title, gguf=PinnedFile(path.name, hashlib.sha256(path.read_bytes()).hexdigest()))
+        return Source(title, PinnedFile(path.name, hashlib.sha256(path.read_bytes()).hexdigest()))
 
     def folder(self, title: str) -> Path:
         return self.settings.cache_dir / store.form(store.cpu_layout()).lower() / f"{title}-{store.cpu_layout()}"

