@@ -41,8 +41,8 @@ _LAZY = {"Pair": "pair", "load": "pair", "Router": "router", "Scheduler": "sched
 __all__ = [
     "DEFAULT_THRESHOLD", "POLICIES", "EngineError", "Forced", "InvalidRequest", "ModelCost", "Pair", "Prices",
     "Request", "Role", "Router", "RouterError", "Sampling", "Scheduler", "ServerError", "Setting", "Settings",
-    "SettingsError", "TokenEvent", "Trace", "WeightsError", "at_setting", "build_request", "costs", "extend", "first_flip",
-    "fold_revealed", "llm_share", "load", "load_settings",
+    "SettingsError", "TokenEvent", "Trace", "WeightsError", "at_setting", "build_request", "costs", "extend",
+    "first_flip", "fold_revealed", "llm_share", "load", "load_settings",
 ]  # fmt: skip
 
 
