@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from engine.errors import InvalidRequest, PromptTooLong, fault_place, fault_words, shown
 from engine.guard.refusals import Refusal
@@ -35,20 +35,6 @@ _SEEDS = 2**63
 _WITHOUT_EFFECT = frozenset(
     ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
 )
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "logit_bias": ({},),
-    "response_format": ({"type": "text"},),
-    "modalities": (["text"],),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "functions": ([],),
-    "best_of": (1,),
-    "echo": (False,),
-    "suffix": ("",),
-}
-"""Fields that are not served, with the values that ask for nothing."""
 
 
 def _list(value: Any) -> Any:
@@ -63,6 +49,8 @@ def _part_list(value: Any) -> Any:
 
 
 _Length = Annotated[int, Field(ge=1, le=1_000_000)]
+_Zero = Annotated[float, Field(ge=0, le=0)]
+_Empty = Annotated[list[Any], Field(max_length=0)]
 
 
 class _Part(BaseModel):
@@ -77,19 +65,32 @@ class _Message(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[list[_Part], BeforeValidator(_part_list), Field(max_length=1_000)] = []
-    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
-    function_call: None = None
-    audio: None = None
 
     def turn(self) -> Turn:
         text = "".join(part.text for part in self.content)
         return Turn("system" if self.role == "developer" else self.role, text)
 
 
-class _Body(BaseModel):
-    """The fields that chats and completions share. A field that is null counts as absent."""
+class _Unserved(BaseModel):
+    """Fields that are not served, with the values that ask for nothing."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
+
+    presence_penalty: _Zero = 0
+    frequency_penalty: _Zero = 0
+    logit_bias: dict[Any, Any] = Field({}, max_length=0)
+    response_format: dict[Literal["type"], Literal["text"]] = {}
+    modalities: list[Literal["text"]] = []
+    tools: _Empty = []
+    tool_choice: Literal["none", "auto"] = "none"
+    functions: _Empty = []
+    best_of: Literal[1] = 1
+    echo: Literal[False] = False
+    suffix: Literal[""] = ""
+
+
+class _Body(_Unserved):
+    """The fields that chats and completions share. A field that is null counts as absent."""
 
     model: str = Field(max_length=300)
     n: int = Field(1, ge=1, le=MAX_TEXTS)
@@ -103,6 +104,13 @@ class _Body(BaseModel):
     stop: Annotated[list[str], BeforeValidator(_list)] = []
     stream: bool = False
     stream_options: dict[Literal["include_usage", "include_obfuscation"], bool] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _present(cls, said: Any) -> Any:
+        if not isinstance(said, dict):
+            raise ValueError("The body must be a JSON object of names and values")
+        return {name: value for name, value in said.items() if value is not None and name not in _WITHOUT_EFFECT}
 
 
 class ChatBody(_Body):
@@ -138,17 +146,6 @@ class Checked(NamedTuple):
     requests: tuple[Request, ...]
 
 
-def _parsed(raw: bytes) -> dict[str, Any]:
-    """The fields of a body, which must be a JSON object, without those that are null. Raises Refusal."""
-    try:
-        said = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise Refusal(400, "The body is no JSON.") from None
-    if not isinstance(said, dict):
-        raise Refusal(400, "The body must be a JSON object of names and values.")
-    return {name: value for name, value in said.items() if value is not None}
-
-
 @contextmanager
 def blamed(body: ChatBody | CompletionBody) -> Iterator[None]:
     """Turns an InvalidRequest of the block into a Refusal that blames the field it begins with, else the prompt."""
@@ -162,32 +159,29 @@ def blamed(body: ChatBody | CompletionBody) -> Iterator[None]:
 
 
 def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Checked:
-    """Reads and checks a body for a chat or for completions. Raises Refusal before any prompt is encoded."""
-    said = {name: value for name, value in _parsed(raw).items() if name not in _WITHOUT_EFFECT}
-    for name in _NEUTRAL.keys() & said.keys():
-        if (value := said.pop(name)) not in _NEUTRAL[name]:
-            raise Refusal(400, f"{name} = {shown(value, True)} is not served here: leave it out.", name)
+    """Reads and checks a body for a chat or for completions. Raises Refusal before any prompt is encoded.
+
+    The choices of a prompt have consecutive seeds.
+    """
+    try:
+        said = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise Refusal(400, "The body is no JSON.") from None
     try:
         body = (ChatBody if chat else CompletionBody).model_validate(said)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         param = re.sub(r"\.(\d+)", r"[\1]", shown(fault_place(fault)))
-        raise Refusal(400, fault_words(fault, param), param) from None
+        if (name := str(next(iter(fault["loc"]), ""))) in _Unserved.model_fields:
+            raise Refusal(400, f"{name} is not served here: leave it out.", name) from None
+        raise Refusal(400, fault_words(fault, param), param or None) from None
     if isinstance(body, ChatBody) and body.top_logprobs and not body.logprobs:
         raise Refusal(400, f"top_logprobs = {body.top_logprobs} needs logprobs = true.", "top_logprobs")
-    if body.stream_options and not body.stream:
-        raise Refusal(400, "stream_options is for stream = true.", "stream_options")
-    setting = named_setting(body.model, pair, settings)
-    return Checked(body, _requests(body, setting, pair, settings))
-
-
-def _requests(body: ChatBody | CompletionBody, setting: Setting, pair: Pair, settings: Settings) -> tuple[Request, ...]:
-    """The requests for all choices, with consecutive seeds for the choices of a prompt. Raises Refusal."""
     with blamed(body):
         sampling = Sampling(body.temperature, body.top_p, body.top_k, body.repetition_penalty)
         pair.check_sampling(sampling)
         options: dict[str, Any] = {
-            "setting": setting,
+            "setting": named_setting(body.model, pair, settings),
             "sampling": sampling,
             "max_new_tokens": body.max_completion_tokens or body.max_tokens or settings.max_new_tokens,
             "stop": tuple(body.stop),
@@ -202,7 +196,7 @@ def _requests(body: ChatBody | CompletionBody, setting: Setting, pair: Pair, set
     if seed is None:  # sampling without a seed gives another text each time
         seed = secrets.randbelow(_SEEDS) if sampling.temperature else 0
     seeds = [(seed + number) % _SEEDS for number in range(body.n)]
-    return tuple(replace(request, seed=each) for request in requests for each in seeds)
+    return Checked(body, tuple(replace(request, seed=each) for request in requests for each in seeds))
 
 
 def model_names(pair: Pair) -> list[str]:

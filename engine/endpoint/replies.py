@@ -14,8 +14,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from engine.batch.text import Text
-from engine.endpoint.bodies import ChatBody, Checked, CompletionBody, blamed
-from engine.errors import EngineError, ServerError, log_fault
+from engine.endpoint.bodies import ChatBody, Checked, blamed
+from engine.errors import EngineError, log_fault
 from engine.events import Role, SettledEvents, TokenEvent, llm_passes, llm_share, taken_back
 from engine.events.cost import Costs, costs
 from engine.guard.refusals import Refusal
@@ -39,38 +39,83 @@ Piece = dict[str, Any] | str
 """A piece of a reply, or words for a comment after `QUIET_SECONDS` without one."""
 
 
-class Choice:
-    """One choice of a reply as its text grows. Tokens that the LLM may still take back are held back.
+class Reply:
+    """The reply to one request. It holds a place among programs until `close`.
 
-    Attributes:
-        text: The scheduler's.
-        settled: Collects its events.
-        begun, over: Whether a first piece was made, and the last.
+    Tokens that the LLM may still take back are held back.
     """
 
-    def __init__(self, index: int, text: Text, body: ChatBody | CompletionBody, pair: Pair) -> None:
-        self.text, self.settled = text, SettledEvents()
-        self.begun = self.over = False
-        self._index, self._body, self._pair = index, body, pair
+    active = True
 
-    def piece(self, events: Sequence[TokenEvent], key: str = "delta", **first: Any) -> dict[str, Any]:
-        """The next tokens in the form of a reply.
+    def __init__(self, asked: Checked, pair: Pair) -> None:
+        self.cancel = threading.Event()
+        self._body, self._requests, self._pair = asked.body, asked.requests, pair
+        prefix, self._whole, self._part = _KINDS[asked.body.chat]
+        self._head = {"id": f"{prefix}-{secrets.token_hex(12)}", "created": int(time.time())}
+        self._texts: Sequence[Text] = ()
+        self._settled = [SettledEvents() for _ in asked.requests]
+        self._news, self._loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def submit(self, scheduler: Scheduler, owner: Hashable) -> None:
+        """Asks the scheduler for the texts, which encodes the prompts. Raises Refusal where they cannot be served."""
+        self._scheduler, asked = scheduler, self._requests
+        try:
+            with blamed(self._body):
+                self._texts = scheduler.submit_all(asked, owner, interactive=len(asked) == 1, listener=self._wake)
+        except EngineError as error:
+            raise _refusal(error) from None
+
+    def close(self) -> None:
+        """Frees the place. Texts that are being written end within a step."""
+        self.cancel.set()
+        for text in self._texts:
+            text.cancel()
+
+    async def whole(self) -> dict[str, Any]:
+        """The whole reply, once all texts have ended; raises Refusal where one fails."""
+        async for event in self._events():
+            if event is not None:
+                self._settled[event.row].add(event)
+        told = [
+            self._choice(row, settled.events, "message", role="assistant", refusal=None)
+            for row, settled in enumerate(self._settled)
+        ]
+        reply = {**self._head, "object": self._whole, "model": self._body.model, "choices": told}
+        return {**reply, "usage": self._usage(), "citer": self._about()}
+
+    async def pieces(self) -> AsyncGenerator[Piece, None]:
+        """Pieces of the reply, each as soon as it cannot be taken back any more. Raises Refusal where a text fails."""
+        unfinished = len(self._texts)
+        async for event in self._events():
+            if event is None:
+                yield f"waiting {self._scheduler.slow}".rstrip()
+            elif events := self._settled[event.row].add(event):
+                role = {"role": "assistant"} if events[0] is self._settled[event.row].events[0] else {}
+                unfinished -= events[-1].finish_reason is not None
+                about = {} if unfinished else {"citer": self._about()}
+                yield self._chunk([self._choice(event.row, events, "delta", **role)], **about)
+        if (self._body.stream_options or {}).get("include_usage"):
+            yield self._chunk([], usage=self._usage())
+
+    def _chunk(self, choices: list[dict[str, Any]], **about: Any) -> dict[str, Any]:
+        return {**self._head, "object": self._part, "model": self._body.model, "choices": choices, **about}
+
+    def _choice(self, row: int, events: Sequence[TokenEvent], key: str, **first: Any) -> dict[str, Any]:
+        """Tokens of a text in the form of a reply.
 
         Args:
-            events: Settled events of the text.
+            events: Settled.
             key: "delta" for a part of a chat, "message" for a whole one. Completions have neither.
             first: Fields of the message beside its content.
         """
-        text, last = "".join(event.text for event in events), events[-1].finish_reason if events else None
-        piece = {
-            "index": self._index,
-            **({key: {**first, "content": text}} if isinstance(self._body, ChatBody) else {"text": text}),
+        text = "".join(event.text for event in events)
+        return {
+            "index": row,
+            **({key: {**first, "content": text}} if self._body.chat else {"text": text}),
             "logprobs": self._logprobs(events),
-            "finish_reason": _REASONS.get(last or ""),
+            "finish_reason": _REASONS.get((events[-1].finish_reason if events else None) or ""),
             "citer": {"tokens": [_author(event) for event in events]},
         }
-        self.begun, self.over = True, last is not None
-        return piece
 
     def _logprobs(self, events: Sequence[TokenEvent]) -> dict[str, Any] | None:
         """Each token's probability and its author's candidates, where a chat asks for them."""
@@ -85,128 +130,44 @@ class Choice:
             content.append({**_token(text, event.probability), "top_logprobs": top})
         return {"content": content, "refusal": None}
 
-
-class Reply:
-    """The reply to one request. It holds a place among programs until `close`."""
-
-    active = True
-
-    def __init__(self, asked: Checked, pair: Pair) -> None:
-        self.cancel = threading.Event()
-        self._asked, self._pair = asked, pair
-        prefix, self._whole, self._part = _KINDS[asked.body.chat]
-        self._head = {"id": f"{prefix}-{secrets.token_hex(12)}", "created": int(time.time())}
-        self._usage_wanted = (asked.body.stream_options or {}).get("include_usage", False)
-        self._choices: list[Choice] = []
-        self._news, self._loop = asyncio.Event(), asyncio.get_running_loop()
-
-    def submit(self, scheduler: Scheduler, owner: Hashable) -> None:
-        """Asks the scheduler for the texts, which encodes the prompts. Raises Refusal where they cannot be served."""
-        self._scheduler = scheduler
-        requests = self._asked.requests
-        try:
-            with blamed(self._asked.body):
-                interactive = len(requests) == 1
-                texts = scheduler.submit_all(requests, owner, interactive=interactive, listener=self._wake)
-        except Refusal:
-            raise
-        except EngineError as error:
-            raise Refusal(503, str(error), after=_AWAY_SECONDS) from None
-        self._choices = [Choice(index, text, self._asked.body, self._pair) for index, text in enumerate(texts)]
-
-    def close(self) -> None:
-        """Frees the place. Texts that are being written end within a step."""
-        self.cancel.set()
-        for choice in self._choices:
-            choice.text.cancel()
-
-    async def whole(self) -> dict[str, Any]:
-        """The whole reply, once all texts have ended; raises Refusal where one fails."""
-        async for event in self._events():
-            if event is not None:
-                self._choices[event.row].settled.add(event)
-        told = [each.piece(each.settled.events, "message", role="assistant", refusal=None) for each in self._choices]
-        reply = {**self._head, "object": self._whole, "model": self._asked.body.model, "choices": told}
-        return {**reply, "usage": self._usage(), "citer": self._about()}
-
-    async def pieces(self) -> AsyncGenerator[Piece, None]:
-        """Pieces of the reply, each as soon as it cannot be taken back any more. Raises Refusal where a text fails."""
-        async for event in self._events():
-            if event is None:
-                yield f"waiting {self._scheduler.slow}".rstrip()
-            elif settled := self._choices[event.row].settled.add(event):
-                yield self._told(self._choices[event.row], settled)
-        for choice in self._choices:  # where the LLM's server is gone, the last drafts stay unread
-            if rest := choice.settled.rest():
-                yield self._told(choice, rest)
-        if self._usage_wanted:
-            yield self._chunk([], usage=self._usage())
-
-    def _told(self, choice: Choice, events: Sequence[TokenEvent]) -> dict[str, Any]:
-        piece = choice.piece(events, **({} if choice.begun else {"role": "assistant"}))
-        about = {"citer": self._about()} if all(each.over for each in self._choices) else {}
-        return self._chunk([piece], **about)
-
-    def _chunk(self, choices: list[dict[str, Any]], **about: Any) -> dict[str, Any]:
-        if self._usage_wanted:  # clients expect the field in every part, and the numbers in the last
-            about = {"usage": None, **about}
-        return {**self._head, "object": self._part, "model": self._asked.body.model, "choices": choices, **about}
-
     def _wake(self, _: object) -> None:
         """Called in the scheduler's thread."""
         self._loop.call_soon_threadsafe(self._news.set)
 
     async def _events(self) -> AsyncGenerator[TokenEvent | None, None]:
-        """Events of all texts, and None after `QUIET_SECONDS` without one. In the end raises why a text failed."""
-        left = len(self._choices)
-        while True:
+        """Events of all texts, and None after `QUIET_SECONDS` without one. Raises why a text failed or was given up."""
+        left, news = len(self._texts), self._texts[0].news
+        while left:
             self._news.clear()
-            fault, news = self._fault(), self._choices[0].text.news  # the fault first: a text may fail meanwhile
             while not news.empty():
-                if (event := news.get()) is None:
-                    left -= 1
-                else:
+                if (event := news.get()) is not None:
                     yield event
-            if fault is None and not left:
-                fault = self._fault()
-            if fault is not None:
-                raise fault
-            if not left:
-                return
-            try:
-                await asyncio.wait_for(self._news.wait(), QUIET_SECONDS)
-            except TimeoutError:
-                yield None
-
-    def _fault(self) -> Refusal | None:
-        """Why a text has failed or was given up; None if none has."""
-        for choice in self._choices:
-            error = choice.text.error
-            if isinstance(error, ServerError):
-                return Refusal(503, str(error), after=_AWAY_SECONDS)
-            if isinstance(error, EngineError):
-                return Refusal(500, str(error))
-            if error is not None:
-                log_fault(logger, "a text of the endpoint failed", error)
-                return Refusal(500, "The models stopped with an internal error; the server's log says where.")
-            if choice.text.state == "stopped":
-                said = "The server is shutting down: the text was not finished."
-                return Refusal(503, said, after=_AWAY_SECONDS)
-        return None
+                    continue
+                left -= 1
+                for text in self._texts:
+                    if text.error is not None:
+                        raise _refusal(text.error)
+                    if text.state == "stopped":
+                        said = "The server is shutting down: the text was not finished."
+                        raise Refusal(503, said, after=_AWAY_SECONDS)
+            if left:
+                try:
+                    await asyncio.wait_for(self._news.wait(), QUIET_SECONDS)
+                except TimeoutError:
+                    yield None
 
     def _usage(self) -> dict[str, int]:
-        read = sum(choice.text.prompt_tokens for choice in self._choices[:: self._asked.body.n])
-        written = sum(len(choice.settled.events) for choice in self._choices)
+        read = sum(text.prompt_tokens for text in self._texts[:: self._body.n])
+        written = sum(len(settled.events) for settled in self._settled)
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
     def _about(self) -> dict[str, Any]:
         """The setting, and share, passes and cost of all texts of the reply."""
-        pair, first = self._pair, self._asked.requests[0]
-        events = [event for choice in self._choices for event in choice.settled.events]
+        pair, first = self._pair, self._requests[0]
+        events = [event for settled in self._settled for event in settled.events]
         total = Costs()
-        for choice in self._choices:
-            prompt = choice.text.prompt_tokens
-            total += costs(choice.settled.events, prompt, pair.slm_cost, pair.llm_cost, pair.prices)
+        for text, settled in zip(self._texts, self._settled, strict=True):
+            total += costs(settled.events, text.prompt_tokens, pair.slm_cost, pair.llm_cost, pair.prices)
         return {
             "pair": pair.preset,
             "slm": pair.slm_name,
@@ -219,6 +180,15 @@ class Reply:
             "llm_passes": llm_passes(events),
             "cost": total.told(),
         }
+
+
+def _refusal(error: Exception) -> Refusal:
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, EngineError):
+        return Refusal(503, str(error), after=_AWAY_SECONDS)
+    log_fault(logger, "a text of the endpoint failed", error)
+    return Refusal(500, "The models stopped with an internal error; the server's log says where.")
 
 
 async def server_sent(first: Piece, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[str, None]:

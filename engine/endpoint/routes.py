@@ -57,7 +57,7 @@ class Endpoint:
             Route("/models", self._list, methods=["GET"]),
             Route("/models/{model:path}", self._one, methods=["GET"]),
         ]
-        handlers: dict[Any, Any] = {Refusal: _refused, HTTPException: _no_route, ClientDisconnect: _gone}
+        handlers: dict[Any, Any] = {Refusal: _refused, HTTPException: no_route, ClientDisconnect: _gone}
         return Mount(PREFIX.rstrip("/"), app=Starlette(routes=routes, exception_handlers=handlers))
 
     def _admit(self, request: Request) -> tuple[Pair, Scheduler]:
@@ -81,7 +81,9 @@ class Endpoint:
 
     async def _write(self, request: Request, chat: bool) -> Response:
         pair, scheduler = self._admit(request)
-        asked = read_body(await _json(request), chat, pair, self._settings)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise Refusal(415, "The body must be JSON: send the header Content-Type: application/json.")
+        asked = read_body(await request.body(), chat, pair, self._settings)
         reply, address, streaming = Reply(asked, pair), address_of(request), False
         try:
             self._places.take(reply, address)
@@ -136,18 +138,11 @@ async def _unless_gone(request: Request, work: Awaitable[Result]) -> Result:
         await asyncio.gather(working, gone, return_exceptions=True)
 
 
-async def _json(request: Request) -> bytes:
-    """A request's body, which the guard has read. Raises Refusal where its type is not JSON."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(415, "The body must be JSON: send the header Content-Type: application/json.")
-    return await request.body()
-
-
 async def _refused(_: Request, refusal: Any) -> Response:
     return refusal.response()
 
 
-async def _no_route(request: Request, error: Any) -> Response:
+async def no_route(request: Request, error: Any) -> Response:
     path = shown(request.url.path)
     said = f"There is no {path} here." if error.status_code == 404 else f"{path} is not asked by {request.method}."
     return Refusal(error.status_code, said).response()

@@ -10,13 +10,12 @@ from ipaddress import ip_address
 
 from starlette.applications import Starlette
 
-from engine.endpoint.routes import Endpoint
+from engine.endpoint.routes import Endpoint, no_route
 from engine.errors import CommandParser, exit_status
 from engine.events.progress import print_progress
 from engine.guard.callers import Callers
 from engine.guard.guard import Guard
 from engine.guard.process import prepare
-from engine.guard.refusals import Refusal
 from engine.guard.server import listen, make_server, url_of
 from engine.pair import Pair, load
 from engine.scheduler import Scheduler
@@ -32,11 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def application(pair: Pair, scheduler: Scheduler, settings: Settings, host: str = HOST) -> Guard:
     endpoint = Endpoint(lambda: (pair, scheduler), settings)
-
-    async def nothing(request, error):
-        return Refusal(404, "There is nothing here: the endpoint is below /v1.").response()
-
-    inner = Starlette(routes=[endpoint.mount], exception_handlers={404: nothing})
+    inner = Starlette(routes=[endpoint.mount], exception_handlers={404: no_route})
     return Guard(inner, Callers(settings.server__hosts, host, settings.server__proxies))
 
 
