@@ -16,7 +16,7 @@ from app import controls
 from app.compare.tab import KIND as COMPARE
 from app.compare.tab import compare_tab
 from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, SCRIPTS, STARTED, Panel, drawn, tells
-from app.entrance.gradio_parts import OpenWindows, PageBlocks, calling_address
+from app.entrance.gradio_parts import PageBlocks, calling_address
 from app.fields import DIALS, FIELDS
 from app.handlers import Handlers, wire_stop
 from app.header import header_html
@@ -45,13 +45,8 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> P
 
     `recorded` is what is on it before a visitor has a text.
     """
-    sessions = Sessions(
-        places=Places(settings.server__queue_size),
-        address=calling_address,
-        leave=host.leave,
-        open_now=lambda name: name in windows,
-    )
-    windows, home = OpenWindows(sessions.leave), home_address()
+    sessions = Sessions(places=Places(settings.server__queue_size), address=calling_address, leave=host.leave)
+    home = home_address()
     with PageBlocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header"):
             header = gr.HTML(header_html(host, home), elem_id="models", apply_default_css=False)
@@ -69,11 +64,9 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> P
         keep_texts(demo, ("compare-prompt", "tune-prompts"))
         feeds = Feeds(sessions, UPDATES)
         restore(wire_feed(demo, feeds, panels))
-        demo.unload(
-            lambda: None
-        )  # without such an event gradio's page keeps no heartbeat, by which a closed window is known
+        demo.unload(lambda: None)  # without it gradio's page keeps no heartbeat, by which a closed window is known
     endpoint = Endpoint(lambda: _models(host), settings)
-    demo.sessions, demo.windows, demo.routes = sessions, windows, [*feeds.routes, SCRIPTS, endpoint.mount]
+    demo.sessions, demo.routes = sessions, [*feeds.routes, SCRIPTS, endpoint.mount]
     return demo
 
 

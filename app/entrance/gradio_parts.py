@@ -11,9 +11,8 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from copy import copy
 from typing import Any
 
@@ -72,54 +71,25 @@ def calling_address() -> str | None:
     return address_of(LocalContext.request.get(None))
 
 
-class OpenWindows:
-    """Counts the open heartbeats by session hash: a browser keeps one for as long as its window is there.
+def with_heartbeats(app: ASGIApp, sessions: Sessions) -> ASGIApp:
+    """Tells the sessions of the page's heartbeats: a browser keeps one for as long as its window is there."""
 
-    `leave` is told the name of a window that goes.
-    """
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"] if scope["type"] == "http" else ""
+        with sessions.beating(path.removeprefix(_HEARTBEAT)) if path.startswith(_HEARTBEAT) else nullcontext():
+            await app(scope, receive, send)
 
-    def __init__(self, leave: Callable[[str], object] = lambda name: None) -> None:
-        self._beats: Counter[str] = Counter()
-        self._leave = leave
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._beats
-
-    def around(self, app: ASGIApp) -> ASGIApp:
-        """Wraps an application, so that its heartbeats are counted."""
-
-        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-            path = scope["path"] if scope["type"] == "http" else ""
-            if not path.startswith(_HEARTBEAT):
-                await app(scope, receive, send)
-                return
-            with self.beating(path.removeprefix(_HEARTBEAT)):
-                await app(scope, receive, send)
-
-        return counted
-
-    @contextmanager
-    def beating(self, name: str) -> Iterator[None]:
-        """The window of this name is open until the end of the block."""
-        self._beats[name] += 1
-        try:
-            yield
-        finally:
-            self._beats[name] -= 1
-            if not self._beats[name]:
-                del self._beats[name]
-                self._leave(name)
+    return counted
 
 
 class PageBlocks(gr.Blocks):
     """Blocks whose failed events always give the visitor a message.
 
     Attributes:
-        sessions, windows, routes: The page's sessions and open windows, and what it serves beside gradio.
+        sessions, routes: The page's sessions, and what it serves beside gradio.
     """
 
     sessions: Sessions
-    windows: OpenWindows
     routes: Sequence[BaseRoute]
 
     async def preprocess_data(self, *args: Any, **options: Any) -> Any:

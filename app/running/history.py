@@ -5,10 +5,11 @@ A branch is a text like any other: what was chosen by hand is part of its reques
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from app.running.run import Run
-from engine import Request, Setting, at_setting
+from engine import Request, Setting, TokenEvent, at_setting
 
 MAX_VERSIONS = 24
 
@@ -65,23 +66,25 @@ class History:
     def find(self, run_id: str) -> Run | None:
         return next((run for run in [*self.versions] if run.id == run_id), None)
 
-    def nearest(self, run: Run, setting: Setting) -> tuple[Run | None, bool]:
-        """Of the kept texts that differ from a run in the dials only, the one that is the same the longest at others.
+    def nearest(self, request: Request) -> tuple[Run | None, Sequence[TokenEvent], bool]:
+        """Of the kept texts that differ from what is asked in the dials only, the one that is the same the longest.
 
         Returns:
-            That text, the current one where it is as good as any, and whether it is all there is to be.
+            That text, the current one where it is as good as any; its events that stay; and whether they are all there
+            is to be.
         """
-        best, longest, wanted, current = None, -1, _without_dials(run.request), self.current
+        best, stays, wanted, current = None, [], _without_dials(request), self.current
         for text in [*filter(None, [current]), *(each for each in reversed(self.versions) if each is not current)]:
             if text.fixed or _without_dials(text.request) != wanted:
                 continue
-            same = len(at_setting(run.request, text.events, setting)[1])
-            whole = same == len(text.events) and (text.complete or _was_stopped_at(text, setting))
+            events = text.events
+            same = at_setting(request, events, request.setting)[1]
+            whole = len(same) == len(events) and (text.complete or _was_stopped_at(text, request.setting))
             if whole and not text.active:
-                return text, True
-            if same > longest:
-                best, longest = text, same
-        return best, False
+                return text, same, True
+            if best is None or len(same) > len(stays):
+                best, stays = text, same
+        return best, stays, False
 
     def _drop(self, run: Run) -> None:
         self.versions.remove(run)

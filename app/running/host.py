@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import engine
 from engine import EngineError, WeightsError
@@ -23,8 +22,7 @@ _POLL_SECONDS = 0.1  # a job that is cancelled while the models load must end th
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """How far loading is.
 
     Attributes:
@@ -49,7 +47,6 @@ class Host:
         rows: Texts at once, at most; see `engine.Scheduler`.
 
     Attributes:
-        preset: What was asked for.
         pair, scheduler: Once both are there.
         status: Replaced as a whole, so that any thread may read it.
     """
@@ -59,9 +56,7 @@ class Host:
         self.status = Status()
         self.pair: Any = None
         self.scheduler: Any = None
-        self._loaded = threading.Event()
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._loaded, self._unstarted = threading.Event(), threading.Semaphore()
 
     @property
     def policies(self) -> Sequence[str]:
@@ -70,22 +65,18 @@ class Host:
 
     def start(self) -> None:
         """Starts loading in the background; later calls do nothing."""
-        with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._load_pair, name="citer-load", daemon=True)
-                self._thread.start()
+        if self._unstarted.acquire(blocking=False):
+            threading.Thread(target=self._load_pair, name="citer-load", daemon=True).start()
 
     def wait(self, cancel: threading.Event) -> Any:
         """Waits for the pair; None if `cancel` was set first. Raises WeightsError if loading failed for good."""
         self.start()
-        while True:
-            over = self._loaded.wait(_POLL_SECONDS)
-            if over and (pair := self.pair) is not None:
-                return pair
-            if over and self.status.phase == "failed":
-                raise WeightsError(self.status.error or "There are no models.")
+        while not self._loaded.wait(_POLL_SECONDS):
             if cancel.is_set():
                 return None
+        if self.pair is None:
+            raise WeightsError(self.status.error or "There are no models.")
+        return self.pair
 
     def leave(self, owner: Hashable) -> None:
         """An owner of texts is gone: see `Scheduler.leave`."""
@@ -101,9 +92,13 @@ class Host:
             pair = self._load_or_fall_back()
             self.scheduler = engine.Scheduler(pair, self._rows)
             self.pair = pair  # the last: who sees it may use the scheduler
-            self.status = replace(self.status, phase="ready")
+            self.status = self.status._replace(phase="ready")
         except Exception as error:  # the page must say so rather than wait for ever
-            self._fail(_in_words(error))
+            said, fault = str(error), None if isinstance(error, EngineError) else error
+            if fault:
+                said = f"Loading stopped with an internal error ({type(fault).__name__}: {said}); see the server's log."
+            logger.error("no models: %s", said, exc_info=fault)
+            self.status = self.status._replace(phase="failed", error=said)
         finally:
             self._loaded.set()
 
@@ -114,22 +109,9 @@ class Host:
             if self.preset == FALLBACK:
                 raise
             logger.warning("falling back to %s: %s", FALLBACK, error)
-            self.status = Status(
-                progress="loading the tiny pair", warning=f"Running the {FALLBACK} pair instead. {error}"
-            )
+            warning = f"Running the {FALLBACK} pair instead. {error}"
+            self.status = Status(progress="loading the tiny pair", warning=warning)
             return self._load(FALLBACK, progress=self._progress)
 
     def _progress(self, progress: str) -> None:
-        self.status = replace(self.status, progress=progress)
-
-    def _fail(self, message: str) -> None:
-        logger.error("no models: %s", message)
-        self.status = replace(self.status, phase="failed", error=message)
-
-
-def _in_words(error: Exception) -> str:
-    """Why loading stopped, for people."""
-    if isinstance(error, EngineError):
-        return str(error)
-    logger.error("loading failed", exc_info=error)
-    return f"Loading stopped with an internal error ({type(error).__name__}: {error}); see the server's log."
+        self.status = self.status._replace(progress=progress)

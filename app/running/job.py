@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from app.running.host import Host
 from engine import EngineError, Request, Setting, TokenEvent
@@ -48,6 +48,7 @@ class Job:
         finished: Set when it has ended, in any way.
         owner: Whose it is, for the scheduler: rows are shared out evenly among owners.
         state: "waiting" until its first token, then "running", then one of the three ends.
+        about: A note for people, shown where there is no other.
         pair: The models, once they are loaded.
         notify: Called whenever there is something new to show.
         look: Called before each step; cancels it where nobody waits for it any more.
@@ -60,12 +61,11 @@ class Job:
     def __init__(self, request: Request, after: Job | None = None) -> None:
         self.request = request
         self.renumber(after)
-        self.id = secrets.token_urlsafe(12)
-        self.owner: Hashable = self.id
-        self.cancel = threading.Event()
-        self.finished = threading.Event()
+        self.owner: Hashable = None
+        self.id, self.cancel, self.finished = secrets.token_urlsafe(12), threading.Event(), threading.Event()
         self.state: State = "waiting"
         self.error: str | None = None
+        self.about = ""
         self.pair: Any = None
         self.host: Host | None = None
         self._pending: Sequence[Text] = ()  # what the scheduler writes for it
@@ -78,8 +78,7 @@ class Job:
         now = int(1000 * time.time())
         self.number = max(now, after.number + 1) if after else now
 
-    def start(self: SomeJob, host: Host) -> SomeJob:
-        self.host = host
+    def start(self, host: Host) -> Self:
         threading.Thread(target=self.work, args=(host,), name=f"citer-run-{self.number}", daemon=True).start()
         return self
 
@@ -142,7 +141,7 @@ class Job:
             `run` and `n`: its id and number; `cut`: how many items stay on the page, `count`: how many follow; `state`;
             `note` for people.
         """
-        note = self.error or note
+        note = self.error or note or self.about
         return {"run": self.id, "n": self.number, "cut": cut, "count": count, "state": state, "note": note}
 
     def message(self, have: int, over: bool) -> tuple[str, int]:

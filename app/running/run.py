@@ -5,7 +5,7 @@ It goes on at another threshold, or as a branch. The engine decides which tokens
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -14,9 +14,6 @@ from engine import Request, Setting, TokenEvent, build_request, fold_revealed
 from engine.batch.text import Text
 from engine.request import Turn
 
-GoOn = Callable[[], tuple[Request, Sequence[TokenEvent]]]
-"""Waits for another run to end, and says what one that goes on from it asks, and which of its events stay."""
-
 
 class Run(Job):
     """One text being written.
@@ -24,44 +21,31 @@ class Run(Job):
     Args:
         request: What is asked.
         after: The newest job of the window before it.
-        go_on: How it goes on from another run, if it does.
+        kept: The events of another run that stay, if it goes on from one.
 
     Attributes:
         again: Whether it went on from another run, so that its text is exactly that of its threshold.
         events: Those of the text after its last step, in a list that does not change. A run that goes on from another
             begins with what stays of that one.
         fixed: Whether there is nothing to go on with, as in an opened trace.
-        about: A note for people, shown where there is no other.
         size: Bytes of the file that it was opened from.
         interrupted: Whether another text was asked for while this one was being written.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        after: Job | None = None,
-        go_on: GoOn | None = None,
-    ) -> None:
+    def __init__(self, request: Request, after: Job | None = None, kept: Sequence[TokenEvent] | None = None) -> None:
         super().__init__(request, after)
-        self._go_on = go_on
-        self.again = go_on is not None
+        self._kept, self.again = kept or (), kept is not None
         self.fixed = self.interrupted = False
         self.size = 0
-        self.about = ""
         self._text: Text | None = None
-        self._setting = request.setting
+        self.setting = request.setting
         self.events: list[TokenEvent] = []
         self.prompt_tokens = 0
         self._asked_weight = request_weight(request)
 
-    @property
-    def setting(self) -> Setting:
-        """In force; another applies to the next token that is drafted."""
-        return self._setting
-
-    @setting.setter
-    def setting(self, setting: Setting) -> None:
-        self._setting = setting
+    def turn(self, setting: Setting) -> None:
+        """Applies another setting to the next token that is drafted."""
+        self.setting = setting
         if (text := self._text) is not None:
             text.setting = setting
 
@@ -120,8 +104,13 @@ class Run(Job):
         return "done" if self.complete else "stopped"
 
     def _write(self) -> None:
-        text = self._ask()
-        self.prompt_tokens = text.prompt_tokens
+        self.setting = self.settle(self.setting, self.pair)  # the dials may have moved while the models loaded
+        asked = replace(self.request, setting=self.setting)
+        self._text = text = self.scheduler.submit(
+            asked, self.owner, events=self._kept, listener=self._hear, stopped=self.unwanted
+        )
+        text.setting = self.setting  # it may have changed meanwhile
+        self.prompt_tokens, self._kept = text.prompt_tokens, ()
         try:
             for _ in self._follow([text]):
                 self.notify()
@@ -132,18 +121,3 @@ class Run(Job):
         """Takes the events between two steps, in the scheduler's thread: in a step some may be gone for a moment."""
         if text.since:
             self.events = [*text.events]
-
-    def _ask(self) -> Text:
-        """Asks the scheduler for the text."""
-        kept: Sequence[TokenEvent] = ()
-        if self._go_on is not None:
-            self.request, kept = self._go_on()
-            self._go_on = None  # it need not hold on to an older run
-        else:
-            self.setting = self.settle(self.setting, self.pair)  # the dials may have moved while the models loaded
-        asked = replace(self.request, setting=self.setting)
-        self._text = text = self.scheduler.submit(
-            asked, self.owner, events=kept, listener=self._hear, stopped=self.unwanted
-        )
-        text.setting = self.setting  # it may have changed meanwhile
-        return text

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from app.fields import DIALS
@@ -18,7 +18,7 @@ from app.running.host import Host
 from app.running.job import Job, Settle, SomeJob
 from app.running.listeners import Listeners
 from app.running.run import Run
-from engine import Forced, Request, Role, Setting, TokenEvent, at_setting, build_request
+from engine import Forced, Request, Role, Setting, build_request
 
 KEPT_SECONDS = 300.0
 """How long a text is written on, and everything of a window kept, after the window was heard of last."""
@@ -28,10 +28,6 @@ UNHEARD_SECONDS = 15.0
 
 SWEEP = "sweep"
 """Kind of the job that writes the map of all settings."""
-
-
-Plan = Callable[[Run], tuple[Request, Sequence[TokenEvent]]]
-"""Says of a run that has ended what another that goes on from it asks, and which of its events stay."""
 
 Admit = Callable[["Session", Job, Collection[Job | None]], None]
 """Called before a session begins a job, with those that end for it; raises Busy where there is no room."""
@@ -54,11 +50,7 @@ class Session:
         address: The client's that asked last; None where it is not known.
     """
 
-    def __init__(
-        self,
-        admit: Admit = lambda session, job, replaced: None,
-        name: str = "",
-    ) -> None:
+    def __init__(self, admit: Admit = lambda session, job, replaced: None, name: str = "") -> None:
         self.name, self.left = name, False
         self.key = secrets.token_urlsafe(18)
         self.listeners = Listeners()
@@ -77,7 +69,7 @@ class Session:
         with self._lock:
             run = Run(request, self.run)
             run.settle = settle or run.settle
-            return self._start(self._put(run), host)
+            return self._begin(run, host)
 
     def set_dials(self, threshold: float, acceptance: float, host: Host, policy: str | None = None) -> Run | None:
         """Sets the dials for the next tokens while a text is being written; for the whole text once it has ended.
@@ -95,22 +87,12 @@ class Session:
             run = self._newest()
             if run is None or run.fixed or not (run.active or run.events):
                 return None  # one that was stopped or refused before its first token is begun by Generate alone
-            if policy not in (None, run.request.setting.policy):
-                request = build_request(run.request, policy=policy, forced=(), **dials)
-                return self._start(self._put(Run(request, run)), host)
-            if run.active and not run.again:
-                run.setting = replace(run.setting, **dials)
-                return None
-            request = build_request(run.request, **dials)
-            if run.active and run.request == request:
-                return None
-            nearest, whole = self.history.nearest(run, request.setting)
-            if nearest is None:
-                return self._start(self._put(Run(request, run)), host)
-            if whole:
-                return None if nearest is self.history.current else self._show(nearest, step=True)
-            at = request.setting
-            return self._go_on(request, nearest, lambda text: at_setting(text.request, text.folded, at), host)
+            if policy in (None, run.request.setting.policy):
+                if run.active and not run.again:
+                    run.turn(replace(run.setting, **dials))
+                    return None
+                return self._write_on(build_request(run.request, **dials), host)
+            return self._write_on(build_request(run.request, policy=policy, forced=(), **dials), host)
 
     def branch(self, index: int, role: Role, token: int | None, host: Host) -> Run | None:
         """Starts a branch in which `role` writes the token at `index`; None where there is no such place.
@@ -123,7 +105,7 @@ class Session:
                 return None
             before = tuple(forced for forced in run.request.forced if forced.index < index)
             request = replace(run.request, forced=(*before, Forced(index, role, token)))
-            return self._go_on(request, run, lambda text: (request, text.folded[:index]), host)
+            return self._begin(Run(request, run, run.folded[:index]), host)
 
     def extend(self, more: int, host: Host) -> Run | None:
         """Goes on from a text that ended at its limit, by at most so many tokens, or from one that was stopped or
@@ -142,7 +124,7 @@ class Session:
             if end == "length":
                 limit = len(run.events) + more
             request = replace(run.settings, max_new_tokens=limit)
-            return self._go_on(request, run, lambda _: (request, kept), host)
+            return self._begin(Run(request, run, kept), host)
 
     def go_to(self, run_id: str) -> Run | None:
         """Puts a version on the page as it was left; None where it is there already or no longer kept."""
@@ -150,7 +132,7 @@ class Session:
             run = self.history.find(run_id)
             if run is None or run is self.history.current:
                 return None
-            return self._show(run, step=True)
+            return self._show(run)
 
     def can_step(self, by: int) -> bool:
         """Whether there is something to undo (-1) or to redo (1)."""
@@ -170,14 +152,10 @@ class Session:
         return self.run is not self.history.current
 
     def write_at(self, request: Request, host: Host) -> Run | None:
-        """Writes a text of the map. Where the one on the page differs in the dials only, it is written on."""
-        dials = {"threshold": request.setting.threshold, "acceptance": request.setting.acceptance}
+        """Writes a text of the map, on from a kept text that differs in the dials only; see `set_dials`."""
         with self._lock:
             self.chosen.update(DIALS)
-            run = self.run
-            if run is not None and not run.fixed and run.events and build_request(run.request, **dials) == request:
-                return self.set_dials(*dials.values(), host=host)
-            return self.begin(request, host)
+            return self._write_on(request, host)
 
     def show(self, run: Run) -> None:
         """Puts a text that was opened on the page, in place of the one that is there or being written."""
@@ -188,8 +166,10 @@ class Session:
     def begin_job(self, kind: str, job: SomeJob, host: Host) -> SomeJob:
         """Starts a job and returns it; an active one of its kind is stopped, unless it is refused."""
         with self._lock:
-            self._admit(self, job, [self.jobs.get(kind)])
-            self.stop_job(kind)
+            former = self.jobs.get(kind)
+            self._admit(self, job, [former])
+            if former is not None:
+                former.cancel.set()
             self.jobs[kind] = job
         return self._start(job, host)
 
@@ -219,8 +199,8 @@ class Session:
         """The window goes. Its text is written on for a while, since it may come back; everything else stops."""
         self.left = True
         self.listeners.last_heard = time.monotonic()
-        for kind in [*self.jobs]:
-            self.stop_job(kind)
+        for job in [*self.jobs.values()]:
+            job.cancel.set()
 
     def come_back(self, name: str) -> None:
         """A window has loaded the page again, and has nothing on it yet."""
@@ -236,43 +216,41 @@ class Session:
     def _beside(self) -> int:
         return sum(job.weight for job in [*self.jobs.values()])
 
-    def stop(self) -> None:
-        if self.run is not None:
-            self.run.cancel.set()
-
-    def stop_job(self, kind: str) -> None:
-        if kind in self.jobs:
-            self.jobs[kind].cancel.set()
-
     def close(self) -> None:
-        self.stop()
-        for kind in [*self.jobs]:
-            self.stop_job(kind)
+        for job in filter(None, (self.run, *self.jobs.values())):
+            job.cancel.set()
 
-    def _go_on(self, request: Request, origin: Run, plan: Plan, host: Host) -> Run:
-        def go_on() -> tuple[Request, Sequence[TokenEvent]]:
-            origin.finished.wait()  # a step away
-            return plan(origin)
+    def _write_on(self, request: Request, host: Host) -> Run | None:
+        """See `set_dials`; None where the text is there, or being written."""
+        run = self.run
+        if run is not None and run.active and run.request == request:
+            return None
+        nearest, stays, whole = self.history.nearest(request)
+        if nearest is None or not whole:
+            return self._begin(Run(request, run, stays if nearest else None), host)
+        return None if nearest is run else self._show(nearest)
 
-        return self._start(self._put(Run(request, self.run, go_on)), host)
+    def _begin(self, run: Run, host: Host) -> Run:
+        return self._start(self._put(run), host)
 
     def _put(self, run: Run) -> Run:
         """Lets a run write another text, in place of the one that is there; returns it."""
         self._admit(self, run, [self.run])
         self._leave()
         self.run = run
-        self._note(run)
+        self._note()
         return run
 
-    def _note(self, run: Run) -> None:
+    def _note(self) -> None:
         """Takes the newest run into the history once it has tokens."""
-        if run is self.run and run.events and run not in self.history.versions:
+        run = self.run
+        if run is not None and run.events and run not in self.history.versions:
             self.history.add(run, self._beside)
 
-    def _show(self, run: Run, step: bool = False) -> Run:
-        """Puts a kept text on the page as it was left, as a step of its own or as one that is undone or redone."""
+    def _show(self, run: Run) -> Run:
+        """Puts a kept text on the page as it was left, as a step of its own unless it is the current one."""
         self._leave()
-        if step:
+        if run is not self.history.current:
             self.history.show(run)
         self._bring_back(run)
         self.chosen.update(DIALS)
@@ -296,19 +274,17 @@ class Session:
         """Another text takes the place of the newest one."""
         if self.run is not None:
             self.run.interrupted |= self.run.active
-        self.stop()
+            self.run.cancel.set()
 
     def _start(self, job: SomeJob, host: Host) -> SomeJob:
         def look() -> None:
             if self.listeners.unheard_seconds > KEPT_SECONDS:
-                if isinstance(job, Run):
-                    job.about = f"Stopped, because this window was not connected for {duration(KEPT_SECONDS)}"
+                job.about = f"Stopped, because this window was not connected for {duration(KEPT_SECONDS)}"
                 job.cancel.set()
 
         def notify() -> None:
-            if isinstance(job, Run) and job not in self.history.versions:
-                with self._lock:
-                    self._note(job)
+            with self._lock:
+                self._note()
             self.listeners.notify()
 
         self.listeners.last_heard = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from app.running.job import Job
 from app.running.session import Session
@@ -38,7 +38,6 @@ class Sessions:
         places: For their jobs; None sets no limit.
         address: Gives the address of who is asking now; None where it is not known.
         leave: Called with the key of a session that is dropped.
-        open_now: Whether the window of this name is open in a browser, as far as is known.
     """
 
     def __init__(
@@ -47,12 +46,23 @@ class Sessions:
         places: Places | None = None,
         address: Callable[[], str | None] = lambda: None,
         leave: Callable[[str], None] = lambda key: None,
-        open_now: Callable[[str], bool] = lambda name: True,
     ) -> None:
-        self._limit, self._places, self._address = limit, places, address
-        self._leave, self._open_now = leave, open_now
+        self._limit, self._places, self._address, self._leave = limit, places, address, leave
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._open: Counter[str] = Counter()  # heartbeats of windows, by their names
         self._lock = threading.Lock()
+
+    @contextmanager
+    def beating(self, name: str) -> Iterator[None]:
+        """A browser has the window of this name open until the end of the block."""
+        self._open[name] += 1
+        try:
+            yield
+        finally:
+            self._open[name] -= 1
+            if not self._open[name]:
+                del self._open[name]
+                self.leave(name)
 
     def get(self, key: str | None) -> Session:
         """The session of a browser window, new where none is known; those whose windows have gone for good are dropped.
@@ -63,20 +73,19 @@ class Sessions:
         name = key or ""
         if len(name) > LONGEST_HASH:
             raise InvalidRequest(f"session_hash has {len(name):,} characters; at most {LONGEST_HASH} are accepted.")
-        over: list[str] = []
+        gone: list[Session] = []
         with self._lock:
             session = self._sessions.get(name)
             if session is None:
+                gone = [of for of in self._sessions.values() if of.is_over]
+                empty = [of for of in self._sessions.values() if not (of.holds or of.in_use)]
+                empty.sort(key=self._is_open)  # invented windows before those that somebody has open
+                gone += empty[: max(0, len(empty) + 1 - MAX_EMPTY)]
                 session = self._sessions[name] = Session(self._admit, name)
-                empty = [other for other, of in self._sessions.items() if not of.holds and not of.in_use]
-                empty = sorted(empty[:-1], key=self._open_now)  # invented windows before those that somebody has open
-                for other in empty[: max(0, len(empty) + 1 - MAX_EMPTY)]:
-                    del self._sessions[other]
-                over = [other for other, of in self._sessions.items() if of.is_over]
             self._sessions.move_to_end(name)
             session.left = False
-        for other in over:
-            self.drop(other)
+        for of in gone:
+            self.drop(of.name)
         return session
 
     def adopt(self, key: str | None, former: str) -> Session:
@@ -102,68 +111,67 @@ class Sessions:
 
     def _admit(self, session: Session, job: Job, replaced: Collection[Job | None]) -> None:
         """Before a session begins a job: finds a place for both, or raises Busy."""
-        name, stopped = session.name, None
+        stopped = None
         with self._lock:
             address = self._address()
-            leaving = self._leaving(name, address, session.weight + job.weight, job.weight > LITTLE)
+            dropped = self._leaving(session, address, job)
             if self._places is not None and job.active:
                 stopped = self._take_place(self._places, job, address, replaced)
-            dropped = [self._sessions.pop(other) for other in leaving]
-            doubled = self._sessions.get(name)  # made where nobody kept this one yet
+            doubled = self._sessions.get(session.name)  # made where nobody kept this one yet
             if doubled is not None and doubled is not session:
                 dropped.append(doubled)
-            self._sessions[name] = session
-            self._sessions.move_to_end(name)
+            for of in dropped:
+                del self._sessions[of.name]
+            self._sessions[session.name] = session
+            self._sessions.move_to_end(session.name)
             session.holds, session.address = True, address
         if stopped is not None:
             stopped.close()
-        for other in dropped:
-            self._close(other)
+        for of in dropped:
+            self._close(of)
 
     def _take_place(
         self, places: Places, job: Job, address: str | None, replaced: Collection[Job | None]
     ) -> Session | None:
         """Gives a job a place; returns the session whose texts have to stop for it, because no window follows them."""
-        alone = [of for of in self._sessions.values() if of.active and of.is_alone]
-        refused: list[Busy] = []
-        for other in (None, *sorted(alone, key=lambda of: of.listeners.last_heard)):
-            try:
-                places.take(job, address, [*replaced, *(other.working if other else ())])
-            except Busy as error:
-                refused.append(error)
-            else:
-                return other
-        raise refused[0]
+        try:
+            places.take(job, address, replaced)
+            return None
+        except Busy:
+            alone = [of for of in self._sessions.values() if of.active and of.is_alone]
+            for of in sorted(alone, key=lambda of: of.listeners.last_heard):
+                with suppress(Busy):
+                    places.take(job, address, [*replaced, *of.working])
+                    return of
+            raise
 
-    def _leaving(self, name: str, address: str | None, weight: int, brings: bool) -> list[str]:
-        """Which sessions go so that one has room.
+    def _leaving(self, session: Session, address: str | None, job: Job) -> list[Session]:
+        """Which sessions go so that one has room for a job; raises Busy where too few can go.
 
-        Args:
-            name, address, weight: Of that one; the weight includes the new job's.
-            brings: Whether the new job weighs much from the start, as an opened trace or a long prompt does. Only then
-                it is refused for what others keep.
-
-        Raises:
-            Busy: There is no room, and too few that could go.
+        Only who brings much from the start, such as an opened trace or a long prompt, is refused for what others keep.
         """
-        held = {other: of for other, of in self._sessions.items() if of.holds and other != name}
-        count = Counter(of.address for of in held.values())
-        order = sorted(held, key=lambda other: (self._open_now(other), -count[held[other].address]))
-        leaving: list[str] = []
-        mine = [] if address is None else [other for other in order if held[other].address == address]
-        for group, part in ((mine, 2), (order, 1)):  # of an address half, then of all together
-            most, room = max(1, self._limit // part), MAX_KEPT // part - weight
-            staying = [other for other in group if other not in leaving]
-            idle = [other for other in staying if not held[other].in_use]
-            many, kept = len(staying), sum(held[other].weight for other in staying)
-            while group and (many >= most or kept > room):
-                if not idle:
-                    if many < most and not brings:
-                        break
-                    raise Busy(_no_room(many >= most, most, part))
-                leaving.append(idle.pop(0))
-                many, kept = many - 1, kept - held[leaving[-1]].weight
+        held = [of for of in self._sessions.values() if of.holds and of.name != session.name]
+        count = Counter(of.address for of in held)
+        held.sort(key=lambda of: (self._is_open(of), -count[of.address]))
+        near = [of for of in held if of.address == address is not None]
+        leaving: list[Session] = []
+        for group, part in ((near, 2), (held, 1)):  # of an address half, then of all together
+            most, room = max(1, self._limit // part), MAX_KEPT // part - session.weight - job.weight
+            staying = [of for of in group if of not in leaving]
+            while staying and (len(staying) >= most or sum(of.weight for of in staying) > room):
+                many = len(staying) >= most
+                idle = next((of for of in staying if not of.in_use), None)
+                if idle is not None:
+                    staying.remove(idle)
+                    leaving.append(idle)
+                elif many or job.weight > LITTLE:
+                    raise Busy(_no_room(many, most, part))
+                else:
+                    break
         return leaving
+
+    def _is_open(self, session: Session) -> bool:
+        return session.name in self._open
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -192,7 +200,8 @@ class Sessions:
 
     def _close(self, session: Session) -> None:
         session.close()
-        self._leave(session.key)
+        if session.holds:
+            self._leave(session.key)
 
     def _all(self) -> list[Session]:
         with self._lock:

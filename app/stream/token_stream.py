@@ -51,7 +51,7 @@ def token_message(
     """
     asked = run.request
     message = {
-        **run.heading(cut, len(text) - cut, state, note or run.about),
+        **run.heading(cut, len(text) - cut, state, note),
         "finish": text[-1].finish_reason if text else None,
         "policy": asked.setting.policy,
         "threshold": asked.setting.threshold,

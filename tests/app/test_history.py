@@ -239,7 +239,7 @@ def test_a_text_that_was_stopped_comes_back_as_it_was_at_its_dials(host, pair):
     pair.tokens_per_second = 5
     session = Session()
     run = written_in_part(session.begin(request(threshold=0.5), host), 4)
-    session.stop()
+    run.cancel.set()
     assert finished(run).state == "stopped"
     pair.tokens_per_second = 1e5
     finished(session.set_dials(0.9, 0.0, host))

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from app.compare.comparison import Comparison
-from app.entrance.gradio_parts import OpenWindows
 from app.running import history, sessions
 from app.running.job import Job
 from app.running.run import Run
@@ -154,9 +153,8 @@ TestWindows.settings = settings(max_examples=60, stateful_step_count=30)
 )
 def test_of_windows_that_rest_who_has_the_most_gives_way_and_then_the_oldest(windows: str, kept: str):
     asking: list[str | None] = [None]
-    there = OpenWindows()
-    all_kept = Sessions(4, address=lambda: asking[0], open_now=there.__contains__)
-    with there.beating("!1"):
+    all_kept = Sessions(4, address=lambda: asking[0])
+    with all_kept.beating("!1"):
         for name in windows.split():
             asking[0] = name[0].strip("?") or None
             all_kept.get(name).begin_job("compare", Stub(), HOST).finished.set()
@@ -183,7 +181,7 @@ def test_who_is_refused_hears_whose_share_is_used_up(limit, address, begun, weig
 def test_who_comes_with_nothing_gets_nothing_kept(monkeypatch):
     kept = Sessions()
     for n in range(64):
-        kept.get(f"invented {n}").stop()
+        kept.get(f"invented {n}").close()
         assert kept.get(f"invented {n}").set_dials(0.5, 0.5, HOST) is None
     with pytest.raises(InvalidRequest, match="1,000,000"):
         kept.get("x" * 1_000_000)
