@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine.errors import WeightsError, shown
-from engine.model.forward import FAMILIES, refuse_unsupported
 from engine.model.kv_cache import head_dim
 from engine.model.nf4 import BLOCK, PACK_ROWS
 from engine.models.files import read_object
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
+_FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # `model_type` of the configurations whose layers we have
+_ROTARY = ("default", "linear", "llama3", "yarn")  # depend on the position alone, and not on the length of the text
 
 _SIZES = {
     "vocab_size": 2_000_000,
@@ -56,9 +57,9 @@ def read_config(title: str, folder: Path) -> PretrainedConfig:
 def config_of(title: str, values: Mapping[str, Any]) -> PretrainedConfig:
     """The configuration that a `config.json` holds; a WeightsError names what is wrong or unknown."""
     kind = values.get("model_type")
-    if kind not in FAMILIES:
+    if kind not in _FAMILIES:
         raise WeightsError(
-            f"{title} is a model of type {shown(kind, True)}, and this engine decodes {', '.join(FAMILIES)}: "
+            f"{title} is a model of type {shown(kind, True)}, and this engine decodes {', '.join(_FAMILIES)}: "
             "choose a model of one of these families, such as Qwen2.5 or Llama 3"
         )
     if quantised := values.get("quantization_config"):
@@ -83,12 +84,28 @@ def config_of(title: str, values: Mapping[str, Any]) -> PretrainedConfig:
         kept["num_key_value_heads"] = values.get("num_attention_heads")
     try:
         config = CONFIG_MAPPING[kind](**kept)
-        refuse_unsupported(config, title)
-    except WeightsError:
-        raise
     except Exception as error:  # the library raises whatever it stumbles over
         raise WeightsError(f"{title}: its {CONFIG} is not that of a {kind} model ({shown(str(error))})") from None
+    if reasons := _unknown(config):
+        raise WeightsError(
+            f"{title} ({kind}) cannot be decoded by this engine: {'; '.join(reasons)}. "
+            "Choose a model with full attention and plain logits, such as Qwen2.5 or Llama 3."
+        )
     return config
+
+
+def _unknown(config: Any) -> list[str]:
+    """What an architecture does that the forward pass does not reproduce."""
+    sliding = not hasattr(config, "layer_types") and getattr(config, "sliding_window", None)
+    kinds = {"sliding_attention"} if sliding else set(getattr(config, "layer_types", None) or ["full_attention"])
+    rotary = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    faults = {
+        f"it uses {', '.join(sorted(kinds))}": kinds != {"full_attention"},
+        "its logits are soft-capped": getattr(config, "final_logit_softcapping", None),
+        f"its activation is {config.hidden_act}": config.hidden_act != "silu",
+        f"its rotary embedding ({rotary}) depends on the length of the text": rotary not in _ROTARY,
+    }
+    return [reason for reason, wrong in faults.items() if wrong]
 
 
 def skeleton(config: PretrainedConfig) -> PreTrainedModel:
