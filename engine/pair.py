@@ -20,7 +20,7 @@ from engine.events.progress import ProgressCallback, say
 from engine.events.trace import Trace, build_trace
 from engine.model.language_model import LanguageModel
 from engine.models.load import load_models
-from engine.models.sources import ROUTERS, choose_preset, router_folder
+from engine.models.sources import choose_preset, router_folder
 from engine.models.store import FP32
 from engine.operating_points import OperatingPoints
 from engine.policy import POLICIES, ROUTED, Policy, build_policy
@@ -305,7 +305,7 @@ def load(preset: str | None = None, settings: Settings | None = None, progress: 
         llm_name = loaded.llm.name
     about = {"preset": chosen.name, "context": settings.context, "memory": settings.memory}
     pair = Pair(**loaded._asdict(), llm_name=llm_name, **about)
-    folder = router_folder(settings, chosen, ROUTERS, progress)
+    folder = router_folder(settings, chosen, progress)
     router = Router.load(folder) if folder is not None else None
     # The preset's own router knows the SLM with its own adapter.
     other_adapter = settings.router == "auto" and settings.adapter != "auto"

@@ -48,9 +48,7 @@ def read_config(title: str, folder: Path) -> PretrainedConfig:
     values = _object(title, folder / CONFIG)
     config = config_of(title, values)
     if (folder / GENERATION).is_file():  # chat models name there what ends a message
-        config.eos_token_id = _ends(values) + [
-            each for each in _ends(_object(title, folder / GENERATION)) if each not in _ends(values)
-        ]
+        config.eos_token_id = list(dict.fromkeys(_ends(values) + _ends(_object(title, folder / GENERATION))))
     return config
 
 
@@ -101,7 +99,6 @@ def _unknown(config: Any) -> list[str]:
     rotary = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     faults = {
         f"it uses {', '.join(sorted(kinds))}": kinds != {"full_attention"},
-        "its logits are soft-capped": getattr(config, "final_logit_softcapping", None),
         f"its activation is {config.hidden_act}": config.hidden_act != "silu",
         f"its rotary embedding ({rotary}) depends on the length of the text": rotary not in _ROTARY,
     }
@@ -122,14 +119,13 @@ def check_widths(title: str, config: Any, layout: str) -> None:
         return
     width, rows = head_dim(config), 1 if layout == "plain" else PACK_ROWS
     columns = (config.hidden_size, config.intermediate_size, config.num_attention_heads * width)
-    odd = [(each, "columns", BLOCK) for each in columns if each % BLOCK]
-    if (keys := config.num_key_value_heads * width) % rows:
-        odd.append((keys, "rows", rows))
-    for size, sides, block in odd:
-        raise WeightsError(
-            f"{title} has matrices of {size} {sides}, and NF4 holds multiples of {block}: "
-            "set CITER_CPU_WEIGHTS=int8, or choose another model"
-        )
+    sides = [*((each, "columns", BLOCK) for each in columns), (config.num_key_value_heads * width, "rows", rows)]
+    for size, side, block in sides:
+        if size % block:
+            raise WeightsError(
+                f"{title} has matrices of {size} {side}, and NF4 holds multiples of {block}: "
+                "set CITER_CPU_WEIGHTS=int8, or choose another model"
+            )
 
 
 def _ends(values: Mapping[str, Any]) -> list[int]:

@@ -8,6 +8,7 @@ matrix; only attention looks at rows (`engine.model.kv_cache.RaggedAttention`).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
@@ -21,8 +22,13 @@ from engine.model.kv_cache import RaggedAttention, head_dim
 _CosAndSin = tuple[torch.Tensor, torch.Tensor]
 
 
+def joined(layers: Sequence[nn.Module]) -> nn.Module:
+    """Layers that read the same input as one."""
+    return layers[0] if len(layers) == 1 else SideBySide(layers)
+
+
 class SideBySide(nn.ModuleList):
-    """Layers that read the same input as one: inputs [n, in] → the outputs of all, side by side [n, out]."""
+    """Inputs [n, in] → the outputs of all its layers, side by side [n, out]."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([layer(x) for layer in self], dim=-1)
@@ -42,26 +48,34 @@ class Layer:
     down: nn.Module
 
 
-def layer_of(layer: Any) -> Layer:
-    """A layer of transformers, whose modules stay usable."""
-    attention, mlp = layer.self_attn, layer.mlp
+def layer_of(
+    number: int,
+    names: Container[str],
+    vector: Callable[[str], torch.Tensor],
+    product: Callable[[Sequence[str]], nn.Module],
+) -> Layer:
+    """A layer of transformers or of the store, found by transformers' names; `product` joins matrices of one input."""
+    at = f"model.layers.{number}"
+    attention, mlp = f"{at}.self_attn", f"{at}.mlp"
+    q_norm, k_norm = f"{attention}.q_norm.weight", f"{attention}.k_norm.weight"
     return Layer(
-        attention_norm=layer.input_layernorm.weight,
-        qkv=SideBySide([attention.q_proj, attention.k_proj, attention.v_proj]),
-        q_norm=attention.q_norm.weight if hasattr(attention, "q_norm") else None,
-        k_norm=attention.k_norm.weight if hasattr(attention, "k_norm") else None,
-        o=attention.o_proj,
-        mlp_norm=layer.post_attention_layernorm.weight,
-        gate_up=SideBySide([mlp.gate_proj, mlp.up_proj]),
-        down=mlp.down_proj,
+        attention_norm=vector(f"{at}.input_layernorm.weight"),
+        qkv=product([f"{attention}.{each}_proj" for each in "qkv"]),
+        q_norm=vector(q_norm) if q_norm in names else None,
+        k_norm=vector(k_norm) if k_norm in names else None,
+        o=product([f"{attention}.o_proj"]),
+        mlp_norm=vector(f"{at}.post_attention_layernorm.weight"),
+        gate_up=product([f"{mlp}.gate_proj", f"{mlp}.up_proj"]),
+        down=product([f"{mlp}.down_proj"]),
     )
 
 
 class Trunk:
     """All of a model but its `lm_head`."""
 
-    def __init__(self, decoder: Any, config: Any) -> None:
-        """Takes a decoder of transformers or of the store."""
+    def __init__(self, model: Any) -> None:
+        """Takes a model of transformers, whose modules stay usable, or of the store."""
+        decoder, config = model.model, model.config
         self._embed = decoder.embed_tokens
         self._frequencies, self._factor = frequencies(config)
         self._norm: torch.Tensor = decoder.norm.weight
@@ -69,7 +83,11 @@ class Trunk:
         self._eps: float = config.rms_norm_eps
         self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
         self._head_dim = head_dim(config)
-        self._layers = [each if isinstance(each, Layer) else layer_of(each) for each in decoder.layers]
+        self._layers: list[Layer] = decoder.layers
+        if isinstance(model, nn.Module):
+            vectors = dict(model.named_parameters())
+            about = vectors, vectors.__getitem__, lambda names: joined([model.get_submodule(name) for name in names])
+            self._layers = [layer_of(number, *about) for number in range(config.num_hidden_layers)]
         parts = [part for layer in self._layers for part in vars(layer).values()]
         self._products = [part for part in parts if isinstance(part, nn.Module)]
         self._norms = [self._norm, *(part for part in parts if isinstance(part, torch.Tensor))]

@@ -50,7 +50,7 @@ class LanguageModel:
         self.model = model
         self.vocabulary = vocabulary
         self.config: Any = model.config
-        self._trunk = Trunk(model.model, model.config)
+        self._trunk = Trunk(model)
         self._head = model.lm_head
         self.hidden_size: int = self.config.hidden_size
         self.context: int | None = self.config.max_position_embeddings

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import math
 import sys
 from functools import cache
 from pathlib import Path
@@ -55,7 +54,7 @@ class Nf4Linear(nn.Module):
         self.out_features, self.in_features = len(codes), 2 * codes.shape[1]
         if tuple(scales.shape) != (self.in_features // BLOCK, self.out_features) or scales.dtype is not torch.bfloat16:
             raise ValueError(f"{tuple(codes.shape)} codes with {tuple(scales.shape)} scales of {scales.dtype}")
-        self._held = codes.contiguous(), scales.contiguous()
+        self._held: tuple[Tensor, ...] = codes.contiguous(), scales.contiguous()
         self.weight_bytes = codes.nbytes + scales.nbytes
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         self._kernel = _library().gemv_4bit_inference_cpu_nf4_bf16
@@ -86,7 +85,7 @@ class WideNf4Linear(Nf4Linear):
 
     def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None) -> None:
         super().__init__(codes, scales, bias)
-        self._held, self._weight = None, dequantised(codes, scales)
+        self._held, self._weight = (), dequantised(codes, scales)
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self._weight, self.bias)
@@ -150,15 +149,16 @@ def _packed(codes: Tensor) -> Tensor:
     return (low | high << 4).transpose(1, 2).reshape(rows, pairs)
 
 
-def linear4bit(codes: Tensor, state: dict[str, Tensor], bias: Tensor | None, inputs: int, outputs: int) -> Any:
+def linear4bit(codes: Tensor, state: dict[str, Tensor], bias: Tensor | None) -> Any:
     """A layer in the layout `plain`, from its codes and the parts of its state; a ValueError if they are another's."""
     import bitsandbytes as bnb
 
+    weight: Any = bnb.nn.Params4bit.from_prequantized(codes, state, device="cpu")
+    outputs, inputs = weight.quant_state.shape
+    if codes.numel() * 2 != outputs * inputs:
+        raise ValueError(f"{codes.numel()} bytes of codes for a matrix [{outputs}, {inputs}]")
     with torch.device("meta"):
         linear: Any = bnb.nn.Linear4bit(inputs, outputs, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
-    linear.weight = bnb.nn.Params4bit.from_prequantized(codes, state, device="cpu", module=linear)
-    shape = tuple(linear.quant_state.shape)
-    if shape != (outputs, inputs) or codes.numel() * 2 != math.prod(shape):
-        raise ValueError(f"stored as {shape}, the model wants {(outputs, inputs)}")
+    linear.weight, linear.quant_state, weight.module = weight, weight.quant_state, linear
     linear.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
     return linear.requires_grad_(False)

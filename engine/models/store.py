@@ -22,10 +22,9 @@ from torch import Tensor, nn
 
 from engine.model import int8, nf4
 from engine.model.config import skeleton
-from engine.model.forward import Layer, SideBySide
+from engine.model.forward import joined, layer_of
 from engine.model.int8 import Int8Linear, WideEmbedding
-from engine.model.kv_cache import head_dim
-from engine.model.nf4 import PACK_ROWS, Nf4Linear, WideNf4Linear
+from engine.model.nf4 import Nf4Linear, WideNf4Linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,12 +48,6 @@ def cpu_layout(wanted: str = "auto") -> str:
 def form(layout: str) -> str:
     """The number format of a layout, for people."""
     return layout if layout in ("int8", FP32) else "NF4"
-
-
-def stored_bytes(weights: int, layout: str) -> int:
-    """Bytes that so many weights take at most, on the disk and in memory."""
-    each = {FP32: 4.0, "int8": 1.6}.get(layout, 1.1)  # the embedding, a third of a small model, is in bf16
-    return int(each * weights)
 
 
 def quantise(model: PreTrainedModel, layout: str, read: Read) -> dict[str, Tensor]:
@@ -101,29 +94,12 @@ def load(
     with path.open("rb") as file:
         stored = _Stored(file, layout, device, wide)
         decoder = SimpleNamespace(
-            embed_tokens=stored.embedding(about.vocab_size, about.hidden_size),
-            layers=[_layer(stored, about, number) for number in range(about.num_hidden_layers)],
+            embed_tokens=stored.embedding(),
+            layers=[layer_of(n, stored.about, stored.vector, stored.product) for n in range(about.num_hidden_layers)],
             norm=SimpleNamespace(weight=stored.vector("model.norm.weight")),
         )
-        head = stored.product(about.hidden_size, {HEAD: about.vocab_size})
-        return SimpleNamespace(config=about, model=decoder, lm_head=head, device=decoder.embed_tokens.weight.device)
-
-
-def _layer(stored: _Stored, config: SimpleNamespace, number: int) -> Layer:
-    at, hidden, inner, width = f"model.layers.{number}", config.hidden_size, config.intermediate_size, head_dim(config)
-    queries, keys = config.num_attention_heads * width, config.num_key_value_heads * width
-    attention, mlp = f"{at}.self_attn", f"{at}.mlp"
-    inputs = {f"{attention}.q_proj": queries, f"{attention}.k_proj": keys, f"{attention}.v_proj": keys}
-    return Layer(
-        attention_norm=stored.vector(f"{at}.input_layernorm.weight"),
-        qkv=stored.product(hidden, inputs),
-        q_norm=stored.vector_if_there(f"{attention}.q_norm.weight"),
-        k_norm=stored.vector_if_there(f"{attention}.k_norm.weight"),
-        o=stored.product(queries, {f"{attention}.o_proj": hidden}),
-        mlp_norm=stored.vector(f"{at}.post_attention_layernorm.weight"),
-        gate_up=stored.product(hidden, {f"{mlp}.gate_proj": inner, f"{mlp}.up_proj": inner}),
-        down=stored.product(inner, {f"{mlp}.down_proj": hidden}),
-    )
+        device = decoder.embed_tokens.weight.device
+        return SimpleNamespace(config=about, model=decoder, lm_head=stored.product([HEAD]), device=device)
 
 
 class _Stored:
@@ -140,8 +116,9 @@ class _Stored:
         rows = [each["shape"][0] for each in about]
         whole = torch.empty(sum(rows), *about[0]["shape"][1:], dtype=_DTYPES[about[0]["dtype"]])
         for part, each in zip(whole.split(rows), about, strict=True):
-            self._file.seek(self._start + each["data_offsets"][0])
-            if self._file.readinto(part.view(torch.uint8).numpy()) != part.nbytes:  # pyright: ignore
+            start, end = each["data_offsets"]
+            self._file.seek(self._start + start)
+            if not end - start == part.nbytes == self._file.readinto(part.view(torch.uint8).numpy()):  # pyright: ignore
                 raise ValueError("it is cut off")
         return whole
 
@@ -150,41 +127,29 @@ class _Stored:
         vector = self.joined([name])
         return (vector.float() if self._layout == "int8" else vector).to(self._device)
 
-    def vector_if_there(self, name: str) -> Tensor | None:
-        return self.vector(name) if name in self.about else None
-
-    def embedding(self, rows: int, width: int) -> nn.Embedding:
-        self._check(EMBEDDING, (rows, width))
-        (start, end), dtype = self.about[EMBEDDING]["data_offsets"], _DTYPES[self.about[EMBEDDING]["dtype"]]
+    def embedding(self) -> nn.Embedding:
+        about = self.about[EMBEDDING]
+        (start, end), dtype = about["data_offsets"], _DTYPES[about["dtype"]]
         mapped = np.memmap(self._file, np.uint8, "c", self._start + start, (end - start,))
         kind = WideEmbedding if self._layout == "int8" else nn.Embedding
-        return kind.from_pretrained(torch.from_numpy(mapped).view(dtype).view(rows, width).to(self._device))
+        return kind.from_pretrained(torch.from_numpy(mapped).view(dtype).view(about["shape"]).to(self._device))
 
-    def product(self, inputs: int, outputs: dict[str, int]) -> nn.Module:
-        """One layer of several matrices [out, inputs] that read the same input; `outputs` has their rows by name."""
+    def product(self, names: Sequence[str]) -> nn.Module:
+        """One layer of several matrices that read the same input."""
         if self._layout == "plain":
-            layers = [self._linear4bit(name, inputs, rows).to(self._device) for name, rows in outputs.items()]
-            return SideBySide(layers)
-        weights = [f"{name}.weight" for name in outputs]
-        biases = [self.vector(name) for each in outputs if (name := f"{each}.bias") in self.about]
-        for weight, rows in zip(weights, outputs.values(), strict=True):
-            packed = -(-rows // PACK_ROWS) * PACK_ROWS, inputs // 2  # a vocabulary may be padded
-            self._check(weight, (rows, inputs) if self._layout == "int8" else packed)
+            return joined([self._linear4bit(name).to(self._device) for name in names])
+        weights = [f"{name}.weight" for name in names]
+        biases = [self.vector(name) for each in names if (name := f"{each}.bias") in self.about]
         codes, bias = self.joined(weights), torch.cat(biases) if biases else None
         if self._layout == "int8":
-            return Int8Linear(codes, self.joined([f"{name}.scales" for name in outputs]), bias)
+            return Int8Linear(codes, self.joined([f"{name}.scales" for name in names]), bias)
         scales = [self.joined([f"{weight}.absmax"]) for weight in weights]
         return (WideNf4Linear if self._wide else Nf4Linear)(codes, torch.cat(scales, dim=1), bias)
 
-    def _linear4bit(self, name: str, inputs: int, outputs: int) -> Any:
-        prefix = f"{name}.weight."
+    def _linear4bit(self, name: str) -> Any:
+        prefix, bias = f"{name}.weight.", f"{name}.bias"
         state = {each.removeprefix(prefix): self.joined([each]) for each in self.about if each.startswith(prefix)}
-        bias = self.vector_if_there(f"{name}.bias")
-        return nf4.linear4bit(self.joined([f"{name}.weight"]), state, bias, inputs, outputs)
-
-    def _check(self, name: str, shape: Sequence[int]) -> None:
-        if (stored := self.about[name]["shape"]) != [*shape]:
-            raise ValueError(f"{name}: stored as {stored}, the model wants {[*shape]}")
+        return nf4.linear4bit(self.joined([f"{name}.weight"]), state, self.vector(bias) if bias in self.about else None)
 
 
 def as_transformers(folder: Path, layout: str) -> PreTrainedModel:
@@ -196,9 +161,9 @@ def as_transformers(folder: Path, layout: str) -> PreTrainedModel:
         stored = _Stored(file, layout, "cpu")
         for name, module in list(model.named_modules()):
             if isinstance(module, nn.Linear):
-                model.set_submodule(name, stored.product(module.in_features, {name: module.out_features}))
+                model.set_submodule(name, stored.product([name]))
             elif isinstance(module, nn.Embedding):
-                model.set_submodule(name, stored.embedding(*module.weight.shape))
+                model.set_submodule(name, stored.embedding())
         left = {name: stored.vector(name) for name, value in model.named_parameters() if value.is_meta}
     model.load_state_dict(left, strict=False, assign=True)
     return _ready(model)
