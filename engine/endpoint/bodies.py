@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 
 from engine.errors import InvalidRequest, PromptTooLong, fault_place, fault_words, shown
 from engine.guard.refusals import Refusal
@@ -45,7 +44,7 @@ def _list(value: Any) -> Any:
 
 def _part_list(value: Any) -> Any:
     if value is not None and not isinstance(value, str | list):
-        raise PydanticCustomError("content", "must be a text, or a list of parts of type text")
+        raise ValueError("must be a text, or a list of parts of type text")
     return [{"type": "text", "text": value}] if isinstance(value, str) else value or []
 
 
@@ -110,7 +109,7 @@ class _Body(_Unserved):
     @classmethod
     def _present(cls, said: Any) -> Any:
         if not isinstance(said, dict):
-            raise PydanticCustomError("object", "The body must be a JSON object of names and values")
+            raise ValueError("The body must be a JSON object of names and values")
         return {name: value for name, value in said.items() if value is not None and name not in _WITHOUT_EFFECT}
 
 
