@@ -12,20 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError, InvalidRequest, RouterError, ServerError, SettingsError, WeightsError
-from engine.events import (
-    Alternative,
-    Revealed,
-    Role,
-    TokenEvent,
-    Verdict,
-    charged,
-    extend,
-    fold_revealed,
-    llm_share,
-    llm_tokens,
-    taken_back,
-)  # fmt: skip
-from engine.events.cost import UNITS, Cost, Costs, ModelCost, Prices, costs
+from engine.events import Role, TokenEvent, extend, fold_revealed, llm_share
+from engine.events.cost import ModelCost, Prices, costs
 from engine.events.trace import Trace, at_setting, first_flip
 from engine.policy import POLICIES
 from engine.request import Forced, Request, Sampling, build_request
@@ -44,20 +32,17 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", r"'engine\.settings' found in sys\.modules", RuntimeWarning)
 
 if TYPE_CHECKING:
-    from engine.decoding import Decoding
     from engine.pair import Pair, load
     from engine.router import Router
     from engine.scheduler import Scheduler
 
-_LAZY = {"Pair": "pair", "load": "pair", "Decoding": "decoding", "Router": "router", "Scheduler": "scheduler"}
+_LAZY = {"Pair": "pair", "load": "pair", "Router": "router", "Scheduler": "scheduler"}
 
 __all__ = [
-    "DEFAULT_THRESHOLD", "POLICIES", "UNITS", "Alternative", "Cost", "Costs", "Decoding",
-    "EngineError", "Forced", "InvalidRequest", "ModelCost", "Pair", "Prices", "Request", "Revealed", "Role",
-    "Router", "RouterError", "Sampling", "Scheduler", "ServerError", "Setting", "Settings", "SettingsError",
-    "TokenEvent", "Trace", "Verdict", "WeightsError", "at_setting", "build_request", "charged", "costs",
-    "extend", "first_flip", "fold_revealed", "llm_share", "llm_tokens", "load", "load_settings",
-    "taken_back",
+    "DEFAULT_THRESHOLD", "POLICIES", "EngineError", "Forced", "InvalidRequest", "ModelCost", "Pair", "Prices",
+    "Request", "Role", "Router", "RouterError", "Sampling", "Scheduler", "ServerError", "Setting", "Settings",
+    "SettingsError", "TokenEvent", "Trace", "WeightsError", "at_setting", "build_request", "costs", "extend",
+    "first_flip", "fold_revealed", "llm_share", "load", "load_settings",
 ]  # fmt: skip
 
 

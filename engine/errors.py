@@ -67,7 +67,7 @@ def fault_words(fault: Any, place: str, hidden: bool = False) -> str:
     if kind == "extra_forbidden":
         return f"{place} is no field here: leave it out"
     said = fault["msg"].removeprefix("Value error, ").replace("Input should", "must").replace("String should", "must")
-    if place and kind != "value_error" and not isinstance(value, dict | list | tuple):
+    if place and not isinstance(value, dict | list | tuple):
         place += " = " + ("…" if hidden else shown(value, True))
     return f"{place}: {shown(said, limit=300)}".removeprefix(": ")
 

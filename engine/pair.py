@@ -20,8 +20,8 @@ from engine.events.progress import ProgressCallback, say
 from engine.events.trace import Trace, build_trace
 from engine.model.language_model import LanguageModel
 from engine.models.load import load_models
-from engine.models.sources import ROUTERS, choose_preset, router_folder
-from engine.models.store import FP32, StoredModel
+from engine.models.sources import choose_preset, router_folder
+from engine.models.store import FP32
 from engine.operating_points import OperatingPoints
 from engine.policy import POLICIES, ROUTED, Policy, build_policy
 from engine.request import Request, Sampling, build_request, same_prompt
@@ -33,7 +33,7 @@ from engine.settings import Settings, load_settings
 from engine.tokenizer import backend, check_ids, check_length, end_ids, id_of, render, tokenizer_fingerprint
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 PASS_TIMES = "passes.json"
 """The file of the cache that has the times of passes, by model and machine."""
@@ -59,8 +59,8 @@ class Pair:
 
     def __init__(
         self,
-        slm: PreTrainedModel | StoredModel,
-        llm: PreTrainedModel | StoredModel | ServedModel,
+        slm: Any,
+        llm: Any,
         tokenizer: PreTrainedTokenizerBase,
         *,
         fingerprint: str | None = None,
@@ -305,7 +305,7 @@ def load(preset: str | None = None, settings: Settings | None = None, progress: 
         llm_name = loaded.llm.name
     about = {"preset": chosen.name, "context": settings.context, "memory": settings.memory}
     pair = Pair(**loaded._asdict(), llm_name=llm_name, **about)
-    folder = router_folder(settings, chosen, ROUTERS, progress)
+    folder = router_folder(settings, chosen, progress)
     router = Router.load(folder) if folder is not None else None
     # The preset's own router knows the SLM with its own adapter.
     other_adapter = settings.router == "auto" and settings.adapter != "auto"

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.errors import InvalidRequest, SettingsError, exit_status, fault_words, shown
@@ -35,8 +34,7 @@ def _expanded(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:
-        reason = "must be a path, and there is no such user's home folder"
-        raise PydanticCustomError("path", reason) from None  # pyright: ignore[reportArgumentType]
+        raise ValueError("must be a path, and there is no such user's home folder") from None
 
 
 _HomePath = Annotated[Path, AfterValidator(_expanded)]
@@ -49,7 +47,7 @@ def _notation(text: str) -> str:
         if text and Setting(**stated(text)).policy not in POLICIES:
             raise unknown_policy(text)
     except InvalidRequest as error:
-        raise PydanticCustomError("setting", "{why}", {"why": str(error)}) from None
+        raise ValueError(str(error)) from None
     return text
 
 
@@ -63,8 +61,7 @@ def _server_url(text: str) -> str:
     except ValueError:
         parts, good = urlsplit(""), False
     if not good or parts.username is not None or parts.query or parts.fragment or " " in text:
-        reason = "must be the server's address, as http://host:8000, with no name, password or query in it"
-        raise PydanticCustomError("url", reason)  # pyright: ignore[reportArgumentType]
+        raise ValueError("must be the server's address, as http://host:8000, with no name, password or query in it")
     return text.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
@@ -72,8 +69,7 @@ def _sendable(key: SecretStr) -> SecretStr:
     """A key that fits into one line of a request; one with a line break would fail there, and only there."""
     text = key.get_secret_value()
     if not text.isprintable() or text != text.strip():
-        reason = "must be printable characters in one line, with no space at an end"
-        raise PydanticCustomError("key", reason)  # pyright: ignore[reportArgumentType]
+        raise ValueError("must be printable characters in one line, with no space at an end")
     return key
 
 

@@ -145,8 +145,8 @@ def end_ids(tokenizer: PreTrainedTokenizerBase, *models: Any) -> frozenset[int]:
     """Ids that end a text: the tokenizer's, and those the models' configurations name."""
     named = [tokenizer.eos_token_id]
     for model in models:
-        for value in (model.config.eos_token_id, getattr(model.generation_config, "eos_token_id", None)):
-            named += value if isinstance(value, list) else [value]
+        value = model.config.eos_token_id
+        named += value if isinstance(value, list) else [value]
     # Chat models end a message with one token and a document with another; GGUF files name only one of them.
     named += [backend(tokenizer).token_to_id(text) for text in ("<|im_end|>", "<|endoftext|>")]
     return frozenset(i for i in named if isinstance(i, int))

@@ -80,7 +80,7 @@ def _nf4(weight: Tensor) -> Product:
         linear.weight = params4bit(weight, requires_grad=False, quant_type="nf4", module=linear).to(weight.device)
         return linear
     codes, state = nf4.quantise(weight, "packed")
-    return nf4.Nf4Linear(codes, state.absmax, None)
+    return nf4.Nf4Linear(codes, state["absmax"], None)
 
 
 def _int4(weight: Tensor) -> Product:

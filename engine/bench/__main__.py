@@ -1,7 +1,4 @@
-"""`python -m engine.bench`: measures one pair.
-
-Progress goes to stderr, the result to stdout, errors a user can cause to stderr with exit status 2.
-"""
+"""`python -m engine.bench`: measures one pair. Progress goes to stderr, the result to stdout."""
 
 from __future__ import annotations
 
@@ -18,7 +15,6 @@ DESCRIPTION = "Measure the engine here, beside other ways to write. Run it on an
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command. Returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
     parser = argparse.ArgumentParser(prog="python -m engine.bench", description=DESCRIPTION)
     add = parser.add_argument
     add_model_options(add)

@@ -10,13 +10,12 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from engine.bench import llama
 from engine.decoding import Decoding
@@ -33,8 +32,8 @@ from engine.router import Router, RouterCard, RouterNetwork, input_size
 from engine.settings import Settings
 from engine.tokenizer import backend
 
-Writer = Callable[[Sequence[Sequence[int]], int], list[list[int]]]
-"""Prompts as token ids, and how many tokens to write → the new ids of each text."""
+Writer = Callable[[Sequence[int], int], list[int]]
+"""A prompt as token ids, and how many tokens to write → the new ids."""
 
 NEVER = 2**31 - 1
 """An end token that no model can write, since no vocabulary is that large."""
@@ -58,47 +57,44 @@ def plain_models(pair: Pair, settings: Settings) -> dict[Role, Any]:
 
 
 def generate(
-    model: PreTrainedModel,
+    model: Any,
     prompt: Sequence[int],
     tokens: int,
     end_ids: Iterable[int] = (NEVER,),
-    drafter: PreTrainedModel | None = None,
+    drafter: Any = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> list[int]:
     """One greedy text through transformers' `generate`: the new token ids, the end token included.
 
     With a `drafter` and the pair's `tokenizer` it is assisted generation: the SLM drafts, and the model checks.
     """
-    checker: Any = model
     tensor = torch.tensor([list(prompt)], device=model.device)
     options: dict[str, Any] = {}
     if drafter is not None and tokenizer is not None:
-        assistant: Any = drafter
-        assistant.generation_config.num_assistant_tokens = DRAFT
-        assistant.generation_config.num_assistant_tokens_schedule = "constant"
+        drafter.generation_config.num_assistant_tokens = DRAFT
+        drafter.generation_config.num_assistant_tokens_schedule = "constant"
         options = {"assistant_model": drafter}
-        options["suppress_tokens"] = list(range(len(tokenizer), checker.config.vocab_size)) or None  # padding
+        options["suppress_tokens"] = list(range(len(tokenizer), model.config.vocab_size)) or None  # padding
         # Models padded to different lengths count as having different vocabularies, unless their tokenizers are given.
-        if checker.config.vocab_size != assistant.config.vocab_size:
+        if model.config.vocab_size != drafter.config.vocab_size:
             options |= {"tokenizer": tokenizer, "assistant_tokenizer": tokenizer}
         # transformers warns of arguments that it passes to itself here.
         logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
     fixed = {"do_sample": False, "repetition_penalty": 1.0, "eos_token_id": sorted(end_ids), "pad_token_id": 0}
     mask = torch.ones_like(tensor)
-    written = checker.generate(tensor, attention_mask=mask, max_new_tokens=tokens, **fixed, **options)
+    written = model.generate(tensor, attention_mask=mask, max_new_tokens=tokens, **fixed, **options)
     return written[0, len(prompt) :].tolist()
 
 
 def routed(pair: Pair, policies: Callable[[int], Policy], threshold: float = 0.5, acceptance: float = 0.0) -> Writer:
     """This engine; `policies` makes the policy for a number of tokens."""
 
-    def write(prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
+    def write(prompt: Sequence[int], tokens: int) -> list[int]:
         decoding = Decoding(pair.slm, pair.llm, backend(pair.tokenizer), frozenset(), pair.context)
-        about = {"threshold": threshold, "acceptance": acceptance, "max_new_tokens": tokens}
-        requests = [build_request("-", seed=number, **about) for number in range(len(prompts))]
-        decoding.add(pair.texts(requests, [policies(tokens)] * len(prompts), prompts))
+        request = build_request("-", threshold=threshold, acceptance=acceptance, max_new_tokens=tokens)
+        decoding.add(pair.texts([request], [policies(tokens)], [prompt]))
         decoding.finish()
-        return [[event.id for event in text.events] for text in decoding.texts]
+        return [event.id for event in decoding.texts[0].events]
 
     return write
 
@@ -115,11 +111,11 @@ def by_llama_cpp(path: Path, context: int) -> Writer:
     """
     about = str(path), context, torch.get_num_threads()
     worker = ProcessPoolExecutor(1, get_context("spawn"))
-    return lambda prompts, tokens: [worker.submit(llama.write, *about, list(p), tokens).result() for p in prompts]
+    return lambda prompt, tokens: worker.submit(llama.write, *about, list(prompt), tokens).result()
 
 
 class ForcedShare(RouterPolicy):
-    """Scores that are evenly spread over the text, in an order that the seed shuffles.
+    """Scores that are evenly spread over the text, in a shuffled order.
 
     In a text of `length` tokens, threshold t gives the LLM exactly t · length tokens (rounded), so that speeds are
     compared at the same share. The router's network runs on every hidden state, since that is part of the cost, and its
@@ -128,20 +124,13 @@ class ForcedShare(RouterPolicy):
 
     def __init__(self, router: Router, length: int) -> None:
         super().__init__(router)
-        self.length = length
+        order = list(range(1, length))
+        random.Random(0).shuffle(order)
+        self.scores = [0.0, *((rank + 0.5) / length for rank in order)]
 
     def score(self, state: State) -> torch.Tensor:
         super().score(state).tolist()
-        places = zip(state.seeds, state.positions, strict=True)
-        return torch.tensor([shuffled_scores(self.length, seed)[position] for seed, position in places])
-
-
-@cache
-def shuffled_scores(length: int, seed: int) -> list[float]:
-    """A text's scores by position: 0, then evenly spread in (0, 1) in an order that depends on the seed."""
-    order = list(range(1, length))
-    random.Random(seed).shuffle(order)
-    return [0.0, *((rank + 0.5) / length for rank in order)]
+        return torch.tensor([self.scores[position] for position in state.positions])
 
 
 def router_of(pair: Pair) -> Router:
@@ -155,16 +144,11 @@ def router_of(pair: Pair) -> Router:
 
 
 class Way(NamedTuple):
-    """One way to write, with `name` and `title` for the JSON and the table.
-
-    Attributes:
-        batch: Texts written at once. The time to the first token is measured where it is one.
-    """
+    """One way to write, with `name` and `title` for the JSON and the table."""
 
     name: str
     title: str
     write: Writer
-    batch: int = 1
 
 
 BASELINE = "generate-llm"
@@ -176,7 +160,7 @@ def ways(pair: Pair, settings: Settings) -> list[Way]:
     plain, router, preset = plain_models(pair, settings), router_of(pair), choose_preset(settings)
 
     def by_generate(role: Role, *drafts: Any) -> Writer:
-        return lambda prompts, tokens: [generate(plain[role], each, tokens, (NEVER,), *drafts) for each in prompts]
+        return lambda prompt, tokens: generate(plain[role], prompt, tokens, (NEVER,), *drafts)
 
     def share(percent: int) -> Writer:
         return routed(pair, lambda tokens: ForcedShare(router, tokens), percent / 100)
@@ -187,7 +171,6 @@ def ways(pair: Pair, settings: Settings) -> list[Way]:
     found += [
         Way("routed-20", "routed, 20 % LLM", share(20)),
         Way("routed-30", "routed, 30 % LLM", share(30)),
-        Way("routed-30x16", "routed, 30 % LLM, 16 texts at once", share(30), batch=16),
         Way(
             "verified-router",
             "acceptance 1, the router at its threshold",

@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 
 from engine.errors import InvalidRequest, PromptTooLong, fault_place, fault_words, shown
 from engine.guard.refusals import Refusal
@@ -45,7 +44,7 @@ def _list(value: Any) -> Any:
 
 def _part_list(value: Any) -> Any:
     if value is not None and not isinstance(value, str | list):
-        raise PydanticCustomError("content", "must be a text, or a list of parts of type text")
+        raise ValueError("must be a text, or a list of parts of type text")
     return [{"type": "text", "text": value}] if isinstance(value, str) else value or []
 
 
@@ -110,7 +109,7 @@ class _Body(_Unserved):
     @classmethod
     def _present(cls, said: Any) -> Any:
         if not isinstance(said, dict):
-            raise PydanticCustomError("object", "The body must be a JSON object of names and values")
+            raise ValueError("The body must be a JSON object of names and values")
         return {name: value for name, value in said.items() if value is not None and name not in _WITHOUT_EFFECT}
 
 
@@ -200,30 +199,21 @@ def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Checked
     return Checked(body, tuple(replace(request, seed=each) for request in requests for each in seeds))
 
 
-def model_names(pair: Pair) -> list[str]:
-    """The names in the list of models. Those with dials are too many to list."""
-    return [pair.preset, f"{pair.preset}:slm", f"{pair.preset}:llm"]
-
-
 def named_setting(name: str, pair: Pair, settings: Settings) -> Setting:
     """The setting that a model's name stands for. Raises a Refusal with status 404 that says which names there are.
 
     Without a policy it goes on from the settings. What is left out is the router's own.
     """
     preset, colon, said = name.partition(":")
-    if preset != pair.preset:
-        raise _unknown(name, pair, f"the pair is {pair.preset}")
-    try:
-        setting = pair.setting(stated(said) if colon else {}, settings.stated)
-    except InvalidRequest as error:
-        raise _unknown(name, pair, str(error)) from None
-    if setting.policy not in pair.policies:
-        raise _unknown(name, pair, f"its policies are {', '.join(pair.policies)}")
-    return setting
-
-
-def _unknown(name: str, pair: Pair, why: str) -> Refusal:
+    why = f"the pair is {pair.preset}"
+    if preset == pair.preset:
+        try:
+            setting = pair.setting(stated(said) if colon else {}, settings.stated)
+            if setting.policy in pair.policies:
+                return setting
+            why = f"its policies are {', '.join(pair.policies)}"
+        except InvalidRequest as error:
+            why = str(error)
     ways = ", ".join(f"{pair.preset}{each}" for each in ("", ":slm", ":llm", ":0.5@0.1", ":confidence < 0.5 @ 0.1/8"))
-    return Refusal(
-        404, f"There is no model {shown(name, True)} here: {why}. Ask for {ways}.", "model", "model_not_found"
-    )
+    said = f"There is no model {shown(name, True)} here: {why}. Ask for {ways}."
+    raise Refusal(404, said, "model", "model_not_found")

@@ -101,13 +101,7 @@ class Reply:
         return {**self._head, "object": self._part, "model": self._body.model, "choices": choices, **about}
 
     def _choice(self, row: int, events: Sequence[TokenEvent], key: str, **first: Any) -> dict[str, Any]:
-        """Tokens of a text in the form of a reply.
-
-        Args:
-            events: Settled.
-            key: "delta" for a part of a chat, "message" for a whole one. Completions have neither.
-            first: Fields of the message beside its content.
-        """
+        """Settled tokens in the form of a reply; `first` are fields of a chat's message beside its content."""
         text = "".join(event.text for event in events)
         return {
             "index": row,

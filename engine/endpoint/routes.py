@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from engine.endpoint.bodies import model_names, named_setting, read_body
+from engine.endpoint.bodies import named_setting, read_body
 from engine.endpoint.replies import Reply, server_sent
 from engine.errors import shown
 from engine.guard.callers import check_key
@@ -33,17 +33,11 @@ if TYPE_CHECKING:  # they import torch, for which the page does not wait when it
 
 _TEXT_SECONDS = 5.0  # taken for a text's time until one has ended
 
-Result = TypeVar("Result")
 Models = Callable[[], tuple["Pair", "Scheduler"]]
 
 
 class Endpoint:
-    """The routes below `/v1`.
-
-    Args:
-        models: Returns the pair and its scheduler; raises Refusal until they are loaded.
-        settings: Has the fields' defaults, the key, and the number of requests at once.
-    """
+    """The routes below `/v1`. `models` returns the pair and its scheduler; it raises Refusal until they are loaded."""
 
     def __init__(self, models: Models, settings: Settings) -> None:
         self._models, self._settings, self._places = models, settings, Places(settings.server__queue_size)
@@ -57,7 +51,7 @@ class Endpoint:
             Route("/models", self._list, methods=["GET"]),
             Route("/models/{model:path}", self._one, methods=["GET"]),
         ]
-        handlers: dict[Any, Any] = {Refusal: _refused, HTTPException: no_route, ClientDisconnect: _gone}
+        handlers: dict[Any, Any] = {Refusal: _refused, HTTPException: no_route}
         return Mount(PREFIX.rstrip("/"), app=Starlette(routes=routes, exception_handlers=handlers))
 
     def _admit(self, request: Request) -> tuple[Pair, Scheduler]:
@@ -67,7 +61,8 @@ class Endpoint:
 
     async def _list(self, request: Request) -> Response:
         pair, _ = self._admit(request)
-        return JSONResponse({"object": "list", "data": [self._model(name, pair) for name in model_names(pair)]})
+        names = [pair.preset + setting for setting in ("", ":slm", ":llm")]  # those with dials are too many to list
+        return JSONResponse({"object": "list", "data": [self._model(name, pair) for name in names]})
 
     async def _one(self, request: Request) -> Response:
         pair, _ = self._admit(request)
@@ -84,20 +79,23 @@ class Endpoint:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Refusal(415, "The body must be JSON: send the header Content-Type: application/json.")
         asked = read_body(await request.body(), chat, pair, self._settings)
-        reply, address, streaming = Reply(asked, pair), request.client and request.client.host, False
+        reply, address, streaming, watching = Reply(asked, pair), request.client and request.client.host, False, None
         try:
             self._places.take(reply, address)
             await asyncio.to_thread(reply.submit, scheduler, address or "programs")
+            watching = asyncio.create_task(_close_when_gone(request, reply))
             if not asked.body.stream:
-                return JSONResponse(await _unless_gone(request, reply.whole()))
+                return JSONResponse(await reply.whole())
             pieces = reply.pieces()
-            first = await _unless_gone(request, anext(pieces, ""))  # a failure before it gets its own status
+            first = await anext(pieces, "")  # a failure before it gets its own status
             streaming = True
             return EventStream(server_sent(first, pieces), reply.close)
         except Busy as busy:
             said, after = f"{busy} {scheduler.slow}".rstrip(), scheduler.text_seconds or _TEXT_SECONDS
             raise Refusal(429, said, after=after) from None
         finally:
+            if watching is not None:
+                watching.cancel()
             if not streaming:
                 reply.close()
 
@@ -119,23 +117,11 @@ class EventStream(StreamingResponse):
             await self._events.aclose()  # it may wait at a part that nobody took
 
 
-async def _unless_gone(request: Request, work: Awaitable[Result]) -> Result:
-    """The result of some work. Stops the work and raises ClientDisconnect once the client has gone."""
-
-    async def disconnected() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(disconnected())
-    try:
-        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        for task in (working, gone):
-            task.cancel()
-        await asyncio.gather(working, gone, return_exceptions=True)
+async def _close_when_gone(request: Request, reply: Reply) -> None:
+    """Ends a reply's texts once the client has gone. What becomes of the reply then, nobody reads."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    reply.close()
 
 
 async def _refused(_: Request, refusal: Any) -> Response:
@@ -146,7 +132,3 @@ async def no_route(request: Request, error: Any) -> Response:
     path = shown(request.url.path)
     said = f"There is no {path} here." if error.status_code == 404 else f"{path} is not asked by {request.method}."
     return Refusal(error.status_code, said).response()
-
-
-async def _gone(_: Request, error: Any) -> Response:
-    return Response(status_code=499)  # the client has left, and nobody reads it

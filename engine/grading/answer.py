@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import deque
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal, Protocol
 
-from engine.grading import choice, number
+from engine.grading import number
 from engine.grading.formula import last_boxed, same_formula, spelling
+from engine.grading.number import last_match
+
+Choices = tuple[tuple[str, str], ...]
+"""(label, text) pairs."""
 
 Family = Literal["choice", "number", "latex", "arithmetic"]
 """How a question's answer is graded; "arithmetic" is the tiny pair's, a number that must be stated."""
@@ -28,14 +32,14 @@ RULE = (
 
 
 class Gradable(Protocol):
-    """A question; one of multiple choice has `choices`, (label, text) pairs."""
+    """A question; one of multiple choice has `choices`."""
 
     @property
     def family(self) -> Family: ...
     @property
     def answer(self) -> str: ...
     @property
-    def choices(self) -> tuple[tuple[str, str], ...]: ...
+    def choices(self) -> Choices: ...
 
 
 _STATED = re.compile(
@@ -46,7 +50,7 @@ _STATED_OR_BOXED = re.compile(_STATED.pattern + r"|\\boxed(?![a-z])", re.IGNOREC
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _LETTER = re.compile(r"[(\[]?([A-H])[)\].:]?", re.IGNORECASE)
-_LETTERS = tuple("ABCDEFGH")
+_LETTERS = tuple((letter, "") for letter in "ABCDEFGH")
 _EDGES = " .,;:!?\"'“”‘’`*_"
 _LONGEST = 1_000  # characters that are read of a statement
 
@@ -69,7 +73,7 @@ def is_right(text: str, expected: str) -> bool:
     if (value := number.parse(expected)) is not None:
         return _number(text) == value
     if letter := _LETTER.fullmatch(expected.strip()):
-        return _choice(tuple((each, "") for each in _LETTERS), text) == letter[1].upper()
+        return _choice(_LETTERS, text) == letter[1].upper()
     if (formula := _formula(text)) is not None and spelling(formula) == spelling(expected):
         return True
     return "\\" not in expected and _stands_in(expected, text)
@@ -77,21 +81,60 @@ def is_right(text: str, expected: str) -> bool:
 
 def _after_last(pattern: re.Pattern[str], text: str) -> str | None:
     """What follows the last match, without the colons, spaces and emphasis before it; None where there is no match."""
-    found = deque(pattern.finditer(text), maxlen=1)
-    if not found:
-        return None
-    return text[found[0].end() :][:_LONGEST].lstrip(" \t\r\n:*_")
+    found = last_match(pattern, text)
+    return None if found is None else text[found.end() :][:_LONGEST].lstrip(" \t\r\n:*_")
 
 
 def _sentence(text: str) -> str:
     return _SENTENCE_END.split(text, maxsplit=1)[0]
 
 
-def _choice(choices: choice.Choices, text: str) -> str | None:
-    r"""The choice after the last "answer is" or \boxed; else the last one that is marked as one."""
+def _choice(choices: Choices, text: str) -> str | None:
+    r"""The choice after the last "answer is" or \boxed; else the last one that is marked as one, as "(C)" or "**C**".
+
+    After "answer is" that is a label, or the one choice whose text stands there. Where nothing is marked, it is the
+    label of the only line that begins with one.
+    """
+    first, named, line, hedged = _patterns(tuple(label for label, _ in choices))
     if (rest := _after_last(_STATED_OR_BOXED, text)) is None:
-        return choice.marked(choices, text)
-    return choice.stated(choices, rest, _sentence(rest))
+        lines = list(line.finditer(text))  # several are the choices, told again
+        found = last_match(named, text) or (lines[0] if len(lines) == 1 else None)
+    else:
+        sentence = _sentence(rest)
+        found = first.match(rest) or named.search(sentence)
+        if found is None:
+            return _choice_by_text(choices, sentence.casefold())
+    if found is None or hedged.match(found.string, found.end()):
+        return None
+    label = next(filter(None, found.groups())).casefold()
+    return next(each for each, _ in choices if each.casefold() == label)
+
+
+def _choice_by_text(choices: Choices, sentence: str) -> str | None:
+    """The one choice whose text stands in a sentence, and is no part of another's that does."""
+    own = [(label, text.casefold().strip(" .")) for label, text in choices]
+    there = [each for each in own if each[1] and re.search(rf"(?<!\w){re.escape(each[1])}(?!\w)", sentence)]
+    longest = [label for label, text in there if not any(text != other and text in other for _, other in there)]
+    return longest[0] if len(longest) == 1 else None
+
+
+@lru_cache(maxsize=64)
+def _patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    """Of a text that begins with a label, a marked label, a line with a label, and one more label."""
+    label = "|".join(map(re.escape, sorted(labels, key=len, reverse=True)))
+    # "a" and "I" are words: such a label needs a mark, an end or a conjunction behind it.
+    capital = "|".join(re.escape(each) for each in labels if each.isupper() and each not in "AI") or r"(?!)"
+    mark = r"[\s:=*_\"'`“$({\[]{0,12}"
+    end = r"(?=\s{0,5}(?:$|\n)|[.,;:!?)\]}*_\"'`”$](?![0-9])|\s(?:because|since|as|and|or|is)\b)"
+    plain = rf"(?:({label}){end}|((?-i:{capital}))(?=\s))"
+    word = r"\b(?:option|choice|letter)\s"
+    written = (
+        rf"{mark}(?:{word})?{mark}{plain}",
+        rf"(?:[(\[{{][*_$]{{0,3}}|\*\*\(?)({label})(?:[*_$]{{0,3}}[)\]}}]|\*\*|[.:]\s)|{word}{mark}{plain}",
+        rf"^[ *_]{{0,6}}({label})(?:[.:)][*_]{{0,3}}(?=\s|$)|[*_]{{0,3}}[ ]{{0,3}}$)",
+        rf"\W{{0,6}}(?:or|and|/|&|,)\s?(?:\(\s?(?:{label})\s?\)|(?-i:{capital})(?![\w'’]))",
+    )
+    return tuple(re.compile(each, re.IGNORECASE | re.MULTILINE) for each in written)
 
 
 def _number(text: str) -> Fraction | None:

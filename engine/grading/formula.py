@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 _LONGEST = 100  # characters; the longest answer of the MATH data set that the project uses has 65
@@ -58,11 +59,8 @@ def same_formula(given: str, expected: str) -> bool:
 
 
 def _is_light(latex: str) -> bool:
-    depth = deepest = 0
-    for character in latex[: _LONGEST + 1]:
-        depth += (character in "([{") - (character in ")]}")
-        deepest = max(deepest, depth)
-    return len(latex) <= _LONGEST and deepest <= _DEEPEST and not _HEAVY.search(latex)
+    depths = accumulate((each in "([{") - (each in ")]}") for each in latex[: _LONGEST + 1])
+    return len(latex) <= _LONGEST and max(depths, default=0) <= _DEEPEST and not _HEAVY.search(latex)
 
 
 @lru_cache(maxsize=4096)

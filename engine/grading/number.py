@@ -32,15 +32,21 @@ def stated(text: str) -> Fraction | None:
     None where there is none, or where it is a part of an expression.
     """
     text = _plain(text).rpartition("=")[2]
-    match = _NUMBER.search(text)
-    return None if match is None or _GOES_ON.match(text, match.end()) else _value(match)
+    return _alone(_NUMBER.search(text))
 
 
 def last(text: str) -> Fraction | None:
     """The last number of a text; None where it is a part of an expression."""
-    text = _plain(text)
-    found = deque(_NUMBER.finditer(text), maxlen=1)
-    return None if not found or _GOES_ON.match(text, found[0].end()) else _value(found[0])
+    return _alone(last_match(_NUMBER, _plain(text)))
+
+
+def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    found = deque(pattern.finditer(text), maxlen=1)
+    return found[0] if found else None
+
+
+def _alone(match: re.Match[str] | None) -> Fraction | None:
+    return None if match is None or _GOES_ON.match(match.string, match.end()) else _value(match)
 
 
 def _plain(text: str) -> str:

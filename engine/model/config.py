@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine.errors import WeightsError, shown
-from engine.model.forward import FAMILIES, refuse_unsupported
 from engine.model.kv_cache import head_dim
 from engine.model.nf4 import BLOCK, PACK_ROWS
 from engine.models.files import read_object
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
+_FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # `model_type` of the configurations whose layers we have
+_ROTARY = ("default", "linear", "llama3", "yarn")  # depend on the position alone, and not on the length of the text
 
 _SIZES = {
     "vocab_size": 2_000_000,
@@ -47,18 +48,16 @@ def read_config(title: str, folder: Path) -> PretrainedConfig:
     values = _object(title, folder / CONFIG)
     config = config_of(title, values)
     if (folder / GENERATION).is_file():  # chat models name there what ends a message
-        config.eos_token_id = _ends(values) + [
-            each for each in _ends(_object(title, folder / GENERATION)) if each not in _ends(values)
-        ]
+        config.eos_token_id = list(dict.fromkeys(_ends(values) + _ends(_object(title, folder / GENERATION))))
     return config
 
 
 def config_of(title: str, values: Mapping[str, Any]) -> PretrainedConfig:
     """The configuration that a `config.json` holds; a WeightsError names what is wrong or unknown."""
     kind = values.get("model_type")
-    if kind not in FAMILIES:
+    if kind not in _FAMILIES:
         raise WeightsError(
-            f"{title} is a model of type {shown(kind, True)}, and this engine decodes {', '.join(FAMILIES)}: "
+            f"{title} is a model of type {shown(kind, True)}, and this engine decodes {', '.join(_FAMILIES)}: "
             "choose a model of one of these families, such as Qwen2.5 or Llama 3"
         )
     if quantised := values.get("quantization_config"):
@@ -83,12 +82,27 @@ def config_of(title: str, values: Mapping[str, Any]) -> PretrainedConfig:
         kept["num_key_value_heads"] = values.get("num_attention_heads")
     try:
         config = CONFIG_MAPPING[kind](**kept)
-        refuse_unsupported(config, title)
-    except WeightsError:
-        raise
     except Exception as error:  # the library raises whatever it stumbles over
         raise WeightsError(f"{title}: its {CONFIG} is not that of a {kind} model ({shown(str(error))})") from None
+    if reasons := _unknown(config):
+        raise WeightsError(
+            f"{title} ({kind}) cannot be decoded by this engine: {'; '.join(reasons)}. "
+            "Choose a model with full attention and plain logits, such as Qwen2.5 or Llama 3."
+        )
     return config
+
+
+def _unknown(config: Any) -> list[str]:
+    """What an architecture does that the forward pass does not reproduce."""
+    sliding = not hasattr(config, "layer_types") and getattr(config, "sliding_window", None)
+    kinds = {"sliding_attention"} if sliding else set(getattr(config, "layer_types", None) or ["full_attention"])
+    rotary = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    faults = {
+        f"it uses {', '.join(sorted(kinds))}": kinds != {"full_attention"},
+        f"its activation is {config.hidden_act}": config.hidden_act != "silu",
+        f"its rotary embedding ({rotary}) depends on the length of the text": rotary not in _ROTARY,
+    }
+    return [reason for reason, wrong in faults.items() if wrong]
 
 
 def skeleton(config: PretrainedConfig) -> PreTrainedModel:
@@ -105,14 +119,13 @@ def check_widths(title: str, config: Any, layout: str) -> None:
         return
     width, rows = head_dim(config), 1 if layout == "plain" else PACK_ROWS
     columns = (config.hidden_size, config.intermediate_size, config.num_attention_heads * width)
-    odd = [(each, "columns", BLOCK) for each in columns if each % BLOCK]
-    if (keys := config.num_key_value_heads * width) % rows:
-        odd.append((keys, "rows", rows))
-    for size, sides, block in odd:
-        raise WeightsError(
-            f"{title} has matrices of {size} {sides}, and NF4 holds multiples of {block}: "
-            "set CITER_CPU_WEIGHTS=int8, or choose another model"
-        )
+    sides = [*((each, "columns", BLOCK) for each in columns), (config.num_key_value_heads * width, "rows", rows)]
+    for size, side, block in sides:
+        if size % block:
+            raise WeightsError(
+                f"{title} has matrices of {size} {side}, and NF4 holds multiples of {block}: "
+                "set CITER_CPU_WEIGHTS=int8, or choose another model"
+            )
 
 
 def _ends(values: Mapping[str, Any]) -> list[int]:

@@ -8,35 +8,30 @@ matrix; only attention looks at rows (`engine.model.kv_cache.RaggedAttention`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import nn
 
-from engine.errors import WeightsError
 from engine.model.kv_cache import RaggedAttention, head_dim
-
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # `model_type` of the configurations whose layers are these
-ROTARY = ("default", "linear", "llama3", "yarn")  # depend on the position alone, and not on the length of the text
 
 _CosAndSin = tuple[torch.Tensor, torch.Tensor]
 
 
 def joined(layers: Sequence[nn.Module]) -> nn.Module:
-    """Layers that read the same input as one, inputs [n, in] → the outputs of all, side by side [n, out]."""
+    """Layers that read the same input as one."""
     return layers[0] if len(layers) == 1 else SideBySide(layers)
 
 
-class SideBySide(nn.Module):
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self._layers = nn.ModuleList(layers)
+class SideBySide(nn.ModuleList):
+    """Inputs [n, in] → the outputs of all its layers, side by side [n, out]."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([layer(x) for layer in self._layers], dim=-1)
+        return torch.cat([layer(x) for layer in self], dim=-1)
 
 
 @dataclass
@@ -52,64 +47,63 @@ class Layer:
     gate_up: nn.Module
     down: nn.Module
 
-    @property
-    def products(self) -> tuple[nn.Module, ...]:
-        """In the order in which a pass reads them."""
-        return self.qkv, self.o, self.gate_up, self.down
 
-    @property
-    def norms(self) -> list[torch.Tensor]:
-        norms = (self.attention_norm, self.q_norm, self.k_norm, self.mlp_norm)
-        return [norm for norm in norms if norm is not None]
-
-
-def layer_of(layer: Any) -> Layer:
-    """A layer of transformers, whose modules stay usable."""
-    attention, mlp = layer.self_attn, layer.mlp
+def layer_of(
+    number: int,
+    names: Container[str],
+    vector: Callable[[str], torch.Tensor],
+    product: Callable[[Sequence[str]], nn.Module],
+) -> Layer:
+    """A layer of transformers or of the store, found by transformers' names; `product` joins matrices of one input."""
+    at = f"model.layers.{number}"
+    attention, mlp = f"{at}.self_attn", f"{at}.mlp"
+    q_norm, k_norm = f"{attention}.q_norm.weight", f"{attention}.k_norm.weight"
     return Layer(
-        attention_norm=layer.input_layernorm.weight,
-        qkv=joined([attention.q_proj, attention.k_proj, attention.v_proj]),
-        q_norm=attention.q_norm.weight if hasattr(attention, "q_norm") else None,
-        k_norm=attention.k_norm.weight if hasattr(attention, "k_norm") else None,
-        o=attention.o_proj,
-        mlp_norm=layer.post_attention_layernorm.weight,
-        gate_up=joined([mlp.gate_proj, mlp.up_proj]),
-        down=mlp.down_proj,
+        attention_norm=vector(f"{at}.input_layernorm.weight"),
+        qkv=product([f"{attention}.{each}_proj" for each in "qkv"]),
+        q_norm=vector(q_norm) if q_norm in names else None,
+        k_norm=vector(k_norm) if k_norm in names else None,
+        o=product([f"{attention}.o_proj"]),
+        mlp_norm=vector(f"{at}.post_attention_layernorm.weight"),
+        gate_up=product([f"{mlp}.gate_proj", f"{mlp}.up_proj"]),
+        down=product([f"{mlp}.down_proj"]),
     )
 
 
 class Trunk:
     """All of a model but its `lm_head`."""
 
-    def __init__(self, decoder: Any, config: Any, name: str) -> None:
-        """Takes a decoder of transformers (`model.get_decoder()`) or of the store.
-
-        A WeightsError if the architecture does something that this pass does not reproduce.
-        """
-        refuse_unsupported(config, name)
+    def __init__(self, model: Any) -> None:
+        """Takes a model of transformers, whose modules stay usable, or of the store."""
+        decoder, config = model.model, model.config
         self._embed = decoder.embed_tokens
-        self._rotary = decoder.rotary_emb
+        self._frequencies, self._factor = frequencies(config)
         self._norm: torch.Tensor = decoder.norm.weight
         self.dtype = self._norm.dtype  # of activations and caches
         self._eps: float = config.rms_norm_eps
         self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
         self._head_dim = head_dim(config)
-        self._layers = [each if isinstance(each, Layer) else layer_of(each) for each in decoder.layers]
+        self._layers: list[Layer] = decoder.layers
+        if isinstance(model, nn.Module):
+            vectors = dict(model.named_parameters())
+            about = vectors, vectors.__getitem__, lambda names: joined([model.get_submodule(name) for name in names])
+            self._layers = [layer_of(number, *about) for number in range(config.num_hidden_layers)]
+        parts = [part for layer in self._layers for part in vars(layer).values()]
+        self._products = [part for part in parts if isinstance(part, nn.Module)]
+        self._norms = [self._norm, *(part for part in parts if isinstance(part, torch.Tensor))]
         # By position; sin carries the sign of the half that is rotated.
         self._cos = self._sin = torch.empty(0, self._head_dim)
 
     @property
     def size(self) -> tuple[int, int]:
         """Bytes that a pass reads of its weights, and how many weights its matrices have."""
-        sizes = [size_of(product) for layer in self._layers for product in layer.products]
-        norms = [self._norm, *(norm for layer in self._layers for norm in layer.norms)]
-        return sum(size for size, _ in sizes) + sum(norm.nbytes for norm in norms), sum(count for _, count in sizes)
+        sizes, counts = zip(*map(size_of, self._products), strict=True)
+        return sum(sizes) + sum(norm.nbytes for norm in self._norms), sum(counts)
 
     @cached_property
     def batch_invariant(self) -> bool:
         """Whether all but attention gives the same for a token, to the bit, in a pass of any length."""
-        products = [product for layer in self._layers for product in layer.products]
-        return all(getattr(product, "batch_invariant", False) for product in products)
+        return all(getattr(product, "batch_invariant", False) for product in self._products)
 
     def __call__(self, ids: torch.Tensor, attention: RaggedAttention) -> torch.Tensor:
         """Reads new tokens, int64 [tokens], row after row → hidden states after the final norm [tokens, d]."""
@@ -142,45 +136,35 @@ class Trunk:
     def _cos_and_sin(self, attention: RaggedAttention, device: torch.device) -> _CosAndSin:
         """Of the rotary embedding at the pass's positions, each [tokens, 1, head_dim]."""
         if attention.end > len(self._cos):
-            positions = torch.arange(max(attention.end, 2 * len(self._cos), 256), device=device)[None]
-            cos, sin = self._rotary(self._norm, positions)
-            self._cos, self._sin = cos[0], sin[0]
+            positions = torch.arange(max(attention.end, 2 * len(self._cos), 256), device=device)
+            angles = (positions[:, None] * self._frequencies.to(device)).repeat(1, 2)
+            self._cos, self._sin = ((turn(angles) * self._factor).to(self.dtype) for turn in (torch.cos, torch.sin))
             self._sin[:, : self._head_dim // 2] *= -1
         return self._cos[attention.positions][:, None], self._sin[attention.positions][:, None]
 
 
-def refuse_unsupported(config: Any, name: str) -> None:
-    """Raises a WeightsError, with all reasons, if the architecture does something that this pass does not reproduce."""
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if not hasattr(config, "layer_types") and getattr(config, "sliding_window", None):
-        kinds = {"sliding_attention"}
-    rotary = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    activation = getattr(config, "hidden_act", "silu")
-    faults = {
-        f"its layers are not those of {', '.join(FAMILIES)}": config.model_type not in FAMILIES,
-        f"it uses {', '.join(sorted(kinds))}": kinds != {"full_attention"},
-        "its logits are soft-capped": getattr(config, "final_logit_softcapping", None),
-        f"its activation is {activation}": activation != "silu",
-        f"its rotary embedding ({rotary}) depends on the length of the text": rotary not in ROTARY,
-    }
-    if reasons := [reason for reason, wrong in faults.items() if wrong]:
-        raise WeightsError(
-            f"{name} ({config.model_type}) cannot be decoded by this engine: {'; '.join(reasons)}. "
-            "Choose a model with full attention and plain logits, such as Qwen2.5 or Llama 3."
-        )
+def frequencies(config: Any) -> tuple[torch.Tensor, float]:
+    """The rotary embedding, to the bit that of transformers.
+
+    Returns the angles [head_dim / 2] by which pairs of a head turn from one position to the next, and a factor.
+    """
+    kind = config.rope_parameters["rope_type"]
+    if kind == "default":
+        width = head_dim(config)
+        exponents = torch.arange(0, width, 2, dtype=torch.float) / width
+        return 1.0 / (config.rope_parameters["rope_theta"] ** exponents), 1.0
+    from transformers import CONFIG_MAPPING  # late: it takes a second
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    values = vars(config) if isinstance(config, SimpleNamespace) else config.to_dict()
+    return ROPE_INIT_FUNCTIONS[kind](CONFIG_MAPPING[config.model_type](**values), torch.device("cpu"))
 
 
 def size_of(module: nn.Module) -> tuple[int, int]:
     """Bytes that a pass is charged for a module, all of whose parameters it reads, and the weights of its matrices."""
     parts: list[Any] = list(module.modules())
-    size = sum(getattr(part, "weight_bytes", 0) for part in parts) + sum(map(charged_bytes, module.parameters()))
+    size = sum(getattr(part, "weight_bytes", 0) for part in parts)
+    for parameter in module.parameters():
+        state: Any = getattr(parameter, "quant_state", None)  # of bitsandbytes; its scales count as bf16
+        size += parameter.nbytes + (2 * math.prod(state.shape) // state.blocksize if state else 0)
     return size, sum(part.in_features * part.out_features for part in parts if hasattr(part, "in_features"))
-
-
-def charged_bytes(parameter: torch.Tensor) -> int:
-    """Bytes that a pass is charged for one parameter: of NF4 half a byte and a bf16 scale, however it is stored."""
-    state = getattr(parameter, "quant_state", None)
-    if state is None:
-        return parameter.nbytes
-    weights = math.prod(state.shape)
-    return weights // 2 + torch.bfloat16.itemsize * -(-weights // state.blocksize)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -18,11 +18,6 @@ from engine.model.forward import Trunk, size_of
 from engine.model.kv_cache import PLACES, RaggedAttention, RaggedCache, head_dim
 from engine.models.files import read_json, write_json
 from engine.provenance import hardware
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from engine.models.store import StoredModel
 
 LENGTHS = (1, 2, 4, 8, 16, 32)  # tokens of the passes that are timed
 HEADS = LENGTHS[:4]  # positions to which `lm_head` is applied at once, for its time
@@ -49,24 +44,21 @@ class LanguageModel:
 
     local = True
 
-    def __init__(self, model: PreTrainedModel | StoredModel, name: str, vocabulary: int) -> None:
-        """Wraps a loaded model; one of transformers' stays usable.
-
-        A WeightsError if `engine.model.forward` does not reproduce its architecture.
-        """
+    def __init__(self, model: Any, name: str, vocabulary: int) -> None:
+        """Wraps a model of the store, or of transformers, which stays usable; of those that `config_of` takes."""
         self.name = name
-        self.model: Any = model
+        self.model = model
         self.vocabulary = vocabulary
         self.config: Any = model.config
-        self._trunk = Trunk(model.get_decoder(), model.config, name)
-        self._head: Any = model.get_output_embeddings()
+        self._trunk = Trunk(model)
+        self._head = model.lm_head
         self.hidden_size: int = self.config.hidden_size
         self.context: int | None = self.config.max_position_embeddings
-        self.device: torch.device = model.device
+        embedding: torch.Tensor = model.model.embed_tokens.weight
+        self.device = embedding.device
         self.dtype = self._trunk.dtype
         self.fed = 0
-        embedding: Any = model.get_input_embeddings()
-        self.cost = cost_of(self.config, self.dtype, self._trunk.size, size_of(self._head), embedding.weight)
+        self.cost = cost_of(self.config, self.dtype, self._trunk.size, size_of(self._head), embedding)
 
     def new_cache(self, rows: int, capacity: int) -> RaggedCache:
         return RaggedCache(self.config, rows, capacity, self.dtype, self.device)

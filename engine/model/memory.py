@@ -41,12 +41,11 @@ def rows_that_fit(pair: Pair, rows: int) -> int:
     gpu = torch.cuda.get_device_properties(device).total_memory / 1e9 if device.type == "cuda" else None
     limit = memory_bytes(pair.memory or gpu)
     fitting = min(rows, (limit - weights - others) // row) if limit else rows
-    shown = max(1, fitting)
-    sizes = weights + shown * row + others, weights, shown * row, TEXTS, LIBRARIES + WORK, limit
-    most, weights, caches, texts, others, limit = (f"{size / 1e9:.1f}" for size in sizes)
+    caches = max(1, fitting) * row
     plan = (
-        f"at most {most} GB (weights {weights}, KV caches of {shown} texts {caches}, kept texts {texts}, "
-        f"libraries and work {others}) of {limit} GB"
+        f"at most {(weights + caches + others) / 1e9:.1f} GB (weights {weights / 1e9:.1f}, KV caches of "
+        f"{max(1, fitting)} texts {caches / 1e9:.1f}, kept texts {TEXTS / 1e9:.1f}, "
+        f"libraries and work {(LIBRARIES + WORK) / 1e9:.1f}) of {limit / 1e9:.1f} GB"
     )
     if fitting < 1:
         raise WeightsError(

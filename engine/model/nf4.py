@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import math
 import sys
 from functools import cache
 from pathlib import Path
@@ -47,7 +46,7 @@ def has_kernel() -> bool:
 
 
 class Nf4Linear(nn.Module):
-    batch_invariant = False  # the product is; attention that is, too, would make a text alone slower (docs/speed.md)
+    # Not `batch_invariant`, though its product is: attention that is would make a text alone slower (docs/speed.md)
 
     def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None) -> None:
         """Takes codes in the kernel's layout, uint8 [out, in / 2], and in bf16 scales [in / 64, out] and bias [out]."""
@@ -55,7 +54,7 @@ class Nf4Linear(nn.Module):
         self.out_features, self.in_features = len(codes), 2 * codes.shape[1]
         if tuple(scales.shape) != (self.in_features // BLOCK, self.out_features) or scales.dtype is not torch.bfloat16:
             raise ValueError(f"{tuple(codes.shape)} codes with {tuple(scales.shape)} scales of {scales.dtype}")
-        self._held = codes.contiguous(), scales.contiguous()
+        self._held: tuple[Tensor, ...] = codes.contiguous(), scales.contiguous()
         self.weight_bytes = codes.nbytes + scales.nbytes
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         self._kernel = _library().gemv_4bit_inference_cpu_nf4_bf16
@@ -78,24 +77,17 @@ class Nf4Linear(nn.Module):
     __call__ = forward  # torch's own looks for hooks, which takes a microsecond of each product
 
 
-class WideNf4Linear(nn.Module):
+class WideNf4Linear(Nf4Linear):
     """NF4's numbers as bf16, for torch's product, which has matrix units (AMX): many tokens cost hardly more than one.
 
     It is charged what `Nf4Linear` is, though it reads four times as much.
     """
 
-    batch_invariant = False
-
     def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None) -> None:
-        """Takes what `Nf4Linear` takes."""
-        super().__init__()
-        self.out_features, self.in_features = len(codes), 2 * codes.shape[1]
-        self.weight_bytes = codes.nbytes + scales.nbytes
-        self._weight = dequantised(codes, scales)
-        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+        super().__init__(codes, scales, bias)
+        self._held, self._weight = (), dequantised(codes, scales)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Inputs bf16 [..., in] → bf16 [..., out]."""
         return nn.functional.linear(x, self._weight, self.bias)
 
     __call__ = forward
@@ -118,18 +110,19 @@ def _pointer(tensor: Tensor) -> ctypes.c_void_p:
     return ctypes.c_void_p(tensor.data_ptr())
 
 
-def quantise(weight: Tensor, layout: str) -> tuple[Tensor, Any]:
+def quantise(weight: Tensor, layout: str) -> tuple[Tensor, dict[str, Tensor]]:
     """Quantises one matrix [out, in], `in` a multiple of 64, to NF4 in a layout.
 
     `packed` adds rows of zeros up to a multiple of 32. Returns uint8 codes ([out · in / 2, 1] plain, [out, in / 2]
-    packed) and bitsandbytes' state (scales, shape, code).
+    packed), and what else the layer is made of: `absmax` [in / 64, out] in bf16, or bitsandbytes' state.
     """
     from bitsandbytes import functional as bnbf  # late: it takes seconds to import
 
     assert weight.ndim == 2 and weight.shape[1] % BLOCK == 0, f"{tuple(weight.shape)} does not divide into blocks"
     if layout == "packed":
         weight = nn.functional.pad(weight, (0, 0, 0, -len(weight) % PACK_ROWS))
-    rows = max(PACK_ROWS, CHUNK // weight.shape[1] // PACK_ROWS * PACK_ROWS)
+    outputs, inputs = weight.shape
+    rows = max(PACK_ROWS, CHUNK // inputs // PACK_ROWS * PACK_ROWS)
     parts = [
         bnbf.quantize_4bit(chunk.contiguous(), blocksize=BLOCK, compress_statistics=False, quant_type="nf4")
         for chunk in weight.split(rows)
@@ -139,44 +132,33 @@ def quantise(weight: Tensor, layout: str) -> tuple[Tensor, Any]:
     # The mean is taken in fp64, since in fp32 its last bit, and so some scales, depend on the number of threads.
     offset = absmax.double().mean().float()
     scales, scales_of_scales = bnbf.quantize_blockwise(absmax - offset, blocksize=256)
+    if layout == "packed":
+        absmax = bnbf.dequantize_blockwise(scales, scales_of_scales) + offset
+        codes = torch.cat([_packed(codes.view(-1, inputs // 2)) for codes, _ in parts])
+        return codes, {"absmax": absmax.view(outputs, -1).T.bfloat16().contiguous()}
     state = parts[0][1]
     state.shape, state.absmax, state.offset, state.state2 = weight.shape, scales, offset, scales_of_scales
     state.nested = True
-    codes = [codes for codes, _ in parts]
-    return _pack(codes, state, rows) if layout == "packed" else (torch.cat(codes), state)
+    return torch.cat([codes for codes, _ in parts]), state.as_dict(packed=True)
 
 
-def _pack(parts: list[Tensor], state: Any, rows: int) -> tuple[Tensor, Any]:
-    """Brings chunks of `rows` rows into the packed layout, by bitsandbytes' own function, and joins them."""
-    from bitsandbytes import functional as bnbf
-
-    absmax = bnbf.dequantize_blockwise(state.absmax, state.state2) + state.offset
-    outputs, inputs = state.shape
-    packed = []
-    for codes, scales in zip(parts, absmax.view(outputs, -1).split(rows), strict=True):
-        chunk = bnbf.QuantState(
-            absmax=scales.contiguous(),
-            shape=torch.Size((len(scales), inputs)),
-            code=state.code,
-            blocksize=BLOCK,
-            quant_type="nf4",
-            dtype=state.dtype,
-        )
-        packed.append(bnbf._convert_weight_packed_for_cpu(codes, chunk))
-    state.absmax = torch.cat([chunk.absmax for _, chunk in packed], dim=1)
-    state.dtype, state.nested, state.state2, state.offset = torch.bfloat16, False, None, None
-    return torch.cat([codes for codes, _ in packed]), state
+def _packed(codes: Tensor) -> Tensor:
+    """Codes [out, in / 2] in the kernel's layout, see `dequantised`; a byte had two columns' codes, the first above."""
+    rows, pairs = codes.shape
+    low, high = torch.stack((codes >> 4, codes & 15), dim=-1).view(-1, 2, PACK_ROWS // 2, pairs, 2).unbind(1)
+    return (low | high << 4).transpose(1, 2).reshape(rows, pairs)
 
 
-def linear4bit(codes: Tensor, state: dict[str, Tensor], bias: Tensor | None, inputs: int, outputs: int) -> Any:
+def linear4bit(codes: Tensor, state: dict[str, Tensor], bias: Tensor | None) -> Any:
     """A layer in the layout `plain`, from its codes and the parts of its state; a ValueError if they are another's."""
     import bitsandbytes as bnb
 
+    weight: Any = bnb.nn.Params4bit.from_prequantized(codes, state, device="cpu")
+    outputs, inputs = weight.quant_state.shape
+    if codes.numel() * 2 != outputs * inputs:
+        raise ValueError(f"{codes.numel()} bytes of codes for a matrix [{outputs}, {inputs}]")
     with torch.device("meta"):
         linear: Any = bnb.nn.Linear4bit(inputs, outputs, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
-    linear.weight = bnb.nn.Params4bit.from_prequantized(codes, state, device="cpu", module=linear)
-    shape = tuple(linear.quant_state.shape)
-    if shape != (outputs, inputs) or codes.numel() * 2 != math.prod(shape):
-        raise ValueError(f"stored as {shape}, the model wants {(outputs, inputs)}")
+    linear.weight, linear.quant_state, weight.module = weight, weight.quant_state, linear
     linear.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
     return linear.requires_grad_(False)

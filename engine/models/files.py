@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,14 @@ def read_bytes(path: Path, limit: int = MAX_JSON) -> bytes:
     return content
 
 
-def read_object(path: Path, limit: int = MAX_JSON, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
-    """The object that a file holds, in JSON or in what else `parse` reads; a ValueError says why there is none."""
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds; a ValueError says why there is none."""
     try:
-        value = parse(read_bytes(path, limit).decode("utf-8"))
+        value = json.loads(read_bytes(path).decode("utf-8"))
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror or error})") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"it is not {'JSON' if parse is json.loads else 'TOML'} ({shown(str(error))})") from None
+        raise ValueError(f"it is not JSON ({shown(str(error))})") from None
     if not isinstance(value, dict):
         raise ValueError("it holds no JSON object")
     return value

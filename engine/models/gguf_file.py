@@ -26,8 +26,7 @@ _FIELDS = {
     "rms_norm_eps": "attention.layer_norm_rms_epsilon",
     "rope_theta": "rope.freq_base",
 }
-_IDS = {f"{name}_token_id": f"tokenizer.ggml.{name}_token_id" for name in ("bos", "eos")}
-_IDS["pad_token_id"] = "tokenizer.ggml.padding_token_id"
+_IDS = {f"{name[:3]}_token_id": f"tokenizer.ggml.{name}_token_id" for name in ("bos", "eos", "padding")}
 _MOST_ITEMS = 2_000_000  # of an array; vocabularies have a few hundred thousand
 _HEAD, _EMBEDDING = "output.weight", "token_embd.weight"
 # The two official Q4_K_M files hold the tied embedding twice, as `token_embd` and, in a better format, as `output`.

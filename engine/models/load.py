@@ -22,7 +22,7 @@ from filelock import FileLock
 from engine.errors import WeightsError
 from engine.events.progress import ProgressCallback, say
 from engine.model.adapter import Adapter
-from engine.model.config import CONFIG, check_widths
+from engine.model.config import CONFIG, check_widths, skeleton
 from engine.model.memory import memory_bytes
 from engine.models import store
 from engine.models.files import read_json, remove, storing, write_json
@@ -87,7 +87,7 @@ def load_models(
                 "the tokenizer is not this model's"
             )
     own = "" if preset.name in PRESETS else " ".join(each.base for each in files)
-    about = *fingerprints, store.form(layout), own, files[0].title
+    about = fingerprints.pop(), store.form(layout), own, files[0].title
     return LoadedPair(models[0], models[1] if with_llm else None, tokenizer, *about)
 
 
@@ -121,7 +121,9 @@ def _device(preset: Preset) -> torch.device:
 
 def _check_memory(missing: Sequence[ModelFiles], layout: str, gigabytes: float | None) -> None:
     """Refuses models that memory does not hold, by a WeightsError, before their weights are fetched or converted."""
-    stored = sum(store.stored_bytes(each.weights, layout) for each in missing)
+    each_bytes = {store.FP32: 4.0, "int8": 1.6}.get(layout, 1.1)  # a small model's embedding is a third, in bf16
+    models = [skeleton(each.config).state_dict() for each in missing]
+    stored = each_bytes * sum(tensor.numel() for model in models for tensor in model.values())
     if (memory := memory_bytes(gigabytes)) and stored > memory:
         raise WeightsError(
             f"not enough memory: {' and '.join(each.title for each in missing)} take {stored / 1e9:,.2f} GB, and "

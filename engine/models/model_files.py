@@ -87,11 +87,6 @@ class ModelFiles:
     def config(self) -> Any:
         return self.given_config or self._weights.config
 
-    @property
-    def weights(self) -> int:
-        """How many there are."""
-        return sum(tensor.numel() for tensor in skeleton(self.config).state_dict().values())
-
     @cached_property
     def tokenizer(self) -> Any:
         return read_tokenizer(self.title, self.folder) if self.folder else self._weights.tokenizer()

@@ -172,23 +172,21 @@ def base_title(title: str) -> str:
     return re.sub(r" \(aligned [0-9a-f]{8}\)$", "", title)
 
 
-def router_folder(
-    settings: Settings, preset: Preset, routers: Path, progress: ProgressCallback | None = None
-) -> Path | None:
-    """The folder of the router that the settings mean; None for "auto" where the shipped `routers` have none.
+def router_folder(settings: Settings, preset: Preset, progress: ProgressCallback | None = None) -> Path | None:
+    """The folder of the router that the settings mean; None for "auto" where none is shipped.
 
     It is fetched from the Hub if it is a repo's id and no folder has that name. A RouterError if there is none, a
     WeightsError if what was fetched cannot be written.
     """
     name, setting = settings.router, "CITER_ROUTER"
     if name == "auto":
-        return folder if (folder := routers / preset.name).is_dir() else None
-    for folder in (Path(name), routers / name):
+        return folder if (folder := ROUTERS / preset.name).is_dir() else None
+    for folder in (Path(name), ROUTERS / name):
         if folder.is_dir():
             return folder
     if not is_repo(name):
         raise RouterError(
-            f"{setting} = {name}: no such folder, not among the routers shipped here ({_shipped(routers, '')}), "
+            f"{setting} = {name}: no such folder, not among the routers shipped here ({_shipped()}), "
             "and not a repo of the Hub (owner/name or owner/name@revision)"
         )
     return fetch_repo(name, setting, ROUTER_FILES, settings.cache_dir / "routers", RouterError, progress)
@@ -204,18 +202,17 @@ def slm_adapter(preset: Preset, settings: Settings, progress: ProgressCallback |
     if name == "none":
         return None
     if name == "auto":
-        own = router_folder(settings, preset, ROUTERS, progress)
+        own = router_folder(settings, preset, progress)
         return own / ADAPTER if own is not None and (own / ADAPTER).exists() else None
     for path in (Path(name).expanduser(), Path(name).expanduser() / ADAPTER, ROUTERS / name / ADAPTER):
         if path.is_file():
             return path
     raise SettingsError(
         f"CITER_ADAPTER = {shown(name)}: no such file, no folder with {ADAPTER}, and not among the adapters shipped "
-        f"here ({_shipped(ROUTERS, ADAPTER)}); none takes the SLM as it is"
+        f"here ({_shipped(ADAPTER)}); none takes the SLM as it is"
     )
 
 
-def _shipped(routers: Path, file: str) -> str:
+def _shipped(file: str = "router.json") -> str:
     """Names of the shipped routers' folders that have a file."""
-    folders = (path for path in routers.glob("*") if path.is_dir() and (path / file).exists())
-    return ", ".join(sorted(path.name for path in folders)) or "none yet"
+    return ", ".join(sorted(path.parent.name for path in ROUTERS.glob(f"*/{file}"))) or "none yet"

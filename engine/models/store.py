@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -23,10 +21,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.model import int8, nf4
-from engine.model.forward import Layer, joined
+from engine.model.config import skeleton
+from engine.model.forward import joined, layer_of
 from engine.model.int8 import Int8Linear, WideEmbedding
-from engine.model.kv_cache import head_dim
-from engine.model.nf4 import PACK_ROWS, Nf4Linear, WideNf4Linear
+from engine.model.nf4 import Nf4Linear, WideNf4Linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -52,67 +50,6 @@ def form(layout: str) -> str:
     return layout if layout in ("int8", FP32) else "NF4"
 
 
-def stored_bytes(weights: int, layout: str) -> int:
-    """Bytes that so many weights take at most, on the disk and in memory."""
-    each = {FP32: 4.0, "int8": 1.6}.get(layout, 1.1)  # the embedding, a third of a small model, is in bf16
-    return int(each * weights)
-
-
-@dataclass
-class StoredModel:
-    """A loaded model, with the attributes and methods of transformers' models that the engine uses."""
-
-    config: SimpleNamespace
-    embed_tokens: nn.Embedding
-    layers: list[Layer]
-    norm: Any
-    rotary_emb: Rotary
-    lm_head: nn.Module
-    generation_config: None = None
-
-    @property
-    def device(self) -> torch.device:
-        return self.embed_tokens.weight.device
-
-    def get_decoder(self) -> StoredModel:
-        """The model itself, which has the decoder's attributes, too."""
-        return self
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        return self.embed_tokens
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head
-
-
-class Rotary:
-    """The rotary embedding, to the bit that of transformers."""
-
-    def __init__(self, config: SimpleNamespace) -> None:
-        self._config = config
-
-    @cached_property
-    def _angles(self) -> tuple[Tensor, float]:
-        """Angles [head_dim / 2] by which pairs of a head turn from one position to the next, and a factor."""
-        kind = self._config.rope_parameters["rope_type"]
-        if kind == "default":
-            width = head_dim(self._config)
-            exponents = torch.arange(0, width, 2, dtype=torch.float) / width
-            return 1.0 / (self._config.rope_parameters["rope_theta"] ** exponents), 1.0
-        from transformers import CONFIG_MAPPING  # late: it takes a second
-        from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-
-        whole = CONFIG_MAPPING[self._config.model_type](**vars(self._config))
-        return ROPE_INIT_FUNCTIONS[kind](whole, torch.device("cpu"))
-
-    def __call__(self, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """The cosine and sine [..., tokens, head_dim] at positions [..., tokens], in the dtype of `like`."""
-        frequencies, factor = self._angles
-        angles = positions[..., None].float() * frequencies.to(positions.device)
-        both = torch.cat((angles, angles), dim=-1)
-        return (both.cos() * factor).to(like.dtype), (both.sin() * factor).to(like.dtype)
-
-
 def quantise(model: PreTrainedModel, layout: str, read: Read) -> dict[str, Tensor]:
     """Turns a dense model on "meta" into the tensors by name that `load` reads.
 
@@ -126,9 +63,8 @@ def quantise(model: PreTrainedModel, layout: str, read: Read) -> dict[str, Tenso
         if layout == "int8":
             tensors[f"{name}.weight"], tensors[f"{name}.scales"] = int8.quantise(read(f"{name}.weight"))
             continue
-        codes, state = nf4.quantise(read(f"{name}.weight"), layout)
-        tensors[f"{name}.weight"] = codes
-        tensors |= {f"{name}.weight.{part}": value for part, value in state.as_dict(packed=True).items()}
+        tensors[f"{name}.weight"], others = nf4.quantise(read(f"{name}.weight"), layout)
+        tensors |= {f"{name}.weight.{part}": value for part, value in others.items()}
     others = [name for name in model.state_dict() if name not in tensors]
     return tensors | {name: read(name).contiguous() for name in others}
 
@@ -139,8 +75,8 @@ def save(tensors: dict[str, Tensor], path: Path) -> None:
 
 def load(
     path: Path, config: dict[str, Any], layout: str, device: torch.device | str = "cpu", wide: bool = False
-) -> StoredModel:
-    """Reads a model from the file that `save` wrote.
+) -> SimpleNamespace:
+    """Reads a model from the file that `save` wrote; it has the attributes of transformers' models that we use.
 
     Matrices are read into memory, since in a mapped file they begin at any address: on a cache line, as torch puts
     them, one token takes 33 and 78 ms (0.5B, 1.5B, one thread) instead of 42 and 112. On a processor the embedding
@@ -157,31 +93,13 @@ def load(
         raise KeyError(f"config.json: {', '.join(sorted(missing))}")
     with path.open("rb") as file:
         stored = _Stored(file, layout, device, wide)
-        return StoredModel(
-            config=about,
-            embed_tokens=stored.embedding(about.vocab_size, about.hidden_size),
-            layers=[_layer(stored, about, number) for number in range(about.num_hidden_layers)],
+        decoder = SimpleNamespace(
+            embed_tokens=stored.embedding(),
+            layers=[layer_of(n, stored.about, stored.vector, stored.product) for n in range(about.num_hidden_layers)],
             norm=SimpleNamespace(weight=stored.vector("model.norm.weight")),
-            rotary_emb=Rotary(about),
-            lm_head=stored.product(about.hidden_size, {HEAD: about.vocab_size}),
         )
-
-
-def _layer(stored: _Stored, config: SimpleNamespace, number: int) -> Layer:
-    at, hidden, inner, width = f"model.layers.{number}", config.hidden_size, config.intermediate_size, head_dim(config)
-    queries, keys = config.num_attention_heads * width, config.num_key_value_heads * width
-    attention, mlp = f"{at}.self_attn", f"{at}.mlp"
-    inputs = {f"{attention}.q_proj": queries, f"{attention}.k_proj": keys, f"{attention}.v_proj": keys}
-    return Layer(
-        attention_norm=stored.vector(f"{at}.input_layernorm.weight"),
-        qkv=stored.product(hidden, inputs),
-        q_norm=stored.vector_if_there(f"{attention}.q_norm.weight"),
-        k_norm=stored.vector_if_there(f"{attention}.k_norm.weight"),
-        o=stored.product(queries, {f"{attention}.o_proj": hidden}),
-        mlp_norm=stored.vector(f"{at}.post_attention_layernorm.weight"),
-        gate_up=stored.product(hidden, {f"{mlp}.gate_proj": inner, f"{mlp}.up_proj": inner}),
-        down=stored.product(inner, {f"{mlp}.down_proj": hidden}),
-    )
+        device = decoder.embed_tokens.weight.device
+        return SimpleNamespace(config=about, model=decoder, lm_head=stored.product([HEAD]), device=device)
 
 
 class _Stored:
@@ -198,8 +116,9 @@ class _Stored:
         rows = [each["shape"][0] for each in about]
         whole = torch.empty(sum(rows), *about[0]["shape"][1:], dtype=_DTYPES[about[0]["dtype"]])
         for part, each in zip(whole.split(rows), about, strict=True):
-            self._file.seek(self._start + each["data_offsets"][0])
-            if self._file.readinto(part.view(torch.uint8).numpy()) != part.nbytes:  # pyright: ignore
+            start, end = each["data_offsets"]
+            self._file.seek(self._start + start)
+            if not end - start == part.nbytes == self._file.readinto(part.view(torch.uint8).numpy()):  # pyright: ignore
                 raise ValueError("it is cut off")
         return whole
 
@@ -208,59 +127,46 @@ class _Stored:
         vector = self.joined([name])
         return (vector.float() if self._layout == "int8" else vector).to(self._device)
 
-    def vector_if_there(self, name: str) -> Tensor | None:
-        return self.vector(name) if name in self.about else None
-
-    def embedding(self, rows: int, width: int) -> nn.Embedding:
-        self._check(EMBEDDING, (rows, width))
-        (start, end), dtype = self.about[EMBEDDING]["data_offsets"], _DTYPES[self.about[EMBEDDING]["dtype"]]
+    def embedding(self) -> nn.Embedding:
+        about = self.about[EMBEDDING]
+        (start, end), dtype = about["data_offsets"], _DTYPES[about["dtype"]]
         mapped = np.memmap(self._file, np.uint8, "c", self._start + start, (end - start,))
         kind = WideEmbedding if self._layout == "int8" else nn.Embedding
-        return kind.from_pretrained(torch.from_numpy(mapped).view(dtype).view(rows, width).to(self._device))
+        return kind.from_pretrained(torch.from_numpy(mapped).view(dtype).view(about["shape"]).to(self._device))
 
-    def product(self, inputs: int, outputs: dict[str, int]) -> nn.Module:
-        """One layer of several matrices [out, inputs] that read the same input; `outputs` has their rows by name."""
+    def product(self, names: Sequence[str]) -> nn.Module:
+        """One layer of several matrices that read the same input."""
         if self._layout == "plain":
-            return joined([self._linear4bit(name, inputs, rows).to(self._device) for name, rows in outputs.items()])
-        weights = [f"{name}.weight" for name in outputs]
-        biases = [self.vector(name) for each in outputs if (name := f"{each}.bias") in self.about]
-        for weight, rows in zip(weights, outputs.values(), strict=True):
-            packed = -(-rows // PACK_ROWS) * PACK_ROWS, inputs // 2  # a vocabulary may be padded
-            self._check(weight, (rows, inputs) if self._layout == "int8" else packed)
+            return joined([self._linear4bit(name).to(self._device) for name in names])
+        weights = [f"{name}.weight" for name in names]
+        biases = [self.vector(name) for each in names if (name := f"{each}.bias") in self.about]
         codes, bias = self.joined(weights), torch.cat(biases) if biases else None
         if self._layout == "int8":
-            return Int8Linear(codes, self.joined([f"{name}.scales" for name in outputs]), bias)
+            return Int8Linear(codes, self.joined([f"{name}.scales" for name in names]), bias)
         scales = [self.joined([f"{weight}.absmax"]) for weight in weights]
         return (WideNf4Linear if self._wide else Nf4Linear)(codes, torch.cat(scales, dim=1), bias)
 
-    def _linear4bit(self, name: str, inputs: int, outputs: int) -> Any:
-        prefix = f"{name}.weight."
+    def _linear4bit(self, name: str) -> Any:
+        prefix, bias = f"{name}.weight.", f"{name}.bias"
         state = {each.removeprefix(prefix): self.joined([each]) for each in self.about if each.startswith(prefix)}
-        bias = self.vector_if_there(f"{name}.bias")
-        return nf4.linear4bit(self.joined([f"{name}.weight"]), state, bias, inputs, outputs)
-
-    def _check(self, name: str, shape: Sequence[int]) -> None:
-        if (stored := self.about[name]["shape"]) != [*shape]:
-            raise ValueError(f"{name}: stored as {stored}, the model wants {[*shape]}")
+        return nf4.linear4bit(self.joined([f"{name}.weight"]), state, self.vector(bias) if bias in self.about else None)
 
 
 def as_transformers(folder: Path, layout: str) -> PreTrainedModel:
     """A converted model in transformers' own modules, on the processor, with this engine's layers in them."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
-    with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.bfloat16)
+    model: Any = skeleton(AutoConfig.from_pretrained(folder))
     with (folder / WEIGHTS).open("rb") as file:
         stored = _Stored(file, layout, "cpu")
         for name, module in list(model.named_modules()):
             if isinstance(module, nn.Linear):
-                model.set_submodule(name, stored.product(module.in_features, {name: module.out_features}))
+                model.set_submodule(name, stored.product([name]))
             elif isinstance(module, nn.Embedding):
-                model.set_submodule(name, stored.embedding(*module.weight.shape))
+                model.set_submodule(name, stored.embedding())
         left = {name: stored.vector(name) for name, value in model.named_parameters() if value.is_meta}
     model.load_state_dict(left, strict=False, assign=True)
-    _rebuild_rotary(model)
-    return model.eval().requires_grad_(False)
+    return _ready(model)
 
 
 def dense(model: PreTrainedModel, read: Read, dtype: torch.dtype = torch.bfloat16) -> Any:
@@ -268,13 +174,12 @@ def dense(model: PreTrainedModel, read: Read, dtype: torch.dtype = torch.bfloat1
     model.load_state_dict({name: read(name, dtype) for name in model.state_dict()}, assign=True)
     if model.config.tie_word_embeddings:
         model.tie_weights()
-    _rebuild_rotary(model)
-    return model.eval().requires_grad_(False)
+    return _ready(model)
 
 
-def _rebuild_rotary(model: PreTrainedModel) -> None:
-    """Gives a model that was built on the meta device its rotary frequencies, which are computed and not stored."""
+def _ready(model: Any) -> Any:
+    """Gives a model that was built on "meta" its rotary frequencies, which are computed and not stored."""
     for name, module in list(model.named_modules()):
         if any(buffer.is_meta for buffer in module.buffers(recurse=False)):
-            rotary: Any = type(module)
-            model.set_submodule(name, rotary(config=model.config))
+            model.set_submodule(name, type(module)(config=model.config))
+    return model.eval().requires_grad_(False)

@@ -42,11 +42,7 @@ class _Failure(Exception):
 
 
 class Connection:
-    """One server.
-
-    Attributes:
-        url: Without a slash at its end. It may be shown: it holds no password (see `engine.settings`).
-    """
+    """One server. Its `url` may be shown: it holds no password (see `engine.settings`)."""
 
     def __init__(self, url: str, key: str | None, timeout: float, patience: float, at_once: int) -> None:
         """Starts its thread; nothing is sent yet. The key is a bearer token, and never shown.
@@ -137,7 +133,7 @@ class Connection:
                     if len(data) > _MOST_BYTES:
                         raise ValueError(f"over {_MOST_BYTES:,} bytes")
         except (httpx.HTTPError, TimeoutError) as error:
-            raise _Failure(_words(error)) from None  # the request, which an error holds, has the key
+            raise _Failure(type(error).__name__) from None  # the request, which an error holds, has the key
         status = reply.status_code
         if status in _PASSING:
             raise _Failure(f"status {status}")
@@ -148,11 +144,3 @@ class Connection:
             said = shown(said.replace(self._key, "…") if self._key else said, limit=200)
             raise ServerError(f"The LLM's server refuses {path} with status {status}: {said}")
         return json.loads(data)
-
-
-def _words(error: httpx.HTTPError | TimeoutError) -> str:
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return "no connection"
-    if isinstance(error, httpx.TimeoutException | TimeoutError):
-        return "no reply in time"
-    return "a reply that cannot be decoded" if isinstance(error, httpx.DecodingError) else "the reply broke off"

@@ -42,14 +42,16 @@ class TextCache:
     """The texts of some rows, with the interface of `engine.model.kv_cache.RaggedCache`."""
 
     def __init__(self, rows: int, capacity: int) -> None:
-        self.lengths = [0] * rows
         self.capacity = capacity
-        self._texts: list[list[int]] = [[] for _ in range(rows)]
+        self.texts: list[list[int]] = [[] for _ in range(rows)]
         self._pending: dict[int, tuple[Asked, Future[Any]]] = {}
 
+    @property
+    def lengths(self) -> list[int]:
+        return [len(text) for text in self.texts]
+
     def grow(self, rows: int, capacity: int) -> None:
-        self._texts += [[] for _ in range(rows - len(self.lengths))]
-        self.lengths += [0] * (rows - len(self.lengths))
+        self.texts += [[] for _ in range(rows - len(self.texts))]
         self.capacity = capacity
 
     def clear(self, row: int) -> None:
@@ -65,21 +67,12 @@ class TextCache:
 
     def truncate(self, row: int, length: int) -> None:
         """Rolls a row back to its first `length` tokens; a question on its way may still be the right one."""
-        assert 0 <= length <= self.lengths[row], (length, self.lengths[row])
-        self.lengths[row] = length
+        del self.texts[row][length:]
 
     def copy(self, spans: Sequence[Span]) -> None:
         """Adds to each target's text what a source's has at the same places."""
         for source, target, start, stop in spans:
-            self._texts[target] = [*self._texts[target][:start], *self._texts[source][start:stop]]
-            self.lengths[target] = stop
-
-    def text(self, row: int, chunk: Sequence[int]) -> list[int]:
-        return [*self._texts[row][: self.lengths[row]], *chunk]
-
-    def add(self, row: int, chunk: Sequence[int]) -> None:
-        self._texts[row] = self.text(row, chunk)
-        self.lengths[row] = len(self._texts[row])
+            self.texts[target][start:] = self.texts[source][start:stop]
 
     def ask(self, row: int, asked: Asked, send: Callable[[tuple[int, ...], int], Future[Any]]) -> Future[Any]:
         """The answer to a question about a row, sent unless it is on its way; another about the row is given up."""
@@ -96,11 +89,8 @@ class ServedModel:
     """An LLM elsewhere, with the interface of `LanguageModel`.
 
     Attributes:
-        connection: Where it is.
         name, model: Its names, for people and for the server.
-        vocabulary: Length of the tokenizer.
         device: Where its answers are, the SLM's.
-        context: Tokens that a text may have, where that is known.
         cost: What its passes cost; bytes and FLOPs are 0 where they are not known.
         fed: Tokens asked about that no earlier question of the same row was about; the server may have read more.
     """
@@ -132,21 +122,21 @@ class ServedModel:
             ServerError: One of the rows will get no answer. All rows are as they were.
         """
         wanted = [len(chunk) for chunk in chunks] if looks is None else looks
-        asked = {
-            row: (tuple(cache.text(row, chunk)), count)
+        futures = {
+            row: cache.ask(row, ((*cache.texts[row], *chunk), count), self.look)
             for row, chunk, count in zip(rows, chunks, wanted, strict=True)
             if count
         }
-        futures = {row: cache.ask(row, question, self.look) for row, question in asked.items()}
         wait(futures.values(), _WAIT_SECONDS)
         # After an error the question stays, so that the caller finds the row at fault without another wait.
-        answers = {row: self._states(each.result()) if each.done() else None for row, each in futures.items()}
+        answers = {row: each.result() if each.done() else None for row, each in futures.items()}
         read: list[torch.Tensor | None] = []
         for row, chunk in zip(rows, chunks, strict=True):
-            read.append(answers[row] if row in asked else self._states([]))
-            if read[-1] is not None:
+            found = answers.get(row, [])
+            read.append(None if found is None else self._states(found))
+            if found is not None:
                 cache.leave(row)
-                cache.add(row, chunk)
+                cache.texts[row] += chunk
                 self.fed += len(chunk)
         return read
 
@@ -197,13 +187,8 @@ class ServedModel:
                 self.look(start, 1).result()
                 times[length].append(time.perf_counter() - started)
         one, some = (median(times[length]) for length in _TIMED)
-        self.cost = replace(
-            self.cost,
-            pass_seconds=one,
-            token_seconds=max(0.0, some - one) / (_TIMED[1] - 1),
-            pass_table=((1, one), (_TIMED[1], max(one, some))),
-            head_table=((1, 0.0),),
-        )
+        passes = (1, one), (_TIMED[1], max(one, some))
+        self.cost = replace(self.cost, pass_seconds=one, pass_table=passes, head_table=((1, 0.0),))
 
     def _states(self, found: list[list[float]]) -> torch.Tensor:
         return torch.tensor(found, dtype=torch.float64, device=self.device).reshape(len(found), 2 * vllm.TOP)

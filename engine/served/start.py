@@ -41,36 +41,22 @@ def connect(settings: Settings, tokenizer: PreTrainedTokenizerBase, device: torc
     key = settings.llm_key.get_secret_value() if settings.llm_key else None
     connection = Connection(settings.llm_url, key, settings.llm_timeout, settings.llm_patience, settings.rows + 1)
     try:
-        models = connection.ask(vllm.MODELS, None, _models).result()
-        model = _chosen(models, settings.llm_name)
-        name, context = str(model["id"]), model.get("max_model_len")
+        models = connection.ask(vllm.MODELS, None, lambda reply: {str(m["id"]): m for m in reply["data"]}).result()
+        name = settings.llm_name or next(iter(models), "")  # the others of a vLLM are adapters of the first
+        if name not in models:
+            there = ", ".join(map(shown, [*models][:10])) or "none"
+            raise SettingsError(f"CITER_LLM_NAME = {shown(name)}: the server has no such model: it has {there}")
+        context = models[name].get("max_model_len")
         about = device, context if isinstance(context, int) and context > 0 else None, _cost(settings.llm_config)
         llm = ServedModel(connection, shown(Path(name).name or name), name, len(tokenizer), *about)
-        try:
-            llm.look([1, 1], 2).result()
-            check_tokens(llm, tokenizer)
-        except ServerError as error:
-            raise ServerError(f"CITER_LLM_URL needs vLLM, as `vllm serve` starts it: {error}") from None
+        llm.look([1, 1], 2).result()
+        check_tokens(llm, tokenizer)
         return llm
-    except BaseException:
+    except BaseException as error:
         connection.close()
+        if isinstance(error, ServerError):
+            raise ServerError(f"CITER_LLM_URL needs vLLM, as `vllm serve` starts it: {error}") from None
         raise
-
-
-def _models(reply: Any) -> list[dict[str, Any]]:
-    models = reply.get("data") if isinstance(reply, dict) else None
-    if not isinstance(models, list) or not all(isinstance(m, dict) and isinstance(m.get("id"), str) for m in models):
-        raise ValueError(f"{vllm.MODELS} is no list of models: is this vLLM's address?")
-    return models
-
-
-def _chosen(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """The model of this name, or the first: the others of a vLLM are adapters of it."""
-    for model in models:
-        if name in ("", model["id"]):
-            return model
-    there = ", ".join(shown(model["id"]) for model in models[:10]) or "none"
-    raise SettingsError(f"CITER_LLM_NAME = {shown(name)}: the server has no such model: it has {there}")
 
 
 def _cost(path: Path | None) -> ModelCost:

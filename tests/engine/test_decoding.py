@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from engine import InvalidRequest, Role
-from engine.bench.measure import synchronise
+from engine.bench.measure import seconds_of
 from engine.policy import ConfidencePolicy, EntropyPolicy, FixedPolicy, OraclePolicy, QueryPolicy, RandomPolicy
 from tests.support.routers import make_router
 from tests.support.texts import GREEDY, SAMPLED, facts, ids
@@ -49,11 +49,11 @@ def test_alternatives_of_both_models_are_known_for_every_token(random_pair):
                 assert event.id == found[0].id
 
 
-@pytest.mark.parametrize(("device", "waits"), [("cpu", 0), ("cuda:1", 1)])
+@pytest.mark.parametrize(("device", "waits"), [("cpu", 0), ("cuda:1", 2)])
 def test_a_gpu_is_waited_for_and_no_cpu(monkeypatch, device, waits):
     waited = []
     monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
-    synchronise(torch.device(device))
+    seconds_of(lambda: None, torch.device(device))
     assert waited == [torch.device(device)] * waits
 
 

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 from engine.errors import WeightsError
+from engine.model.config import config_of
 from engine.model.language_model import LanguageModel
 
 SIZE = {
@@ -71,4 +72,4 @@ def test_hidden_states_and_logits_are_those_of_transformers(name):
 )
 def test_what_the_pass_does_not_reproduce_is_refused_with_the_reason(config, reason):
     with pytest.raises(WeightsError, match=reason):
-        LanguageModel(build(config), "other", vocabulary=64)
+        config_of("other", config.to_dict())

@@ -15,7 +15,6 @@ from engine.model import int8
 from engine.model.kv_cache import RaggedCache
 from engine.model.language_model import LanguageModel
 from engine.models import store
-from engine.models.store import StoredModel
 from tests.support.random_gguf import logits, random_qwen
 
 pytestmark = pytest.mark.skipif(not int8.has_fbgemm(), reason="fbgemm needs an x86 processor")
@@ -38,7 +37,7 @@ def test_the_largest_weights_and_inputs_do_not_saturate(instructions):
     assert done.stdout.split() == ["1024.0", "-1024.0"], done.stderr
 
 
-def stored(dense: Any, path: Path) -> StoredModel:
+def stored(dense: Any, path: Path) -> Any:
     tensors = dense.state_dict()
     store.save(store.quantise(dense, "int8", tensors.__getitem__), path)
     return store.load(path, dense.config.to_dict(), "int8")

@@ -19,7 +19,7 @@ def weight(outputs: int, seed: int) -> torch.Tensor:
 
 def in_nf4(matrix: torch.Tensor, bias: torch.Tensor | None = None) -> nf4.Nf4Linear:
     codes, state = nf4.quantise(matrix, "packed")
-    return nf4.Nf4Linear(codes, state.absmax, bias)
+    return nf4.Nf4Linear(codes, state["absmax"], bias)
 
 
 def in_int8(matrix: torch.Tensor, bias: torch.Tensor | None = None) -> int8.Int8Linear:
@@ -32,7 +32,7 @@ def test_nf4_layers_side_by_side_are_one_layer_of_the_stacked_codes():
     parts = [in_nf4(weight(outputs, outputs)) for outputs in (64, 32)]
     both = in_nf4(torch.cat([weight(64, 64), weight(32, 32)]))
     x = torch.randn(3, 256).bfloat16()
-    torch.testing.assert_close(forward.joined(parts)(x), both(x), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(forward.SideBySide(parts)(x), both(x), rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("form", [pytest.param("nf4", marks=packed_only), "int8"])

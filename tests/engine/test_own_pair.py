@@ -106,7 +106,7 @@ def test_folders_are_quantised_once_and_again_after_a_change(own):
 def test_without_a_router_confidence_decides_and_one_of_the_pairs_name_is_taken_and_of_another_width_refused(
     saved, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("engine.pair.ROUTERS", tmp_path)
+    monkeypatch.setattr("engine.models.sources.ROUTERS", tmp_path)
     models = ["--slm", str(saved[0]), "--llm", str(saved[1]), "--max-new-tokens", "3"]
     assert terminal(["hello", *models, "--json"]) == 0
     told = capsys.readouterr()
@@ -214,6 +214,6 @@ def test_the_trainer_builds_a_router_for_a_pair_of_ones_own_and_it_is_then_taken
     told = ["run", "--slm", str(folders[0]), "--llm", str(folders[1]), "--out", str(tmp_path / "run")]
     few = ["--data", str(tmp_path / "sums.jsonl"), "--rounds", "1", "--budget", "2", "--max-new-tokens", "90"]
     assert trainer([*told, "--routers", str(routers), *few, "--epochs", "4"]) == 0
-    monkeypatch.setattr("engine.pair.ROUTERS", routers)
+    monkeypatch.setattr("engine.models.sources.ROUTERS", routers)
     pair = load(None, named(folders))
     assert pair.router is not None and pair.router.warning is None and pair.operating_points is not None

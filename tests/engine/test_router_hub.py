@@ -39,7 +39,7 @@ def repo(fake_hub):
 
 def fetched(cache, name="someone/tiny", progress=None) -> Any:
     settings = load_settings(router=name, cache_dir=cache.parent)
-    return router_folder(settings, PRESETS["tiny"], ROUTERS, progress)
+    return router_folder(settings, PRESETS["tiny"], progress)
 
 
 NO_NAMES = ["tinny", "a/b/c", "../escape", "~/mine", "/no/where", "tiny@main", "someone/tiny@", "someone/tiny@-x"]

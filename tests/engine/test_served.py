@@ -18,12 +18,11 @@ from engine import (
     SettingsError,
     Trace,
     costs,
-    llm_tokens,
     load,
     load_settings,
 )  # fmt: skip
 from engine.__main__ import meter
-from engine.events import llm_passes
+from engine.events import llm_passes, llm_tokens
 from engine.scheduler import Scheduler
 from engine.served.model import ServedModel
 from engine.served.start import probe_strings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import bitsandbytes as bnb
@@ -13,7 +14,6 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from engine.model.language_model import LanguageModel
-from engine.models.store import StoredModel
 
 _NAMES = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, 64)
 IDS = torch.tensor([[1, 5, 9, 260, 17]])
@@ -74,7 +74,7 @@ def gguf_name(name: str) -> str:
 
 def logits(model) -> torch.Tensor:
     """What a model says of `IDS`: one of transformers, or as the engine has it."""
-    if isinstance(model, StoredModel):
+    if isinstance(model, SimpleNamespace):  # of the store
         model = LanguageModel(model, "model", model.config.vocab_size)
     with torch.inference_mode():
         if not isinstance(model, LanguageModel):

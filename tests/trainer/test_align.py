@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine import load
-from engine.pair import ROUTERS
+from engine.models.sources import ROUTERS
 from engine.settings import load_settings
 from tests.support.paths import ROOT
 from tests.support.random_pair import random_model

@@ -13,7 +13,7 @@ from engine.decoding import Decoding
 from engine.events import charged, taken_back
 from engine.events.cost import costs
 from engine.grading import agreement, grade
-from engine.pair import ROUTERS
+from engine.models.sources import ROUTERS
 from engine.policy import ConfidencePolicy, build_policy
 from engine.router import Router
 from engine.setting import Setting

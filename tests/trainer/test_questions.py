@@ -101,7 +101,7 @@ def test_a_json_file_is_a_list_of_general_prompts_named_by_their_places(tmp_path
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(["Hello", "Bye"]))
     assert [(each.id, prompt(each)) for each in read_questions(path)] == [("rows-0", "Hello"), ("rows-1", "Bye")]
-    for content, named in ((["Hello", " "], "1: .*empty"), ([GOOD], "JSON lines"), ([], "at least 1")):
+    for content, named in ((["Hello", " "], "1 = .*empty"), ([GOOD], "JSON lines"), ([], "at least 1")):
         path.write_text(json.dumps(content))
         with pytest.raises(TrainerError, match=named):
             read_questions(path)

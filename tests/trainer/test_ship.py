@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from engine.pair import ROUTERS
+from engine.models.sources import ROUTERS
 from engine.router import Router
 from tests.support.fake_results import POINTS, results_of, write_results
 from trainer import TrainerError
