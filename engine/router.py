@@ -166,6 +166,8 @@ class Router:
                 _read_card(text.encode("utf-8"), folder / CARD)
                 card_path.write_bytes(text.encode("utf-8"))
         except (OSError, SafetensorError) as error:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
             raise RouterError(f"The router cannot be written into {folder}: {error}") from error
         except ValueError as error:  # NaN, or half a surrogate pair
             raise RouterError(f"{folder / CARD} cannot be written: {error}") from None
