@@ -10,6 +10,7 @@ names, types and shapes are compared with the card before any of them is read.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +25,7 @@ from engine.errors import RouterError, first_fault
 from engine.events import Threshold
 from engine.events.parsing import Share
 from engine.model.logits import LOGIT_FEATURES
-from engine.models.files import read_bytes, replacing, sha256_of
+from engine.models.files import disk_error, read_bytes, replacing, sha256_of
 from engine.operating_points import FILE as OPERATING_POINTS
 from engine.operating_points import OperatingPoints
 
@@ -157,6 +158,7 @@ class Router:
         if self.network.fault:
             raise RouterError(f"The router is not written into {folder}: {self.network.fault}; it has not learned")
         weights = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
+        new = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / WEIGHTS) as weights_path, replacing(folder / CARD) as card_path:
@@ -166,11 +168,14 @@ class Router:
                 _read_card(text.encode("utf-8"), folder / CARD)
                 card_path.write_bytes(text.encode("utf-8"))
         except (OSError, SafetensorError) as error:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-            raise RouterError(f"The router cannot be written into {folder}: {error}") from error
+            way_out = "" if disk_error(error) is None else ": free some space, or choose another folder"
+            raise RouterError(f"The router cannot be written into {folder} ({error}){way_out}") from error
         except ValueError as error:  # NaN, or half a surrogate pair
             raise RouterError(f"{folder / CARD} cannot be written: {error}") from None
+        finally:
+            if new:
+                with suppress(OSError):  # it holds what was written, or could not be made
+                    folder.rmdir()
 
     @classmethod
     def load(cls, folder: Path) -> Router:
