@@ -95,8 +95,8 @@ def _learn(
     card = AdapterCard(model.title, model.base, how.rank)
     content = [[[each.kind, each.prompt, each.tokens] for each in texts], dict(how), model.base]
     made_of = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    llm = dense(preset, files_of(preset.llm, settings)) if how.kl else None
-    run = Alignment(dense(preset, model), vocabulary, texts, how, folder, made_of, report, llm)
+    llm = unquantised(preset, files_of(preset.llm, settings)) if how.kl else None
+    run = Alignment(unquantised(preset, model), vocabulary, texts, how, folder, made_of, report, llm)
     position = run.position
 
     def keep() -> None:
@@ -138,8 +138,8 @@ def _learn(
     report(table(["kind", "tokens", "before", "after"], [*rows, whole]))
 
 
-def dense(preset: Preset, model: ModelFiles) -> Any:
-    """A model before it is quantised, without gradients: in bf16 where that is fast, else in fp32.
+def unquantised(preset: Preset, model: ModelFiles) -> Any:
+    """A model from its files, without gradients: in bf16 where that is fast, else in fp32.
 
     Intel's server cores without matrix units (AMX), which some virtual machines hide, start half as many bf16
     instructions as fp32 ones: on 2 of them 100 × 1536 × 17920 takes 33 ms in bf16 and 21 in fp32.

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, kl_div, linear
+from torch.nn.functional import kl_div, linear, nll_loss
 from torch.nn.utils.rnn import pad_sequence
 
 from engine.errors import first_fault
@@ -152,12 +152,12 @@ class Alignment:
         logits = predictions(self.model, texts, self._vocabulary)
         targets = torch.tensor([id for text in texts for id in text.tokens], device=logits.device)
         weights = torch.cat([torch.full((len(text.tokens),), self._weight(text)) for text in texts])
-        loss, kl = cross_entropy(logits, targets, reduction="none"), self._settings.kl
+        own, kl = logits.log_softmax(-1), self._settings.kl
+        loss = nll_loss(own, targets, reduction="none")
         if kl:
             with torch.no_grad():
                 likely = predictions(self._llm, texts, self._vocabulary).log_softmax(-1)
-            divergence = kl_div(logits.log_softmax(-1), likely, log_target=True, reduction="none").sum(-1)
-            loss = kl * divergence + (1 - kl) * loss
+            loss = kl * kl_div(own, likely, log_target=True, reduction="none").sum(-1) + (1 - kl) * loss
         return (loss * weights.to(logits.device)).sum()
 
     def _weight(self, text: LlmText) -> float:
