@@ -158,7 +158,7 @@ class Settings(BaseSettings):
         "auto",
         description="How weights are stored for a processor: `auto` is 4 bits (NF4) with AVX512-BF16, else `int8`. "
         "There, `int8` takes 0.9 GB more for preset `cpu` and writes one text more slowly, but reads long prompts and "
-        "writes many texts at once faster. `bf16` has the numbers of NF4 in 16 bits, in 2.6 GB more: for training on a "
+        "writes many texts at once faster. `bf16` has the numbers of NF4 in 16 bits, in 3 GB more: for training on a "
         "processor with matrix units (AMX).",
     )
     api_key: SecretStr | None = Field(

@@ -89,7 +89,7 @@ class Trunk:
             about = vectors, vectors.__getitem__, lambda names: joined([model.get_submodule(name) for name in names])
             self._layers = [layer_of(number, *about) for number in range(config.num_hidden_layers)]
         parts = [part for layer in self._layers for part in vars(layer).values()]
-        self._products = [part for part in parts if isinstance(part, nn.Module)]
+        self.products = [part for part in parts if isinstance(part, nn.Module)]
         self._norms = [self._norm, *(part for part in parts if isinstance(part, torch.Tensor))]
         # By position; sin carries the sign of the half that is rotated.
         self._cos = self._sin = torch.empty(0, self._head_dim)
@@ -97,13 +97,13 @@ class Trunk:
     @property
     def size(self) -> tuple[int, int]:
         """Bytes that a pass reads of its weights, and how many weights its matrices have."""
-        sizes, counts = zip(*map(size_of, self._products), strict=True)
+        sizes, counts = zip(*map(size_of, self.products), strict=True)
         return sum(sizes) + sum(norm.nbytes for norm in self._norms), sum(counts)
 
     @cached_property
     def batch_invariant(self) -> bool:
         """Whether all but attention gives the same for a token, to the bit, in a pass of any length."""
-        return all(getattr(product, "batch_invariant", False) for product in self._products)
+        return all(getattr(product, "batch_invariant", False) for product in self.products)
 
     def __call__(self, ids: torch.Tensor, attention: RaggedAttention) -> torch.Tensor:
         """Reads new tokens, int64 [tokens], row after row → hidden states after the final norm [tokens, d]."""

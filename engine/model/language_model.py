@@ -59,6 +59,8 @@ class LanguageModel:
         self.dtype = self._trunk.dtype
         self.fed = 0
         self.cost = cost_of(self.config, self.dtype, self._trunk.size, size_of(self._head), embedding)
+        # Bytes of memory beyond those that passes are charged.
+        self.extra_bytes = sum(getattr(part, "extra_bytes", 0) for part in (*self._trunk.products, self._head))
 
     def new_cache(self, rows: int, capacity: int) -> RaggedCache:
         return RaggedCache(self.config, rows, capacity, self.dtype, self.device)
@@ -142,9 +144,9 @@ class LanguageModel:
 
     @property
     def _key(self) -> str:
-        """What times depend on: weights, machine and torch."""
+        """What times depend on: weights and their product, machine and torch."""
         size = self.cost.trunk_bytes + self.cost.head_bytes
-        held = f"{self.dtype}, {self.device.type}"
+        held = f"{self.dtype}, {type(self._head).__name__}, {self.device.type}"
         return f"{self.name}, {size} bytes, {held}; {hardware()}, torch {torch.__version__}"
 
     def take(self, passes: Sequence[float], heads: Sequence[float]) -> None:

@@ -80,12 +80,13 @@ class Nf4Linear(nn.Module):
 class WideNf4Linear(Nf4Linear):
     """NF4's numbers as bf16, for torch's product, which has matrix units (AMX): many tokens cost hardly more than one.
 
-    It is charged what `Nf4Linear` is, though it reads four times as much.
+    It is charged what `Nf4Linear` is, though it reads four times as much: `extra_bytes` more.
     """
 
     def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None) -> None:
         super().__init__(codes, scales, bias)
         self._held, self._weight = (), dequantised(codes, scales)
+        self.extra_bytes = self._weight.nbytes - self.weight_bytes
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self._weight, self.bias)

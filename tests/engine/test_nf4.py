@@ -59,3 +59,4 @@ def test_kept_in_16_bits_a_matrix_has_the_numbers_that_the_kernel_multiplies_by(
     each_column = torch.eye(128, dtype=torch.bfloat16)
     assert torch.equal(wide(each_column), narrow(each_column))
     assert size_of(wide) == size_of(narrow)
+    assert wide.weight_bytes + wide.extra_bytes == 2 * 160 * 128
