@@ -36,7 +36,7 @@ def rows_that_fit(pair: Pair, rows: int) -> int:
     """
     costs = [pair.slm_cost, pair.llm_cost] if pair.llm.local else [pair.slm_cost]
     weights = sum(cost.trunk_bytes + cost.head_bytes + pair.slm.vocabulary * cost.embedding_bytes for cost in costs)
-    weights += sum(model.extra_bytes for model in (pair.models if pair.llm.local else (pair.slm,)))
+    weights += sum(getattr(model, "extra_bytes", 0) for model in (pair.slm, pair.llm))
     row = sum(cost.kv_bytes for cost in costs) * pair.context
     device, others = pair.slm.device, LIBRARIES + TEXTS + WORK
     gpu = torch.cuda.get_device_properties(device).total_memory / 1e9 if device.type == "cuda" else None
