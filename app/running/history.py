@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from app.running.run import Run
 from engine import Request, Setting, TokenEvent, at_setting
+from engine.events import taken_back
 
 MAX_VERSIONS = 24
 
@@ -83,6 +84,7 @@ class History:
             events = text.events
             same = at_setting(request, events, request.setting)[1]
             whole = len(same) == len(events) and (text.complete or _was_stopped_at(text, request.setting))
+            whole = whole and taken_back(same) == taken_back(events)  # else it costs something else there
             if whole and not text.active:
                 return text, same, True
             if best is None or len(same) > len(stays):

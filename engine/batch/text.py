@@ -150,9 +150,22 @@ class Text:
         self.tokens = self.tokens[: self.prompt_tokens] + [event.id for event in events]
         self.read = charged_reads(self.events, self.prompt_tokens)
         self.finish_reason = events[-1].finish_reason if events else None
+        # The verdict on a draft that came with a later token, which is gone, is not paid for: the LLM looks again.
+        last = self.read[Role.LLM] - self.prompt_tokens
+        unsettled = (n for n, event in enumerate(self.events) if event.provisional or (event.judged and n > last))
+        self.settled = next(unsettled, len(events))
         self.choices, self.kept, self.called = {}, {}, 0
-        self.settled = next((n for n, event in enumerate(self.events) if event.provisional), len(events))
+        for event in self.events[: self.settled]:
+            self.called += event.role is Role.LLM and not event.refused
+            if event.judged or event.refused:
+                self.count(event.score, event.judged)
         self.decoder = None
+
+    def count(self, score: float | None, kept: bool) -> None:
+        """Counts the LLM's verdict on a draft, beside those on drafts with similar scores."""
+        counts = self.kept.setdefault(score_bin(score), [0, 0])
+        counts[0] += kept
+        counts[1] += 1
 
     def cached(self, role: Role) -> int:
         """How many of its tokens a model need not read, if a cache holds the same text.
@@ -178,6 +191,11 @@ class Text:
                 self.cancel()
                 with suppress(Exception):
                     log_fault(logger, "the listener of a text is gone", error)
+
+
+def score_bin(score: float | None) -> int:
+    """Scores that are taken together: tenths, and one for tokens without a score."""
+    return -1 if score is None else min(9, int(10 * score))
 
 
 def follow(texts: Sequence[Text]) -> Iterator[TokenEvent]:

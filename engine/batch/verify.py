@@ -16,7 +16,7 @@ from itertools import accumulate
 import torch
 
 from engine.batch.step import Slot, Step, drafted_event
-from engine.batch.text import Choice
+from engine.batch.text import Choice, score_bin
 from engine.events import Role, TokenEvent, Verdict, keeps, known
 from engine.events.cost import ModelCost
 from engine.model.logits import probability
@@ -82,9 +82,7 @@ def verify(step: Step) -> int | None:
     for index, acceptance, score in drafts:
         ratio = text.choices[index].ratio
         kept = keeps(ratio, acceptance)
-        counts = text.kept.setdefault(score_bin(score), [0, 0])
-        counts[0] += kept
-        counts[1] += 1
+        text.count(score, kept)
         if not kept:
             return index
         if index < text.position:
@@ -111,11 +109,6 @@ def take_back(step: Step, index: int) -> None:
     text.choices = {place: choice for place, choice in text.choices.items() if place < index}
     text.settled = index + 1
     text.finish_reason = None
-
-
-def score_bin(score: float | None) -> int:
-    """Scores that are taken together: tenths, and one for tokens without a score."""
-    return -1 if score is None else min(9, int(10 * score))
 
 
 def due(step: Step, slm: ModelCost, llm: ModelCost) -> bool:

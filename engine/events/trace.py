@@ -143,12 +143,40 @@ def at_setting(request: Request, events: Sequence[TokenEvent], setting: Setting)
     Without a flip those are all events, and a complete text is complete; but where the LLM has yet to read what is
     drafted, the last token is decided anew, and the LLM reads the rest with it. Behind such a draft a text is written
     anew from where drafts were taken back: a token that is taken back has itself taken none back.
+
+    The events cost what they would there: where the LLM took drafts back, and this setting asks it earlier, fewer were
+    drafted.
     """
     events = fold_revealed(events)
     flip = first_flip(events, setting)
-    kept = [replace(event, threshold=setting.threshold, acceptance=setting.acceptance) for event in events[:flip]]
+    kept = [
+        replace(_undrafted(event, setting), threshold=setting.threshold, acceptance=setting.acceptance)
+        for event in events[:flip]
+    ]
     unread = next((n for n, event in enumerate(kept) if event.provisional), len(kept))
     kept = kept[: next((n for n in range(unread, len(kept)) if kept[n].taken_back), None)]
     if flip is None and kept and kept[-1].finish_reason and any(event.provisional for event in kept):
         kept.pop()
     return replace(request, setting=setting), kept
+
+
+def _undrafted(event: TokenEvent, setting: Setting) -> TokenEvent:
+    """An event without the refused drafts that a setting leaves out, since it asks the LLM at the first of them."""
+    drafts, threshold = event.taken_back, setting.threshold
+    scores = (None if draft.forced else draft.score for draft in drafts)
+    low = (n for n, score in enumerate(scores) if score is not None and role_at(score, threshold) is Role.LLM)
+    asked = next(low, None)
+    if asked is None or setting.policy == "random":  # without scores to know, the SLM would read later
+        return event
+    unread = event.slm_fed == 0  # the last draft was refused in the step that drafted it
+    fed, at = event.llm_fed - (len(drafts) - unread - asked), drafts[asked]
+    return replace(
+        event,
+        slm_fed=at.slm_fed,
+        slm_head=at.slm_head,
+        router=at.router,
+        llm_fed=fed,
+        llm_head=max(1, min(fed, at.index + 1)),
+        ratio=event.ratio if asked else None,
+        taken_back=drafts[:asked],
+    )

@@ -10,6 +10,7 @@ import math
 from dataclasses import replace
 
 from engine import Request, Role, Setting, Trace, at_setting, costs, first_flip
+from engine.events import taken_back
 from engine.pair import Pair
 from tests.support.paths import ROOT
 from tests.support.texts import PROMPTS, asked, expected, facts, ids, resume, verified
@@ -35,6 +36,24 @@ def test_a_text_at_other_thresholds_says_of_itself_what_a_fresh_run_says(tiny_pa
         resume(decoding, text, *at_setting(text.request, text.events, replace(text.setting, threshold=threshold)))
         decoding.finish()
         assert facts(text.events) == expected(tiny_pair, request(threshold)), threshold
+
+
+def test_a_text_that_the_llm_corrects_costs_at_a_higher_threshold_what_a_fresh_run_costs(tiny_pair):
+    """Fewer drafts are refused there, since the LLM is asked for some of these tokens at once."""
+    refused = 0
+    for prompt in PROMPTS:
+        asked = replace(request(0.2, acceptance=0.3, max_draft=4), prompt=prompt)
+        text = written(tiny_pair, asked).texts[0]
+        before = taken_back(text.events)
+        for threshold in (0.5, 0.9, 0.99):
+            decoding, setting = tiny_pair.open(), replace(asked.setting, threshold=threshold)
+            again = tiny_pair.texts([asked])[0]
+            again.go_on(*at_setting(asked, text.events, setting))
+            decoding.add([again])
+            decoding.finish()
+            assert facts(again.events) == expected(tiny_pair, replace(asked, setting=setting)), (prompt, threshold)
+            refused += before - taken_back(again.events)
+    assert refused > 0
 
 
 def test_only_what_follows_the_first_flip_is_decoded_again(tiny_pair):
