@@ -32,14 +32,12 @@ class State:
         seeds, positions: Per state, all that chance may depend on.
         hidden, prompt_hidden: The SLM's hidden states at the last position, and at the prompt's last, [n, d].
         logit_features: How certain the SLM is of its token, float32 [n, LOGIT_FEATURES], see `engine.model.logits`.
-        agree: Whether both models would write the same token, bool [n].
     """
 
     seeds: Sequence[int]
     positions: Sequence[int]
     hidden: torch.Tensor | None = None
     logit_features: torch.Tensor | None = None
-    agree: torch.Tensor | None = None
     prompt_hidden: torch.Tensor | None = None
 
 
@@ -50,7 +48,6 @@ class Policy(ABC):
         needs_state: Whether the SLM must read every token for it. Where not, each model reads only when it writes.
         needs_logits: Whether the SLM's `lm_head` must be applied at every token for it.
         by_prompt: Whether it decides once per text, by the SLM's hidden state after the prompt.
-        sees_llm: Whether it compares both models' logits, which no real router can; that look is not charged.
         fixed: The role of a policy that does not score.
         runs_router: Whether a score costs a pass of a router's network.
     """
@@ -58,7 +55,6 @@ class Policy(ABC):
     needs_state: bool = True
     needs_logits: bool = False
     by_prompt: bool = False
-    sees_llm: bool = False
     fixed: Role | None = None
     runs_router: bool = False
 
@@ -116,39 +112,6 @@ class ConfidencePolicy(Policy):
         return state.logit_features[:, 0].exp()
 
 
-class EntropyPolicy(Policy):
-    """exp(−entropy) of the SLM's distribution: 1 where it is certain, 1/k where k tokens are equally likely."""
-
-    needs_logits = True
-
-    def score(self, state: State) -> torch.Tensor:
-        from engine.model.logits import ENTROPY
-
-        assert state.logit_features is not None
-        return (-state.logit_features[:, ENTROPY]).exp()
-
-
-class MarginPolicy(Policy):
-    """How much likelier the SLM's first token is than its second: the difference of their probabilities."""
-
-    needs_logits = True
-
-    def score(self, state: State) -> torch.Tensor:
-        assert state.logit_features is not None
-        top = state.logit_features[:, :2].exp()
-        return top[:, 0] - top[:, 1]
-
-
-class OraclePolicy(Policy):
-    """1 where both models would write the same token, else 0: the bound of what routing for agreement can save."""
-
-    sees_llm = True
-
-    def score(self, state: State) -> torch.Tensor:
-        assert state.agree is not None
-        return state.agree.float()
-
-
 class RandomPolicy(Policy):
     """A uniform score that depends on (seed, position) only, so that the threshold is the expected LLM share."""
 
@@ -197,9 +160,6 @@ REGISTRY: dict[str, Callable[..., Policy]] = {
     "random": RandomPolicy,
     "slm": partial(FixedPolicy, Role.SLM),
     "llm": partial(FixedPolicy, Role.LLM),
-    "entropy": EntropyPolicy,
-    "margin": MarginPolicy,
-    "oracle": OraclePolicy,
     "query": QueryPolicy,
 }
 """All policies by name."""

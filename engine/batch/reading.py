@@ -44,9 +44,7 @@ class Reader:
             if step.text.policy.by_prompt:
                 step.text.prompt_hidden = step.slot.hidden[Role.SLM]
         certain = [step.slot for step in steps if step.text.policy.needs_logits]
-        compared = [step.slot for step in steps if step.text.policy.sees_llm]
-        self.predict(Role.SLM, certain + compared)
-        self.predict(Role.LLM, compared)
+        self.predict(Role.SLM, certain)
         new = list(dict.fromkeys(slot for slot in certain if slot.certainty is None and not slot.put_off))
         if new:
             found = certainties(side_by_side([slot.logits[Role.SLM] for slot in new]))

@@ -139,7 +139,7 @@ def side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 def state_of(policy: Policy, steps: Sequence[Step]) -> State:
     """One state per step, with what the policy looks at."""
     slots, texts = [step.slot for step in steps], [step.text for step in steps]
-    hidden = prompt_hidden = features = agree = None
+    hidden = prompt_hidden = features = None
     if policy.by_prompt:
         prompt_hidden = side_by_side([text.prompt_hidden for text in texts if text.prompt_hidden is not None])
     elif policy.needs_state:
@@ -147,11 +147,8 @@ def state_of(policy: Policy, steps: Sequence[Step]) -> State:
     if policy.needs_logits:
         certain = [slot.certainty.features for slot in slots if slot.certainty]
         features = torch.tensor(certain, dtype=torch.float32, device=slots[0].logits[Role.SLM].device)
-    if policy.sees_llm:
-        likeliest = [[int(slot.logits[role].argmax()) for role in Role] for slot in slots]
-        agree = torch.tensor([slm == llm for slm, llm in likeliest])
     seeds, positions = [text.request.seed for text in texts], [text.position for text in texts]
-    return State(seeds, positions, hidden, features, agree, prompt_hidden)
+    return State(seeds, positions, hidden, features, prompt_hidden)
 
 
 def record(step: Step) -> TokenEvent:

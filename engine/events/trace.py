@@ -166,7 +166,7 @@ def _undrafted(event: TokenEvent, setting: Setting) -> TokenEvent:
     scores = (None if draft.forced else draft.score for draft in drafts)
     low = (n for n, score in enumerate(scores) if score is not None and role_at(score, threshold) is Role.LLM)
     asked = next(low, None)
-    if asked is None or setting.policy == "random":  # without scores to know, the SLM would read later
+    if asked is None or setting.policy == "random":  # by chance, the SLM reads nothing there, and more later
         return event
     unread = event.slm_fed == 0  # the last draft was refused in the step that drafted it
     fed, at = event.llm_fed - (len(drafts) - unread - asked), drafts[asked]

@@ -10,7 +10,7 @@ import torch
 
 from engine import InvalidRequest, Role
 from engine.bench.measure import seconds_of
-from engine.policy import ConfidencePolicy, EntropyPolicy, FixedPolicy, OraclePolicy, QueryPolicy, RandomPolicy
+from engine.policy import ConfidencePolicy, FixedPolicy, QueryPolicy, RandomPolicy
 from tests.support.routers import make_router
 from tests.support.texts import GREEDY, SAMPLED, facts, ids
 from tests.support.texts import raw as request
@@ -117,21 +117,12 @@ def test_a_sweep_over_a_grid_shares_more_than_the_prompt_and_reads_once_what_is_
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 def test_rows_of_different_policies_and_seeds_share_a_batch_and_are_what_they_are_alone(random_pair, sampling):
-    policies = [ConfidencePolicy(), EntropyPolicy(), RandomPolicy(), FixedPolicy(Role.LLM), FixedPolicy(Role.SLM)]
-    policies += [QueryPolicy(make_router(random_pair)), OraclePolicy()]
+    policies = [ConfidencePolicy(), RandomPolicy(), FixedPolicy(Role.LLM), FixedPolicy(Role.SLM)]
+    policies += [QueryPolicy(make_router(random_pair))]
     requests = [request(PROMPTS[0], threshold=0.3, seed=n, sampling=sampling) for n in range(len(policies))]
     together = traces(random_pair, requests, policies)
     for asked, policy, trace in zip(requests, policies, together, strict=True):
         assert facts(trace.events) == facts(traces(random_pair, [asked], [policy])[0].events)
-
-
-def test_the_oracle_writes_the_llms_text_and_calls_it_only_where_the_models_differ(random_pair):
-    asked = request(PROMPTS[0], threshold=0.5)
-    oracle, llm = traces(random_pair, [asked, asked], [OraclePolicy(), FixedPolicy(Role.LLM)])
-    assert ids(oracle.events) == ids(llm.events)
-    both = random_pair.generate(request(PROMPTS[0], threshold=1.5, alternatives=1))
-    differ = [e.slm_alternatives[0].id != e.id for e in both.events]
-    assert [e.role is Role.LLM for e in oracle.events] == differ
 
 
 @pytest.mark.parametrize(("threshold", "role"), [(0.0, Role.SLM), (1.5, Role.LLM)])

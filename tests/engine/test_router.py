@@ -14,8 +14,6 @@ from engine import Request, Role, RouterError, Setting, WeightsError, build_requ
 from engine.model.logits import logit_features
 from engine.policy import (
     ConfidencePolicy,
-    EntropyPolicy,
-    MarginPolicy,
     RandomPolicy,
     RouterPolicy,
     State,
@@ -55,13 +53,10 @@ def test_scores_below_the_threshold_go_to_the_llm_and_no_others(state):
     assert abs(sum(role is Role.LLM for role, _ in decided) / 4000 - 0.3) < 0.03
 
 
-def test_confidence_entropy_margin_and_what_a_router_sees_of_the_logits_are_what_they_are_called(state, logits):
+def test_confidence_and_what_a_router_sees_of_the_logits_are_what_they_are_called(state, logits):
     probabilities = logits.softmax(-1)
     torch.testing.assert_close(ConfidencePolicy().score(state), probabilities.amax(-1))
     entropy = torch.distributions.Categorical(probabilities).entropy()
-    torch.testing.assert_close(EntropyPolicy().score(state), (-entropy).exp())
-    top = probabilities.topk(2).values
-    torch.testing.assert_close(MarginPolicy().score(state), top[:, 0] - top[:, 1])
     found = logit_features(logits)
     torch.testing.assert_close(found[:, :5], logits.log_softmax(-1).topk(5).values)
     torch.testing.assert_close(found[:, 6], entropy)

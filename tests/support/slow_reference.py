@@ -157,7 +157,7 @@ class SlowReference:
         if policy.fixed is not None:
             return None, policy.fixed, 1.0
         features = logit_features(slm[None])
-        state = State([request.seed], [at], hidden[None], features, None, self.read(prompt)[0][None])
+        state = State([request.seed], [at], hidden[None], features, self.read(prompt)[0][None])
         score = float(policy.score(state))
         return score, Role.LLM if score < dial else Role.SLM, abs(score - dial)
 

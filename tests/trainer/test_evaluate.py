@@ -28,7 +28,7 @@ from trainer.questions import Question, load_questions, prompt
 QUESTIONS = load_questions(["assets/arithmetic/dev.jsonl"], 6)
 THRESHOLDS = (0.0, 0.7, 0.95, 1.01)
 PROMPTS = [f"Start with {n}. Add {3 * n}. Double it. What is the result?" for n in range(2, 7)]
-SETTINGS = ["slm < 0", "llm < 0", "oracle < 0.5", "random < 0.2", "confidence < 0.5", "confidence < 0.9"]
+SETTINGS = ["slm < 0", "llm < 0", "random < 0.2", "confidence < 0.5", "confidence < 0.9"]
 SETTINGS += [f"confidence < {threshold} @ {each}/6" for each in (0.3, 1) for threshold in (0, 0.9)]
 SPECULATIVE = Method("speculative", (Setting.parse("confidence < 0 @ 1/6"),))
 
@@ -74,11 +74,10 @@ def test_an_answer_and_its_cost_are_those_of_a_run_alone(tiny_pair, rows, thresh
         assert row.llm_passes == sum(event.llm_fed > 0 for event in charged(trace.events))
 
 
-def test_the_oracle_and_acceptance_1_are_as_right_as_the_llm_for_less(rows):
-    alone = of(rows, "llm < 0")
-    for other in (of(rows, "oracle < 0.5"), of(rows, "confidence < 0.9 @ 1/6")):
-        assert [row.text for row in other] == [row.text for row in alone]
-        assert sum(row.llm_passes for row in other) < sum(row.llm_passes for row in alone) / 3
+def test_acceptance_1_gives_the_llms_answers_in_a_third_of_its_passes(rows):
+    alone, other = of(rows, "llm < 0"), of(rows, "confidence < 0.9 @ 1/6")
+    assert [row.text for row in other] == [row.text for row in alone]
+    assert sum(row.llm_passes for row in other) < sum(row.llm_passes for row in alone) / 3
 
 
 def test_a_router_is_charged_for_its_own_weights(tiny_pair, rows):

@@ -39,9 +39,6 @@ from trainer.labels.rollouts import fingerprint
 SPECULATIVE = "speculative"
 """Speculative decoding (Leviathan et al., ICML 2023): SLM confidence with acceptance 1 and drafts of one length."""
 
-CERTAINTY = {name: build_policy(name) for name in ("confidence", "entropy", "margin")}
-"""Policies that need nothing but the SLM's logit features."""
-
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 """LLM shares on labelled tokens: the settings of a method for which none are given."""
 
@@ -193,7 +190,7 @@ def _thresholds(
 
 
 def scores_of(method: str | Router, tokens: LabelledTokens) -> np.ndarray:
-    """The routing scores of a policy of `CERTAINTY` or of a router, from stored features alone: float32 [n].
+    """The routing scores of SLM confidence or of a router, from stored features alone: float32 [n].
 
     Raises:
         TrainerError: The method is unknown.
@@ -205,13 +202,11 @@ def scores_of(method: str | Router, tokens: LabelledTokens) -> np.ndarray:
         chunks = tokens.chunks(method.card.logit_features)
         scores = [method.score(features.to(device)).cpu().numpy() for features in chunks]
         return np.concatenate([np.zeros(0, dtype=np.float32), *scores])
-    if method not in CERTAINTY:
-        raise TrainerError(
-            f"{method!r} has no scores to choose thresholds from: take {', '.join(CERTAINTY)} or a router"
-        )
+    if method != "confidence":
+        raise TrainerError(f"{method!r} has no scores to choose thresholds from: take confidence or a router")
     numbers = range(len(tokens))
     state = State(numbers, numbers, logit_features=torch.from_numpy(tokens.logit_features))
-    return CERTAINTY[method].score(state).numpy()
+    return build_policy(method).score(state).numpy()
 
 
 def thresholds_for(scores: np.ndarray, shares: Sequence[float]) -> list[float]:
