@@ -52,7 +52,7 @@ def test_a_request_is_changed_by_the_same_options_that_make_one():
 
 
 def test_a_setting_is_read_as_it_is_written_and_parts_may_be_left_out():
-    for text in ("router < 0.88 @ 0.3", "llm < 2", "margin < 0.1 @ 0/8", "slm < 0 @ 1", "router < 1e-05 @ 0.1/1024"):
+    for text in ("router < 0.88 @ 0.3", "llm < 2", "random < 0.1 @ 0/8", "slm < 0 @ 1", "router < 1e-05 @ 0.1/1024"):
         assert str(Setting.parse(text)) == text
     assert [Setting.parse(text) for text in ("router", "<0.5", "0.5", "@0/auto")] == [Setting()] * 4
     for wrong in ("", "router <", "router < 3", "magic < 0.5", "router < 0.5 @ 2", "router / 8"):
