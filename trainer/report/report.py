@@ -1,5 +1,6 @@
 """From the rows of a pair to one small JSON file, two charts, and the tables of `docs/results.md` and the README.
 
+Seconds are those of the pair as it was, while the aligned one has none.
 In the documents only the text between `<!-- name -->` and `<!-- /name -->` is written; the rest is written by hand.
 """
 
@@ -30,20 +31,22 @@ def render(preset: str, results: Path, page: Path, readme: Path, routers: Path =
     """
     aligned, card = results / f"{preset}-aligned", read_json(routers / preset / "router.json")
     shipped = Setting("router", card["threshold"], card["acceptance"]) if card else None
-    unaligned = tables.main_table(summarise(load_all(results / preset))) if aligned.exists() else NOT_YET
-    summary = summarise(load_all(aligned if aligned.exists() else results / preset), shipped)
+    summary = unaligned = summarise(load_all(results / preset), shipped)
+    if aligned.exists():
+        summary = summarise(load_all(aligned), shipped)
+    timed = summary if any(summary.timed.values()) else unaligned
     sections = {
         "main": tables.main_table(summary),
         "differences": tables.differences_table(summary),
-        "alignment": unaligned,
+        "alignment": NOT_YET if summary is unaligned else tables.main_table(unaligned),
         "ablations": tables.ablations_table(summary),
-        "seconds": tables.seconds_table(summary),
+        "seconds": tables.seconds_table(timed),
         "general": tables.general_table(summary),
     }
     return {
         results / f"{preset}.json": json.dumps(summary.as_json(), ensure_ascii=False, indent=1) + "\n",
         results / f"{preset}-bytes.svg": draw(tables.bytes_panels(summary), "bytes moved"),
-        results / f"{preset}-seconds.svg": draw(tables.seconds_panels(summary, shipped), "measured seconds"),
+        results / f"{preset}-seconds.svg": draw(tables.seconds_panels(timed, shipped), "measured seconds"),
         page: filled(page, sections),
         readme: filled(readme, {"results": tables.short_table(summary)}),
     }
