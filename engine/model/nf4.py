@@ -45,6 +45,11 @@ def has_kernel() -> bool:
     return check is not None and bool(check()) and "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
+def has_matrix_units() -> bool:
+    """Whether this processor has units for whole matrices (AMX), which other products use and the kernel does not."""
+    return torch.cpu._is_amx_tile_supported()
+
+
 class Nf4Linear(nn.Module):
     # Not `batch_invariant`, though its product is: attention that is would make a text alone slower (docs/speed.md)
 

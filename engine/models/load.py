@@ -103,7 +103,13 @@ def layout_for(preset: Preset, settings: Settings) -> str:
     """How a pair's weights are stored: a layout of `engine.models.store`."""
     if preset.weights == store.FP32:
         return store.FP32
-    return "plain" if _device(preset).type == "cuda" else store.cpu_layout(settings.cpu_weights)
+    if _device(preset).type == "cuda":
+        return "plain"
+    wanted = settings.cpu_weights
+    layout = store.cpu_layout(wanted)
+    if layout == "int8" and wanted in ("nf4", "bf16"):
+        raise WeightsError(f"CITER_CPU_WEIGHTS = {wanted} needs a processor with AVX512-BF16: set it to auto or int8")
+    return layout
 
 
 def folder_of(model: ModelFiles, settings: Settings, layout: str) -> Path:

@@ -2,7 +2,7 @@
 
 | layout | format | where |
 | --- | --- | --- |
-| `packed` | NF4 as the kernel of a processor with AVX512-BF16 wants it | there |
+| `packed` | NF4 as the kernel of a processor with AVX512-BF16 wants it | there, unless it has matrix units (AMX) |
 | `plain` | NF4 as bitsandbytes quantises to it | a GPU |
 | `int8` | 8 bits, one scale for each output | any other processor |
 """
@@ -41,8 +41,9 @@ Read = Callable[..., Tensor]
 
 
 def cpu_layout(wanted: str = "auto") -> str:
-    """How weights are stored for this processor; `wanted` is "auto", or "int8" for that everywhere."""
-    return "packed" if wanted != "int8" and nf4.has_kernel() else "int8"
+    """How weights are stored for this processor; `wanted` is as in the settings."""
+    packed = nf4.has_kernel() and (wanted != "auto" or not nf4.has_matrix_units())
+    return "packed" if packed and wanted != "int8" else "int8"
 
 
 def form(layout: str) -> str:

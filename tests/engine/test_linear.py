@@ -9,7 +9,7 @@ from torch import nn
 from engine.model import forward, int8, nf4
 from engine.models.store import cpu_layout
 
-packed_only = pytest.mark.skipif(cpu_layout() != "packed", reason="the kernel needs AVX512-BF16")
+packed_only = pytest.mark.skipif(cpu_layout("nf4") != "packed", reason="the kernel needs AVX512-BF16")
 LENGTHS = [1, 2, 3, 4, 5, 8, 16, 17, 33]
 
 

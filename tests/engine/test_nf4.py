@@ -13,7 +13,7 @@ from engine.model.nf4 import BLOCK, Nf4Linear, WideNf4Linear
 from engine.models import store
 from tests.support.random_gguf import by_bitsandbytes, logits, random_qwen
 
-packed_only = pytest.mark.skipif(store.cpu_layout() != "packed", reason="the kernel needs AVX512-BF16")
+packed_only = pytest.mark.skipif(store.cpu_layout("nf4") != "packed", reason="the kernel needs AVX512-BF16")
 
 
 def stored(dense, layout, path):

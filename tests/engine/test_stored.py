@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 import torch
 
+from engine.errors import WeightsError
+from engine.model import nf4
 from engine.model.language_model import LanguageModel
 from engine.models import store
-from engine.models.load import folder_of, load_models
+from engine.models.load import folder_of, layout_for, load_models
 from engine.models.model_files import files_of
 from tests.support.converted_pair import LOADED, Files
 from tests.support.paths import ROOT
 from tests.support.random_gguf import logits
 
 LAYOUTS = [
-    pytest.param("auto", marks=pytest.mark.skipif(store.cpu_layout() != "packed", reason="needs AVX512-BF16")),
+    pytest.param("nf4", marks=pytest.mark.skipif(store.cpu_layout("nf4") != "packed", reason="needs AVX512-BF16")),
     "int8",
 ]
 
@@ -33,6 +35,20 @@ def test_it_says_what_transformers_says_with_the_same_products(files, cpu_weight
     torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.02)
     model, again = (LanguageModel(each, "model", 288) for each in (loaded, plain))
     assert (model.cost, model.dtype, model.context) == (again.cost, again.dtype, again.context)
+
+
+@pytest.mark.parametrize(("kernel", "units"), [(True, False), (True, True), (False, False)])
+def test_auto_is_nf4_where_its_kernel_is_the_fastest_and_nf4_is_refused_without_it(files, monkeypatch, kernel, units):
+    monkeypatch.setattr(nf4, "has_kernel", lambda: kernel)
+    monkeypatch.setattr(nf4, "has_matrix_units", lambda: units)
+    auto = "packed" if kernel and not units else "int8"
+    for wanted, layout in (("auto", auto), ("int8", "int8"), ("nf4", "packed"), ("bf16", "packed")):
+        settings = files.settings.model_copy(update={"cpu_weights": wanted})
+        if kernel or layout == "int8":
+            assert layout_for(files.preset, settings) == layout
+        else:
+            with pytest.raises(WeightsError, match=f"CITER_CPU_WEIGHTS = {wanted} needs .* auto or int8"):
+                layout_for(files.preset, settings)
 
 
 SECOND_START = """
