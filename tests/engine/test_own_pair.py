@@ -61,7 +61,7 @@ def refused(folders, **settings):
 
 
 def near(model, dense: Any) -> bool:
-    """Whether a loaded model says what the dense one says: in the same 4 bits, up to the order of sums; else in bf16."""
+    """Whether a loaded model says what the dense one says, in the same 4 bits up to the order of sums, or in bf16."""
     found = logits(model)
     expected = logits(by_bitsandbytes(copy.deepcopy(dense)) if FORM == "NF4" else dense)[..., : found.shape[-1]].float()
     return bool((found - expected).norm() < (0.04 if FORM == "NF4" else 0.1) * expected.norm())
