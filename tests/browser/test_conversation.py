@@ -83,7 +83,7 @@ def test_what_cannot_follow_is_said_and_loses_nothing(shown: Window, site: Site,
     before = above(shown)
     monkeypatch.setattr(pair, "context", 30)
     shown.ask("echo nine")
-    page.wait_for_selector("text=30")
+    expect(page.locator(".stream-state")).to_contain_text("the context holds 30")
     assert above(shown) == before and shown.text().startswith("one two")
     monkeypatch.undo()
     site.sessions.drop(next(name for name, each in site.sessions._sessions.items() if each.run is newest(site)))
