@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import lzma
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,10 @@ from typing import Any
 import engine
 from app.compare.comparison import Comparison
 from app.components import to_json
-from app.figures import cost_parts, dial, pair_name, significant, token_ratios
+from app.figures import cost_parts, dial, pair_name, token_ratios
 from app.scale import STEPS
-from app.stream.token_stream import in_common
-from engine import Role, TokenEvent, Trace
+from app.stream.token_stream import in_common, token_row
+from engine import TokenEvent, Trace
 from engine.grading import is_right
 
 FILE = Path(__file__).resolve().parent.parent / "assets" / "recorded.json.xz"
@@ -34,13 +35,15 @@ class Recorded:
     """Texts of one prompt, from SLM-only to LLM-only, with where they come from.
 
     Attributes:
-        threshold: Where the slider starts: the router's own, or that of the cheapest text with the right answer.
+        threshold: Where the slider starts, the router's own.
+        scale: The thresholds of the slider's positions (see `app.scale.pair_scale`).
         command, revision, hardware: See `engine.provenance`.
-        traces: By threshold, the last LLM-only.
+        traces: By threshold, one for each position where the text changes; the last is LLM-only.
         answer: The right answer, empty where none is known.
     """
 
     threshold: float
+    scale: tuple[float, ...]
     command: str
     revision: str
     hardware: str
@@ -55,21 +58,21 @@ class Recorded:
     @property
     def slider(self) -> str:
         """Where the slider stands when the page is opened, as a message for it (see `app.scale.slider_message`)."""
-        place, first = round(STEPS * self.start / max(1, len(self.traces) - 1)), self.traces[0]
+        place, first = bisect_left(self.scale, self.threshold), self.traces[0]
         return to_json({"place": place, "ratios": token_ratios(first.slm_cost, first.llm_cost)})
 
     def message(self) -> str:
         """What the text's component needs to know, as JSON.
 
         Returns:
-            `run`, `prompt`, `said` of its texts, `verdicts` (small alone, together, large alone; empty where no answer
-            is known), and `rows`: [threshold, acceptance, LLM share, cost (see `cost_parts`), how many tokens it has in
-            common with the row before, those after them as [text, author, score, ratio of a draft in its place]].
+            `run`, `prompt`, `scale`, `said` of its texts, `verdicts` (small alone, together, large alone; empty where
+            no answer is known), and `rows`: [threshold, acceptance, LLM share, cost (see `cost_parts`), how many tokens
+            it has in common with the row before, those after them (see `token_row`, without threshold and acceptance)].
         """
-        first, three = self.traces[0], (0, self.start, -1)
+        last, three = self.traces[-1], (0, self.start, -1)
         said = (
-            f"Recorded, not written now: {pair_name(first.slm, first.llm)} on {self.hardware} ({self.command}), "
-            f"{first.policy}, acceptance {dial(first.acceptance)}."
+            f"Recorded, not written now: {pair_name(last.slm, last.llm)} on {self.hardware} ({self.command}), "
+            f"{last.policy}, acceptance {dial(last.acceptance)}."
         )
         rows: list[list[Any]] = []
         before: list[Any] = []
@@ -80,7 +83,8 @@ class Recorded:
             rows.append([trace.threshold, trace.acceptance, round(trace.llm_share, 4), costs, cut, tokens[cut:]])
             before = tokens
         verdicts = [is_right(self.traces[n].text, self.answer) for n in three] if self.answer else []
-        return to_json({"run": RUN, "prompt": first.prompt, "said": said, "verdicts": verdicts, "rows": rows})
+        about = {"run": RUN, "prompt": last.prompt, "scale": self.scale, "said": said, "verdicts": verdicts}
+        return to_json({**about, "rows": rows})
 
     def race(self) -> str:
         """The three texts of the verdicts as a comparison that has ended (see `Comparison.message`)."""
@@ -103,12 +107,10 @@ class Recorded:
 
 
 def _token(event: TokenEvent) -> list[Any]:
-    score = None if event.score is None else round(event.score, 7)
-    ratio = significant(event.ratio) if event.refused and event.ratio is not None else None
-    return [event.text, int(event.role is Role.LLM), score, ratio]
+    return token_row(replace(event, threshold=0.0, acceptance=0.0))  # its row has both
 
 
-_ABOUT = ("threshold", "command", "revision", "hardware")
+_ABOUT = ("threshold", "scale", "command", "revision", "hardware")
 
 
 def load_recorded(path: Path = FILE) -> Recorded | None:
@@ -121,6 +123,9 @@ def load_recorded(path: Path = FILE) -> Recorded | None:
         about, traces = json.loads(first), tuple(map(Trace.from_json, lines))
         if not traces:
             raise ValueError("it has no text")
+        about["scale"] = tuple(about["scale"])
+        if len(about["scale"]) != STEPS + 1:
+            raise ValueError(f"its slider has {len(about['scale'])} positions, and this one {STEPS + 1}")
         return Recorded(**{name: about[name] for name in _ABOUT}, traces=traces, answer=str(about.get("answer", "")))
     except (lzma.LZMAError, ValueError, KeyError, TypeError, engine.InvalidRequest) as error:
         raise engine.InvalidRequest(f"{path.name} is not what `python -m tools.record` writes: {error}") from None

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,7 +15,8 @@ from typing import Any
 
 import engine
 from app.recorded import FILE, Recorded
-from engine import Request, Role, Settings, TokenEvent, Trace, at_setting, build_request, load_settings
+from app.scale import pair_scale
+from engine import Request, Settings, Trace, at_setting, build_request, load_settings
 from engine.batch.text import follow
 from engine.errors import CommandParser, exit_status
 from engine.events.progress import print_progress
@@ -24,39 +24,28 @@ from engine.provenance import machine, provenance
 from engine.setting import LLM_ONLY
 
 PROMPT = (
-    "Anna reads 18 pages a day. Her book has 250 pages, and she has read for 9 days. How many pages are left? "
-    "Answer in two short sentences."
+    "A bus starts with 23 people. At the first stop 9 get off and 14 get on, at the second 6 get off. "
+    "How many are on it? Answer in two short sentences."
 )
-ANSWER = "88"
-ROWS = 25
-"""Thresholds at most. Where the text has fewer decisions, there is one for each of its changes."""
-
-_ROUNDING = 6e-8  # of a score with seven decimals
+ANSWER = "22"
+CANDIDATES = 3  # of each model at each token
 
 
-def record(pair: Any, request: Request, rows: int = ROWS) -> Iterator[Trace]:
-    """One text after another, from SLM-only to LLM-only, at the next threshold that changes it, written on from there.
+def record(pair: Any, request: Request, scale: Sequence[float]) -> Iterator[Trace]:
+    """A text for each threshold of the slider where it changes, each written on from the one before.
 
-    The first is the SLM alone, the others are at the request's acceptance. Where there are more decisions than rows, it
-    is the next but some, so that what is left to change is shared out evenly. The router's own threshold is among them,
-    where the text is another there.
+    The first is the SLM alone, the others are at the request's acceptance. The last is the LLM alone.
     """
-    threshold: float | None = 0.0
     scheduler, events = engine.Scheduler(pair, 1), []
     try:
-        for left in range(rows - 1, -1, -1):
+        for threshold in scale:
             acceptance = request.setting.acceptance if threshold != 0 else 0.0
-            at = LLM_ONLY if threshold is None else threshold
-            setting = replace(request.setting, threshold=at, acceptance=acceptance)
+            setting = replace(request.setting, threshold=threshold, acceptance=acceptance)
             asked, kept = at_setting(request, events, setting)
+            if events and len(kept) == len(events) and threshold < LLM_ONLY:
+                continue
             events = [*kept, *follow([scheduler.submit(asked, "recorded", events=kept)])]
             yield pair.trace(asked, events)
-            if threshold is None:
-                return
-            before, threshold = threshold, _next(events, left) if left > 1 else None
-            lowest = min((e.score for e in events if e.role is Role.SLM and e.score is not None), default=math.inf)
-            if max(before, lowest) < pair.threshold < (threshold or LLM_ONLY):
-                threshold = pair.threshold
     finally:
         scheduler.close()
 
@@ -72,27 +61,6 @@ def untimed(trace: Trace) -> Trace:
     )
 
 
-def _next(events: Sequence[TokenEvent], left: int) -> float | None:
-    """A threshold above the lowest scores that went to the SLM, as many of them as leave the rest to `left` texts."""
-    scores = sorted(event.score for event in events if event.role is Role.SLM and event.score is not None)
-    for above in range(math.ceil(len(scores) / left), len(scores)):
-        if found := _simplest(round(scores[above - 1], 7), round(scores[above], 7)):
-            return found
-    return None
-
-
-def _simplest(low: float, high: float) -> float | None:
-    """The threshold of fewest decimals above one score and at most another; None where seven do not tell them apart.
-
-    As `between` in the browser: the ends are as sent, with seven decimals, so that a rounding is kept away from them.
-    """
-    for digits in range(1, 8):
-        value = math.floor((high - _ROUNDING) * 10**digits) / 10**digits if high < 1 else 1.0
-        if value > low + _ROUNDING:
-            return value
-    return None
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Records; returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
     return exit_status(partial(_main, arguments))
@@ -102,16 +70,17 @@ def _main(arguments: Sequence[str] | None) -> None:
     settings = load_settings()
     asked = _parser().parse_args(arguments)
     settings = settings.model_copy(update={"preset": asked.preset})
-    recorded = _recorded(settings, Request(asked.prompt, max_new_tokens=asked.max_new_tokens), asked.answer)
+    request = Request(asked.prompt, max_new_tokens=asked.max_new_tokens, alternatives=CANDIDATES)
+    recorded = _recorded(settings, request, asked.answer)
     recorded.save(asked.output)
     texts = len({trace.text for trace in recorded.traces})
-    print(f"{asked.output}: {len(recorded.traces)} thresholds, {texts} texts, {asked.output.stat().st_size:,} bytes")
+    print(f"{asked.output}: {texts} texts, {asked.output.stat().st_size:,} bytes")
 
 
 def _recorded(settings: Settings, request: Request, answer: str) -> Recorded:
     pair = engine.load(settings.preset, settings, print_progress)
     traces = []
-    for trace in record(pair, build_request(request, acceptance=pair.acceptance)):
+    for trace in record(pair, build_request(request, acceptance=pair.acceptance), pair_scale(pair, "router")):
         print(f"{trace.threshold:.7g}: {100 * trace.llm_share:.0f} % LLM, {trace.text[-60:]!r}", flush=True)
         traces.append(trace)
     return finished(pair, traces, os.getloadavg()[0], answer)
@@ -121,7 +90,8 @@ def finished(pair: Any, traces: Sequence[Trace], load: float, answer: str = "") 
     """What was recorded; without its seconds where the machine's load says that it did other work too."""
     busy = load > 1.5 * machine()["threads"]
     kept = tuple(map(untimed, traces)) if busy else tuple(traces)
-    return Recorded(pair.threshold, traces=kept, answer=answer, **provenance("tools.record"))
+    scale = tuple(pair_scale(pair, "router"))
+    return Recorded(pair.threshold, scale=scale, traces=kept, answer=answer, **provenance("tools.record"))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from app.recorded import Recorded, load_recorded
+from app.scale import pair_scale
 from engine import InvalidRequest, Request, build_request
 from engine.events import role_at
 from engine.grading import is_right
@@ -21,8 +22,9 @@ PROMPT = "Add 47 and 38, then take away 19."
 
 @pytest.fixture(scope="module")
 def recorded(tiny_pair) -> Recorded:
-    traces = tuple(record(tiny_pair, Request(PROMPT, max_new_tokens=60), rows=12))
-    return Recorded(0.9, "python -m tools.record", "abc", "2 threads of a machine", traces)
+    scale = tuple(pair_scale(tiny_pair, "router"))
+    traces = tuple(record(tiny_pair, Request(PROMPT, max_new_tokens=60), scale))
+    return Recorded(tiny_pair.threshold, scale, "python -m tools.record", "abc", "2 threads of a machine", traces)
 
 
 def test_the_shipped_texts_are_of_one_pair_from_slm_only_to_llm_only_and_whole():
@@ -47,8 +49,9 @@ def test_the_three_texts_of_the_verdicts_are_the_race_that_compare_shows(recorde
 
 def test_each_recorded_text_is_what_the_engine_writes_there_and_differs_from_the_one_before(recorded, tiny_pair):
     assert recorded.traces[0].threshold == 0 and recorded.traces[-1].threshold > 1
-    for before, after in pairwise(recorded.traces):
+    for before, after in pairwise(recorded.traces[:-1]):
         assert before.threshold < after.threshold
+        assert after.threshold in recorded.scale
         assert any(role_at(e.score or 0.0, after.threshold) is not e.role for e in before.events)
     for trace in recorded.traces[::4]:
         alone = tiny_pair.generate(build_request(PROMPT, threshold=trace.threshold, max_new_tokens=60))

@@ -8,6 +8,7 @@ import pytest
 
 from app.figures import percent
 from app.recorded import Recorded
+from app.scale import pair_scale
 from engine import Request, WeightsError
 from tests.support.browser import along, check_contrast, eventually, expect, newest, paused, serve, window
 from tests.support.fake_pair import FakePair
@@ -20,8 +21,9 @@ DIAL = "#balance"
 
 @pytest.fixture(scope="module")
 def recorded(tiny_pair) -> Recorded:
-    traces = tuple(record(tiny_pair, Request(PROMPT, max_new_tokens=60), rows=8))
-    return Recorded(0.95, "python -m tools.record", "abc", "a machine", traces)
+    scale = tuple(pair_scale(tiny_pair, "router"))
+    traces = tuple(record(tiny_pair, Request(PROMPT, max_new_tokens=60, alternatives=3), scale))
+    return Recorded(tiny_pair.threshold, scale, "python -m tools.record", "abc", "a machine", traces)
 
 
 def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_is_asked_for_nothing(browser, recorded):
@@ -43,13 +45,14 @@ def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_
         page.mouse.down()
         shown.requests.clear()
         costs = set()
-        for row, trace in enumerate(recorded.traces):
-            page.mouse.move(*along(page, row / (len(recorded.traces) - 1)))
+        dragged = [*recorded.traces[::6], recorded.traces[-1]]
+        for trace in dragged:
+            page.mouse.move(*along(page, recorded.scale.index(trace.threshold) / 100))
             shown.shows(trace.events)
             share = " ".join(percent(trace.llm_share).split())
             eventually(lambda share=share: shown.inner(".outcome").startswith(f"{share} by the large model"))
             costs.add(shown.inner(".outcome").partition("·")[2])
-        assert len(costs) == len(recorded.traces), "the cost changes with each"
+        assert len(costs) == len(dragged), "the cost changes with each"
         asked = [url for url in shown.requests if not url.endswith("/citer/pair")]  # whether the server is still there
         assert asked == []
         page.mouse.up()
@@ -57,6 +60,9 @@ def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_
         for key, trace in (("Home", recorded.traces[0]), ("End", recorded.traces[-1])):
             page.keyboard.press(key)
             shown.shows(trace.events)
+        page.locator(".stream-text .t").nth(1).click()
+        expect(page.locator(".token-card .candidate")).to_have_count(6)
+        page.keyboard.press("Escape")
         before = shown.inner(".outcome")
         page.locator("#cost").fill("150")
         expect(page.locator(".outcome"), "at the large model's end it costs what that costs").to_have_text(before)
@@ -98,12 +104,12 @@ def test_a_finger_drags_it_until_a_text_of_the_visitors_or_a_link_to_a_prompt_ta
         expect(page.locator(".t")).to_have_count(0)
 
 
-def test_on_arrival_the_slider_plays_once_from_the_large_model_to_where_it_starts(browser, recorded):
+def test_on_arrival_the_slider_plays_once_from_the_large_model_to_where_it_starts(browser, recorded, tiny_pair):
     with (
-        serve(lambda preset, progress: FakePair(), recorded=recorded) as site,
+        serve(lambda preset, progress: tiny_pair, recorded=recorded) as site,
         window(browser, site, 1366, 768) as shown,
     ):
-        page, start = shown.page, str(round(100 * recorded.start / (len(recorded.traces) - 1)))
+        page, start = shown.page, str(recorded.scale.index(recorded.threshold))
         page.add_init_script(
             """window.places = [];
             document.addEventListener('citer-place', () => places.push(document.querySelector('#balance').value));"""

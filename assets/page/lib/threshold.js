@@ -3,8 +3,6 @@
 // The columns of a token as the server sends it; `app/stream/token_stream.py` describes them.
 export const [TEXT, AUTHOR, SCORE, THRESHOLD, SLM_TOP, LLM_TOP, FORCED, ACCEPTANCE, RATIO, TAKEN] = Array(10).keys();
 
-export const bareToken = (text, author, score, threshold) => [text, author, score, threshold, [], [], 0];
-
 export const SLM = 0, LLM = 1;   // authors
 
 // The engine's `role_at`.

@@ -155,7 +155,7 @@ export const start = ({ element, props, trigger, watch }) => {
     if (first) {
       const { threshold: [oldThreshold, ownThreshold], acceptance: [oldAcceptance, ownAcceptance] } = message.starts, isMoved = dialAt('threshold') !== oldThreshold;
       if (dialAt('acceptance') === oldAcceptance && oldAcceptance !== ownAcceptance) moveSlider(ownAcceptance, 'acceptance');
-      if (!touched && !recorded) put(Math.round(placeOf(scale(), isMoved ? dialAt('threshold') : ownThreshold)));
+      if (!touched && target === null) put(Math.round(placeOf(scale(), isMoved ? dialAt('threshold') : ownThreshold)));
       if (touched || (ownThreshold !== oldThreshold && !isMoved)) moveSlider(scale()[target ?? placeNow()]);
     }
     draw();

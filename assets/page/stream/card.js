@@ -5,7 +5,7 @@ import { AUTHOR, LLM, LLM_TOP, RATIO, SLM, SLM_TOP, TEXT } from '../lib/threshol
 import { candidateParts, decision, verdict, WORDS } from './token.js';
 
 const GAP = 6;   // pixels
-const RECORDED = 'What else both models would have written is not recorded. Generate this prompt to see it.';
+const RECORDED = 'This text was recorded. Generate it to write on from a token.';
 
 export const startCard = (text, { element, trigger }) => {
   const card = element.querySelector('.token-card');
@@ -27,7 +27,7 @@ export const startCard = (text, { element, trigger }) => {
   const candidates = (author, index) => {
     const list = text.tokens[index][author === LLM ? LLM_TOP : SLM_TOP], column = make('div', 'candidates');
     column.append(make('p', author === LLM ? 'card-of key-llm' : 'card-of key-slm', WORDS[author]), ...list.map((each) => candidate(each, author, index)));
-    if (!list.length) column.append(make('p', 'unknown', text.message.fixed ? 'not kept with this text' : 'not asked here yet'));
+    if (!list.length) column.append(make('p', 'unknown', text.message.fixed ? 'not kept with this text' : `not asked here${text.foreign ? '' : ' yet'}`));
     return column;
   };
 
@@ -39,9 +39,9 @@ export const startCard = (text, { element, trigger }) => {
     const chip = make('code', author === LLM ? 'chip llm' : 'chip slm', text.isEnd(index) ? 'end of the text' : spelled(token[TEXT]));
     head.append(chip, make('span', '', `by the ${WORDS[author]}`), close);
     const parts = [head, make('p', 'card-why', [decision(token, message?.policy), verdict(token)].filter(Boolean).join(' · '))];
-    if (text.foreign) return [...parts, make('p', 'card-why', RECORDED)];
     const columns = make('div', 'card-columns');
     columns.append(candidates(SLM, index), candidates(LLM, index));
+    if (text.foreign) return [...parts, columns, make('p', 'card-why', RECORDED)];
     const give = makeButton('small-button card-give', `Give this token to the ${WORDS[other]}`);
     give.addEventListener('click', () => branch(index, other));
     return [...parts, columns, ...(text.branchable ? [give] : [])];
