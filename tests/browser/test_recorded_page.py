@@ -104,9 +104,11 @@ def test_a_finger_drags_it_until_a_text_of_the_visitors_or_a_link_to_a_prompt_ta
         expect(page.locator(".t")).to_have_count(0)
 
 
-def test_on_arrival_the_slider_plays_once_from_the_large_model_to_where_it_starts(browser, recorded, tiny_pair):
+def test_on_arrival_the_slider_plays_once_from_the_large_model_to_where_it_starts(browser, recorded):
+    pair = FakePair()
+    pair.threshold = 0.7
     with (
-        serve(lambda preset, progress: tiny_pair, recorded=recorded) as site,
+        serve(lambda preset, progress: pair, recorded=recorded) as site,
         window(browser, site, 1366, 768) as shown,
     ):
         page, start = shown.page, str(recorded.scale.index(recorded.threshold))
@@ -123,6 +125,12 @@ def test_on_arrival_the_slider_plays_once_from_the_large_model_to_where_it_start
         page.wait_for_selector(".models")
         assert set(page.evaluate("places")) <= {start}, "not a second time"
         assert page.input_value(DIAL) == start
+        page.click("#generate")
+        shown.wait_state("done")
+        assert newest(site).request.setting.threshold == pair.threshold, "where this pair starts, which is another"
+        place = str(pair_scale(pair, "router").index(pair.threshold))
+        assert place != start
+        eventually(lambda: page.input_value(DIAL) == place)
 
 
 def tokens_of(run) -> int:

@@ -95,7 +95,7 @@ export const start = ({ element, props, trigger, watch }) => {
   listen(element, 'citer-dials', ({ detail }) => {
     const isNew = policy !== null && detail.policy !== policy, isLate = detail.threshold !== dialAt('threshold');
     policy = detail.policy;
-    if (isNew && touched) { apply(); releaseSliders(); } else if (!isLate) followDial(detail.threshold);
+    if (isNew && touched) { apply(); releaseSliders(); } else if (!isLate && !recorded) followDial(detail.threshold);
   });
 
   cost.addEventListener('input', () => { choice.ratio = ratioAt(Number(cost.value)); tellCost(); });
@@ -124,7 +124,7 @@ export const start = ({ element, props, trigger, watch }) => {
   listen(element, 'citer-outcome', ({ detail }) => {
     shown = detail;
     if (detail.over || !held) preview = '';
-    if (recorded && !detail.recorded) { recorded = false; takeRatios(); }
+    if (recorded && !detail.recorded) { recorded = false; takeRatios(); followDial(dialAt('threshold')); }   // another pair's slider may start elsewhere
     recorded = Boolean(detail.recorded);
     scores = detail.over ? flipsOf(detail.texts ?? []) : [];
     draw();
@@ -155,8 +155,9 @@ export const start = ({ element, props, trigger, watch }) => {
     if (first) {
       const { threshold: [oldThreshold, ownThreshold], acceptance: [oldAcceptance, ownAcceptance] } = message.starts, isMoved = dialAt('threshold') !== oldThreshold;
       if (dialAt('acceptance') === oldAcceptance && oldAcceptance !== ownAcceptance) moveSlider(ownAcceptance, 'acceptance');
-      if (!touched && target === null) put(Math.round(placeOf(scale(), isMoved ? dialAt('threshold') : ownThreshold)));
-      if (touched || (ownThreshold !== oldThreshold && !isMoved)) moveSlider(scale()[target ?? placeNow()]);
+      if (!touched && !recorded) put(Math.round(placeOf(scale(), isMoved ? dialAt('threshold') : ownThreshold)));
+      if (touched) moveSlider(scale()[placeNow()]);
+      else if (ownThreshold !== oldThreshold && !isMoved) moveSlider(ownThreshold);
     }
     draw();
   });
