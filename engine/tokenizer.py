@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,11 @@ PADDING = re.compile(r"\[PAD\d+\]")  # fills a GGUF vocabulary up to the padded 
 _LIKELY_CHARACTERS = 8  # a token has fewer on average in every language
 _MARGIN = 1.25  # the text behind a piece may change how its end is split, but never a quarter of its tokens
 _MARK = "\ue000{}\ue001"  # private-use characters: stand in for a message while the template is rendered
+_PROBES = (
+    *("1234567", " 3.14159", "x = 1e-9;", "don't we'll JOHN'S", "a\r\nb\n\n\tc", " \n  \n", " " * 17),
+    *("São Straße naïve", "def f(x):\n    return x[0]\n", "\\frac{a}{b}", "東京 서울 กรุงเทพ"),
+    *("👩\u200d👩\u200d👧 🇧🇷", "ﬁ ＡＢ１２ ４２", "e\u0301 \u0301e"),
+)
 
 
 def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | None = None) -> list[int]:
@@ -65,6 +71,18 @@ def render(tokenizer: PreTrainedTokenizerBase, request: Request, context: int | 
 def spelled(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of a text whose control tokens stay what they are, such as a part of the template."""
     return tokenizer.encode(text, add_special_tokens=False)
+
+
+def probe_strings(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Strings that tell tokenizers apart: special tokens, what versions split differently, and 180 of the vocabulary.
+
+    In normal form C (Unicode, annex 15): a server may bring text into it first (vLLM does for every Qwen2), but it is
+    asked with ids, so what matters is that the same text has the same ids.
+    """
+    ids = range(0, len(tokenizer), max(1, len(tokenizer) // 180))
+    known = (text for id in ids if (text := str(tokenizer.decode([id]))).isprintable() and "\ufffd" not in text)
+    strings = [*map(str, tokenizer.all_special_tokens[:20]), *_PROBES, *filter(None, known)]
+    return list(dict.fromkeys(unicodedata.normalize("NFC", text) for text in strings))
 
 
 def _typed(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from engine.events.cost import ModelCost
+from engine.model.config import config_of, skeleton
 from engine.model.forward import Trunk, size_of
 from engine.model.kv_cache import PLACES, RaggedAttention, RaggedCache, head_dim
 from engine.models.files import read_json, write_json
@@ -21,6 +22,7 @@ from engine.provenance import hardware
 
 LENGTHS = (1, 2, 4, 8, 16, 32)  # tokens of the passes that are timed
 HEADS = LENGTHS[:4]  # positions to which `lm_head` is applied at once, for its time
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _MOST_TIMES, _ALIKE = 12, 1.1
 """A pass is timed until its two shortest times are alike, or so many times: the machine may be busy."""
 _BELIEVED = 1.25
@@ -192,6 +194,19 @@ def cost_of(
         head_flops=2 * head[1],
         attention_flops=4 * config.num_hidden_layers * config.num_attention_heads * width,
     )
+
+
+def cost_by_config(values: Mapping[str, Any]) -> ModelCost:
+    """What a pass of a model elsewhere costs, by its `config.json`, with weights in its number format.
+
+    Raises ValueError, TypeError or WeightsError for values that no model is made of.
+    """
+    model: Any = skeleton(config_of("the model", values))
+    dtype = _DTYPES.get(str(values.get("dtype") or values.get("torch_dtype")), torch.bfloat16)
+    model = model.to(dtype)
+    embedding, (size, weights) = model.get_input_embeddings().weight, size_of(model.get_decoder())
+    trunk = size - embedding.nbytes, weights
+    return cost_of(model.config, dtype, trunk, size_of(model.get_output_embeddings()), embedding)
 
 
 def _shortest(run: Callable[[], object]) -> list[float]:

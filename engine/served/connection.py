@@ -88,8 +88,7 @@ class Connection:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
-        if others:
-            await asyncio.wait(others, timeout=_CONNECT_SECONDS)
+        await asyncio.gather(*others, return_exceptions=True)
         await self._client.aclose()
 
     async def _ask(self, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]) -> Found:

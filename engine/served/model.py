@@ -133,11 +133,13 @@ class ServedModel:
         read: list[torch.Tensor | None] = []
         for row, chunk in zip(rows, chunks, strict=True):
             found = answers.get(row, [])
-            read.append(None if found is None else self._states(found))
-            if found is not None:
-                cache.leave(row)
-                cache.texts[row] += chunk
-                self.fed += len(chunk)
+            if found is None:
+                read.append(None)
+                continue
+            read.append(torch.tensor(found, dtype=torch.float64, device=self.device).reshape(len(found), 2 * vllm.TOP))
+            cache.leave(row)
+            cache.texts[row] += chunk
+            self.fed += len(chunk)
         return read
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -148,26 +150,10 @@ class ServedModel:
 
     def look(self, tokens: Sequence[int], looks: int) -> Future[list[list[float]]]:
         """Asks about a text once: see `vllm.states`."""
-        return self._ask(tokens, vllm.look_fields(looks), lambda choice: vllm.states(choice, looks, self.vocabulary))
+        return self.ask(tokens, vllm.look_fields(looks), lambda choice: vllm.states(choice, looks, self.vocabulary))
 
-    def complete(self, prompt: Sequence[int], max_tokens: int) -> Future[list[int]]:
-        """Lets the server write a whole greedy text after a prompt of token ids, for the trainer's references.
-
-        It has the end token if the server tells it.
-        """
-        # Without a penalty of 1 the model's own generation settings would hold.
-        fields = {"max_tokens": max_tokens, "repetition_penalty": 1.0, "return_token_ids": True}
-        return self._ask(prompt, fields, lambda choice: vllm.ids(choice["token_ids"]))
-
-    def score(self, tokens: Sequence[int], start: int) -> Future[list[tuple[float, int]]]:
-        """Asks once for a text's log-probabilities from its token `start` (at least 1) on, for the trainer's labels.
-
-        Gives for each token its natural log-probability, and the id of the likeliest token there.
-        """
-        fields = {"max_tokens": 1, "prompt_logprobs": 1}
-        return self._ask(tokens, fields, lambda choice: vllm.scores(choice, tokens, start, self.vocabulary))
-
-    def _ask(self, prompt: Sequence[int], fields: dict[str, Any], read: Callable[[Any], Found]) -> Future[Found]:
+    def ask(self, prompt: Sequence[int], fields: dict[str, Any], read: Callable[[Any], Found]) -> Future[Found]:
+        """Asks about a prompt of token ids; `read` gets the reply's first choice (see `Connection.ask`)."""
         body = {**fields, "model": self.model, "prompt": list(prompt), "temperature": 0}
         return self.connection.ask(vllm.COMPLETIONS, body, lambda reply: read(reply["choices"][0]))
 
@@ -189,9 +175,6 @@ class ServedModel:
         one, some = (median(times[length]) for length in _TIMED)
         passes = (1, one), (_TIMED[1], max(one, some))
         self.cost = replace(self.cost, pass_seconds=one, pass_table=passes, head_table=((1, 0.0),))
-
-    def _states(self, found: list[list[float]]) -> torch.Tensor:
-        return torch.tensor(found, dtype=torch.float64, device=self.device).reshape(len(found), 2 * vllm.TOP)
 
 
 AnyModel = LanguageModel | ServedModel

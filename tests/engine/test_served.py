@@ -24,11 +24,13 @@ from engine import (
 from engine.__main__ import meter
 from engine.events import llm_passes, llm_tokens
 from engine.scheduler import Scheduler
+from engine.served import vllm
 from engine.served.model import ServedModel
-from engine.served.start import probe_strings
+from engine.tokenizer import probe_strings
 from tests.support.fake_llm_server import served
 from tests.support.paths import TINY
 from tests.support.served_pair import KEY, PROMPTS, THRESHOLDS, asked, loaded, written
+from trainer.labels.labels import scores_of
 
 
 @pytest.fixture(scope="module")
@@ -136,12 +138,13 @@ def test_the_server_writes_and_scores_whole_texts(tiny_pair):
     with served(tiny_pair) as server, loaded(server) as pair:
         prompt = pair.texts([trace.request])[0].tokens
         assert isinstance(pair.llm, ServedModel)
-        assert pair.llm.complete(prompt, len(ids)).result() == ids
-        told = pair.llm.score([*prompt, *ids], len(prompt)).result()
+        fields = {"max_tokens": len(ids), "return_token_ids": True}
+        assert pair.llm.ask(prompt, fields, lambda choice: vllm.ids(choice["token_ids"])).result() == ids
+        told = scores_of(pair.llm, prompt, ids).result()
         for event, (own, likeliest) in zip(trace.events, told, strict=True):
             assert own == pytest.approx(math.log(event.llm_alternatives[0].probability), abs=1e-4)
             assert likeliest == event.id
-        wrong, likeliest = pair.llm.score([*prompt, 0], len(prompt)).result()[0]
+        wrong, likeliest = scores_of(pair.llm, prompt, [0]).result()[0]
         assert wrong < told[0][0] and likeliest == ids[0], "also of a token that is not likely"
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from engine import Request, Role, build_request
 from engine.grading import grade
 from engine.pair import Pair
+from engine.served import vllm
 from engine.served.model import ServedModel
 from engine.tokenizer import render
 from trainer import Report, TrainerError
@@ -118,7 +119,10 @@ def _whole_answers(pair: Pair, requests: Sequence[Request]) -> Iterator[dict[str
     """For a server that writes a whole answer for one request; it has all requests at once."""
     assert isinstance(pair.llm, ServedModel)
     most = requests[0].max_new_tokens
-    futures = [pair.llm.complete(render(pair.tokenizer, each, pair.context), most) for each in requests]
+    # Without a penalty of 1 the model's own generation settings would hold.
+    fields = {"max_tokens": most, "repetition_penalty": 1.0, "return_token_ids": True}
+    prompts = (render(pair.tokenizer, each, pair.context) for each in requests)
+    futures = [pair.llm.ask(each, fields, lambda choice: vllm.ids(choice["token_ids"])) for each in prompts]
     for future in futures:
         told = future.result()
         ended = next((number for number, id in enumerate(told) if id in pair.end_ids), None)

@@ -11,6 +11,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -27,6 +28,7 @@ from engine.model.language_model import LanguageModel
 from engine.model.logits import LOGIT_FEATURES, logit_features
 from engine.models.files import sha256_of
 from engine.pair import Pair
+from engine.served import vllm
 from engine.served.model import ServedModel
 from engine.tokenizer import render
 from trainer import Report, TrainerError
@@ -242,14 +244,19 @@ def _stands_for(question: str, position: int, agreed: bool, keep_states: float) 
 def _of_llm(pair: Pair, texts: Sequence[tuple[list[int], list[int]]]) -> list[tuple[list[float], list[int]]]:
     """Of each reference, under the LLM here or on a server: its tokens' log-probabilities, and the likeliest tokens."""
     if isinstance(pair.llm, ServedModel):
-        asked = [pair.llm.score([*prompt, *tokens], len(prompt)) for prompt, tokens in texts]
-        scored = [each.result() for each in asked]
+        scored = [each.result() for each in [scores_of(pair.llm, *text) for text in texts]]
         return [([logprob for logprob, _ in each], [best for _, best in each]) for each in scored]
     all_logits = (pair.llm.logits(hidden) for hidden in teacher_force(pair.llm, texts))
     return [
         (_log_probabilities(logits, tokens), logits.argmax(-1).tolist())
         for logits, (_, tokens) in zip(all_logits, texts, strict=True)
     ]
+
+
+def scores_of(llm: ServedModel, prompt: list[int], tokens: list[int]) -> Future[list[tuple[float, int]]]:
+    """Of each token its log-probability, and the likeliest token there; one request."""
+    whole, fields = [*prompt, *tokens], {"max_tokens": 1, "prompt_logprobs": 1}
+    return llm.ask(whole, fields, lambda choice: vllm.scores(choice, whole, len(prompt), llm.vocabulary))
 
 
 def _log_probabilities(logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
