@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 
 import './document.mjs';
-import { ACCEPTANCE, FORCED, LLM, RATIO, SLM, bareToken } from '../../assets/page/lib/threshold.js';
+import { ACCEPTANCE, FORCED, LLM, RATIO, SLM } from '../../assets/page/lib/threshold.js';
 
 const { changes } = await import('../../assets/page/stream/preview.js');
 
-const token = (author, score, more = {}) => Object.assign(bareToken('x', author, score, 0.5), { [ACCEPTANCE]: 0, [RATIO]: null }, more);
+const token = (author, score, more = {}) => Object.assign(['x', author, score, 0.5, [], [], 0, 0, null, []], more);
 const at = (tokens, threshold, acceptance = 0) => {
   const marks = { flip: [], draft: [], stale: [] };
   changes({ tokens }, threshold, acceptance, (i, found) => {
