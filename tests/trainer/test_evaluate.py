@@ -18,6 +18,9 @@ from engine.policy import ConfidencePolicy, build_policy
 from engine.router import Router
 from engine.setting import Setting
 from tests.support.fake_labels import quiet
+from tests.support.fake_llm_server import served
+from tests.support.paths import TINY
+from tests.support.served_pair import loaded
 from trainer import TrainerError
 from trainer.continuous_batch import write
 from trainer.evaluation.evaluate import evaluate, gather
@@ -57,6 +60,12 @@ def test_every_method_answers_every_question_once_at_every_setting_and_says_who_
         assert row.authors is not None and sum(row.authors) == row.tokens
         assert sum(row.authors[1::2]) == row.llm_tokens and row.seconds is None
         assert row.made.count("; ") == 2
+
+
+def test_rows_say_that_the_llm_was_on_a_server_so_that_their_seconds_are_not_this_machines(tiny_pair, tmp_path):
+    with served(tiny_pair) as server, loaded(server, llm_config=TINY / "llm" / "config.json") as pair:
+        rows = answered(pair, tmp_path, methods_of(["slm < 0", "llm < 0"]), QUESTIONS[:1])
+    assert len(rows) == 2 and all("LLM on a server" in row.made for row in rows)
 
 
 @pytest.mark.parametrize(("threshold", "acceptance"), [(0.5, 0.0), (0.9, 0.0), (0.9, 0.3), (0.0, 0.3), (0.9, 1.0)])

@@ -67,6 +67,7 @@ def evaluate(
     if alone and "llm" not in {each.name for each in methods}:
         raise TrainerError("seconds are compared with the LLM's alone: list llm among the methods")
     check_fits(methods, pair)
+    machine = hardware() if pair.llm.local else f"{hardware()}, LLM on a server"  # whose clock the seconds are
     for stage, own in {SECONDS: methods}.items() if alone else {each.name: [each] for each in methods}.items():
 
         def make(some: Sequence[Question], path: Path, own: Sequence[Method] = own) -> None:
@@ -74,7 +75,7 @@ def evaluate(
                 rows = [row for question in some for row in _timed(pair, question, own, max_new_tokens)]
             else:
                 rows = _answers(pair, some, own[0], max_new_tokens, report)
-            made = f"{revision()}; {hardware()}; {pair.quantisation}"
+            made = f"{revision()}; {machine}; {pair.quantisation}"
             stored.write_rows(path, ({**asdict(row), "made": made} for row in rows), SCHEMA)
 
         _shards(folder, stage).run(_made_of(pair, own, task, max_new_tokens), questions, make, report)
