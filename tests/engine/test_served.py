@@ -30,7 +30,7 @@ from engine.tokenizer import probe_strings
 from tests.support.fake_llm_server import served
 from tests.support.paths import TINY
 from tests.support.served_pair import KEY, PROMPTS, THRESHOLDS, asked, loaded, written
-from trainer.labels.labels import scores_of
+from trainer.labels.labels import served_log_probabilities
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +140,11 @@ def test_the_server_writes_and_scores_whole_texts(tiny_pair):
         assert isinstance(pair.llm, ServedModel)
         fields = {"max_tokens": len(ids), "return_token_ids": True}
         assert pair.llm.ask(prompt, fields, lambda choice: vllm.ids(choice["token_ids"])).result() == ids
-        told = scores_of(pair.llm, prompt, ids).result()
+        told = served_log_probabilities(pair.llm, prompt, ids).result()
         for event, (own, likeliest) in zip(trace.events, told, strict=True):
             assert own == pytest.approx(math.log(event.llm_alternatives[0].probability), abs=1e-4)
             assert likeliest == event.id
-        wrong, likeliest = scores_of(pair.llm, prompt, [0]).result()[0]
+        wrong, likeliest = served_log_probabilities(pair.llm, prompt, [0]).result()[0]
         assert wrong < told[0][0] and likeliest == ids[0], "also of a token that is not likely"
 
 

@@ -244,7 +244,7 @@ def _stands_for(question: str, position: int, agreed: bool, keep_states: float) 
 def _of_llm(pair: Pair, texts: Sequence[tuple[list[int], list[int]]]) -> list[tuple[list[float], list[int]]]:
     """Of each reference, under the LLM here or on a server: its tokens' log-probabilities, and the likeliest tokens."""
     if isinstance(pair.llm, ServedModel):
-        scored = [each.result() for each in [scores_of(pair.llm, *text) for text in texts]]
+        scored = [each.result() for each in [served_log_probabilities(pair.llm, *text) for text in texts]]
         return [([logprob for logprob, _ in each], [best for _, best in each]) for each in scored]
     all_logits = (pair.llm.logits(hidden) for hidden in teacher_force(pair.llm, texts))
     return [
@@ -253,7 +253,7 @@ def _of_llm(pair: Pair, texts: Sequence[tuple[list[int], list[int]]]) -> list[tu
     ]
 
 
-def scores_of(llm: ServedModel, prompt: list[int], tokens: list[int]) -> Future[list[tuple[float, int]]]:
+def served_log_probabilities(llm: ServedModel, prompt: list[int], tokens: list[int]) -> Future[list[tuple[float, int]]]:
     """Of each token its log-probability, and the likeliest token there; one request."""
     whole, fields = [*prompt, *tokens], {"max_tokens": 1, "prompt_logprobs": 1}
     return llm.ask(whole, fields, lambda choice: vllm.scores(choice, whole, len(prompt), llm.vocabulary))
