@@ -24,7 +24,7 @@ except engine.SettingsError as error:
 
 
 def load(preset, progress):
-    """The pair of the settings, or one that stands in for it: that has a router and an LLM of its own."""
+    """The settings' pair; or a stand-in, which takes its own router and LLM, not those of the settings."""
     own = {} if preset == settings.preset else {"router": "auto", "llm_url": ""}
     # `engine.load` imports torch, so it is looked up only when the host loads: the page is there before.
     return engine.load(preset, settings.model_copy(update=own), progress)

@@ -31,7 +31,7 @@ Why one is refused is said by `assets/page/lib/refused.js`, and by nothing else.
 """
 
 EACH_TIME: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
-"""For events that must all be handled: a second one stops what the first has started."""
+"""For events that must all be handled: a later one may stop what an earlier one started."""
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "page"
 
@@ -55,7 +55,7 @@ def _digest() -> str:
 _VERSION = _digest()
 
 SCRIPTS_PATH = f"{_ROOT}/{_VERSION}"
-"""Where they are served: another version has another address, so browsers keep this one."""
+"""Address of the scripts; it changes with their content, so browsers may keep each version."""
 
 
 async def _script(request: Request) -> Response:

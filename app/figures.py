@@ -20,7 +20,7 @@ MEASURED = ("bytes", "flops", "seconds")
 """Units that need no price."""
 
 LEAST_COST = 1e-12
-"""No cost of a text is below it: what is, was not measured."""
+"""Any cost up to this counts as not measured: no text costs so little."""
 
 _NO_BREAK = "\N{NARROW NO-BREAK SPACE}"
 

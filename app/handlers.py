@@ -58,7 +58,7 @@ class Handlers:
         self._home = home_address()
 
     def write(self, request: gr.Request, *values: Any) -> str:
-        """Starts a run; what the versions are then."""
+        """Starts a run; returns the versions."""
         session = self.sessions.get(request.session_hash)
         with refusals():
             asked = page_request(*values)
@@ -66,10 +66,7 @@ class Handlers:
         return versions_message(session)
 
     def _of(self, request: gr.Request, run: str = "of its own") -> Session:
-        """A window's session; tells one that has a text here, and whose session had to make room, that it is gone.
-
-        `run` names the text that the window shows; empty where it has none.
-        """
+        """A window's session; raises `GONE` if the window shows a text (`run`) and its session was dropped."""
         session = self.sessions.get(request.session_hash)
         if run and session.run is None and SWEEP not in session.jobs:  # whatever Compare or Tune have begun since
             raise refusal(GONE, "Gone")
@@ -166,9 +163,9 @@ class Handlers:
         return [header, chosen, timer, slider_message(pair, moves), *rows]
 
     def settled(self, session: Session, setting: Setting, pair: Any) -> Setting:
-        """A setting of the page with the pair: a dial that nobody has chosen is the router's own.
+        """The page's setting for a loaded pair: a dial that nobody has moved takes the router's value.
 
-        Where the slider was put before there were thresholds, its place has one now.
+        A slider position from before the pair was loaded becomes a threshold here.
         """
         given = {**asdict(setting), "policy": pair.default_policy(setting.policy)}
         for name, at_first in (("threshold", DEFAULT_THRESHOLD), ("acceptance", 0.0)):
@@ -185,7 +182,7 @@ def wire_stop(
     jobs_of: Callable[[Session], Iterable[Job | None]],
     starts: Iterable[Any],
 ) -> None:
-    """Lets Stop stop. The browser shows it while something is written (`assets/page/lib/stop.js`).
+    """Makes a Stop button stop its jobs. The browser shows it while something is written (`assets/page/lib/stop.js`).
 
     Args:
         button: Stop.

@@ -99,8 +99,8 @@ def _playground(
     """The tab's content.
 
     Returns:
-        Its panels by their names in the feed, its fields by theirs (`FIELDS`), and what has them restored after the
-        event by which a window has its session.
+        Its panels by their names in the feed, its fields by theirs (`FIELDS`), and a function that has the fields
+        restored after a given event, by which a window gets its session.
     """
     start = settings.stated.get("threshold", DEFAULT_THRESHOLD)
     with gr.Column(elem_id="main"):

@@ -1,10 +1,10 @@
-"""The first visit to a checkout: starts its page with the tiny pair, asks it twice, and ends it.
+"""The first visit to a checkout: starts its page with the tiny pair, opens it, asks `/v1` one prompt, and ends it.
 
     python tools/first_visit.py FOLDER --python FOLDER/.venv/bin/python
     python tools/first_visit.py FOLDER --make        # `make demo`, which makes the environment first
 
 It needs nothing but Python, so that it can try an environment that has only what `requirements.txt` names. Exit status:
-0 if both prompts were answered rightly, 1 if not; then what the page printed stands on stderr.
+0 if the page opened and the answer was right, 1 if not; then what the page printed stands on stderr.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> int:
             output.seek(0)
             print(f"{output.read()[-_SHOWN:]}\nfirst visit failed: {error}", file=sys.stderr)
             return 1
-    print(f"first visit: {' '.join(command)} in {asked.folder} answered on the page's two ways in")
+    print(f"first visit: {' '.join(command)} in {asked.folder}: the page opened, and `/v1` answered")
     return 0
 
 

@@ -26,7 +26,7 @@ STAGES = {
     "rollouts": "rollouts-2/rollouts-00000.parquet",
     "evaluation": "evaluation/llm.json",
 }
-"""Of each stage that asks the server a file that shows that the stage has begun."""
+"""For each stage that asks the server, a file that exists once it has begun."""
 
 LABELS = ("question", "position", "token", "slm_token", "llm_token", "case")
 

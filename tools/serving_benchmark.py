@@ -72,7 +72,7 @@ class Bench:
         self._length, self._numbers = length, numbers
 
     def choose_threshold(self, texts: int, tokens: int, share: float) -> None:
-        """Takes that below which such a share of the scores of SLM-only texts lies."""
+        """Takes the threshold below which `share` of the scores of SLM-only texts lies."""
         handles = [self.ask(tokens, owner)[0] for owner in range(texts)]
         assert all(handle.wait(600) for handle in handles)
         scores = sorted(event.score or 0.0 for handle in handles for event in handle.events)

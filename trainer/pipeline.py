@@ -103,7 +103,7 @@ def _make_rounds(
     Each round rolls out with the router of the round before, the first with the SLM alone, and fits the next one: the
     preference at a token depends on who writes the tokens after it (CITER, section 3.3).
     """
-    # A cost weight compares what both models' tokens come to.
+    # A cost weight needs rollouts of both models' tokens.
     rollouts = RolloutSettings(budget=recipe.budget, both=fitting.cost_weight > 0, max_new_tokens=recipe.max_new_tokens)
     router, out = None, folder
     for number in range(1, recipe.rounds + 1):

@@ -71,7 +71,7 @@ def texts_of(questions: Sequence[Question]) -> dict[str, str]:
 
 
 def check_apart(trained: Mapping[str, str], asked: Sequence[Question], way_out: str) -> None:
-    """Refuses, by a TrainerError, questions to evaluate on of which some are trained on, or are called as those are.
+    """A TrainerError if a question to evaluate on is trained on, or has the id of one that is.
 
     Args:
         trained: As `texts_of` gives it.

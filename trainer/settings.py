@@ -21,8 +21,8 @@ class RolloutSettings(Options):
 
     budget: Count = option(8, "tokens rolled out per question at most, drawn by chance", "N")
     both: bool = option(False, "try the LLM's token as well, which a cost weight above 0 needs")
-    max_new_tokens: Count = option(256, "of a whole answer", "N")
-    seed: Number = option(0, "of the draw of tokens", "N")
+    max_new_tokens: Count = option(256, "tokens of a whole answer, at most", "N")
+    seed: Number = option(0, "seed of the draw of tokens", "N")
 
 
 class FitSettings(Options):
@@ -30,19 +30,19 @@ class FitSettings(Options):
 
     logit_features: bool = True  # whether the router sees the SLM's logit features beside the hidden state
     cost_weight: Amount = option(0.0, "λ: right answers that an LLM-only answer's bytes are worth", "λ")
-    even: bool = option(False, "of several folders of labels each counts alike, however many tokens it decides")
+    even: bool = option(False, "weigh all folders of labels alike, however many tokens each decides")
     # Fitted first and then left as it is, so that with few questions the network does not know less than the features.
     skip: bool = option(False, "start from a linear score of the logit features, and learn to correct it")
     width: Count | None = option(
         None, "units of the second hidden layer; the first has twice as many (default: the SLM's hidden size)", "N"
     )
-    learning_rate: Amount = option(3e-4, "of AdamW", "X")
-    weight_decay: Amount = option(0.01, "of AdamW", "X")
+    learning_rate: Amount = option(3e-4, "AdamW's learning rate", "X")
+    weight_decay: Amount = option(0.01, "AdamW's weight decay", "X")
     dropout: _Share = option(0.1, "share of units, after each hidden layer", "X")
     batch: Count = 512  # tokens per update
-    epochs: Count = option(40, "at most; stops early", "N")
+    epochs: Count = option(40, "epochs at most; stops early", "N")
     patience: Number = 4  # epochs without a better loss on the stopping questions before it ends
-    seed: Number = option(0, "of weights, order and dropout", "N")
+    seed: Number = option(0, "seed of weights, order and dropout", "N")
 
     @model_validator(mode="after")
     def _check_skip(self) -> Self:
@@ -55,17 +55,17 @@ class AlignSettings(Options):
     """How an SLM learns its LLM's texts; stored with the adapter."""
 
     rank: Annotated[int, Field(ge=1, le=1024)] = option(
-        16, "of the changes; a 0.5B model's file has half a megabyte for each", "N"
+        16, "rank of LoRA; each adds half a megabyte to a 0.5B model's file", "N"
     )
     epochs: Annotated[int, Field(ge=1, le=1000)] = option(
         2, "times that each text is learned, at most; stops early", "N"
     )
-    learning_rate: Rate = option(3e-4, "of AdamW, at its highest", "X")
+    learning_rate: Rate = option(3e-4, "AdamW's highest learning rate", "X")
     kl: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = option(
         0.0, "share of the loss that is the divergence from the LLM's probabilities, not the cross-entropy", "X"
     )
-    max_new_tokens: Count = option(256, "of the LLM's texts to general prompts", "N")
-    seed: Number = option(0, "of weights and order", "N")
+    max_new_tokens: Count = option(256, "tokens of the LLM's texts to general prompts, at most", "N")
+    seed: Number = option(0, "seed of weights and order", "N")
 
 
 class Recipe(Options):
@@ -73,14 +73,14 @@ class Recipe(Options):
     task: str  # name of the questions, in results and file names
     train: Words = ()  # files; if empty data/<task>/train.jsonl
     dev: Words = ()  # the same for questions that are only evaluated on
-    train_questions: Count  # answered by both models and labelled
+    train_questions: Count  # answered by the LLM and labelled
     dev_questions: Count
     rounds: Count
     budget: Count  # rollouts per question and round
     max_new_tokens: Count  # of an answer
     shares: Sequence[Rate] = ()  # LLM shares at which methods are evaluated; if empty `evaluation.methods.SHARES`
     acceptances: Sequence[Rate] = ()  # above 0, at which methods are evaluated, too
-    router: str  # name of the folder that the best router is shipped in
+    router: str  # name of the folder that the last round's router is shipped in
     description: str  # of the router, one line for people
 
 

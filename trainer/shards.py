@@ -192,5 +192,5 @@ def identity_of(pair: Pair) -> dict[str, str]:
 
 
 def differing(stated: Mapping[str, Any], own: Mapping[str, str]) -> str:
-    """In words: what a stage's settings say otherwise than `own`; what they leave out is believed."""
+    """In words, what a stage's settings state otherwise than `own`; what they lack counts as equal."""
     return ", ".join(f"{name} {stated[name]!r}" for name in own if stated.get(name, own[name]) != own[name])

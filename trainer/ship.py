@@ -24,7 +24,7 @@ from engine.setting import LLM_ONLY, DraftLimit, Setting
 from trainer import TrainerError
 from trainer.evaluation import statistics
 from trainer.evaluation.rows import GENERAL, ROUTER, Results
-from trainer.evaluation.statistics import common_settings, is_worse_than_rule, task_of
+from trainer.evaluation.statistics import common_settings, is_worse_than_confidence, task_of
 from trainer.fit.card import write_card
 from trainer.labels.rollouts import fingerprint
 
@@ -94,11 +94,10 @@ def check_measured(router: Router, results: Sequence[Results], method: str) -> N
 
 
 def operating_point(results: Sequence[Results], method: str = ROUTER) -> Setting:
-    """The setting that a router starts at, unless a person chooses otherwise; rollouts are finished there, too.
+    """The setting that a router starts at, unless a person chooses otherwise.
 
-    It is `statistics.best`, of the settings that were measured on every task. Right answers decide; general prompts
-    have a say only in the next rule. A setting at which the router is significantly worse than SLM confidence on a task
-    is left out, unless nothing is left.
+    It is `statistics.best`, by right answers, of the settings measured on every task. A setting at which the router is
+    significantly worse than SLM confidence on a task, general prompts included, is left out, unless nothing is left.
 
     Raises:
         TrainerError: No setting was measured on all tasks.
@@ -106,7 +105,7 @@ def operating_point(results: Sequence[Results], method: str = ROUTER) -> Setting
     settings = common_settings(results, method)
     if not settings:
         raise TrainerError("no setting was measured on all of these tasks: evaluate the router at one on each")
-    good = [each for each in settings if not any(is_worse_than_rule(task, method, each) for task in results)]
+    good = [each for each in settings if not any(is_worse_than_confidence(task, method, each) for task in results)]
     settings = good or settings
     graded = [each for each in results if each.about.task != GENERAL] or list(results)
     tasks = [task_of(each, method, settings) for each in graded]

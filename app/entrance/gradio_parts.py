@@ -145,7 +145,7 @@ class PageStates(StateHolder):
         return PageState(self.blocks)
 
 
-def bound(demo: gr.Blocks, app: Any) -> None:
+def install(demo: gr.Blocks, app: Any) -> None:
     """Puts these parts into gradio's application."""
     app.state_holder = PageStates()
     app.state_holder.set_blocks(demo)

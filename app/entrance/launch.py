@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Mount
 
 from app.components import ASSETS, PRELOAD
-from app.entrance.gradio_parts import PageBlocks, bound, check_request, with_heartbeats
+from app.entrance.gradio_parts import PageBlocks, check_request, install, with_heartbeats
 from app.share.home import FAVICON, use_own_preview
 from app.share.open_trace import MAX_BYTES
 from app.theme import theme
@@ -78,7 +78,7 @@ def application(demo: PageBlocks, settings: Settings) -> Guard:
     )
     app: Any = next(route.app for route in outer.routes if isinstance(route, Mount))
     demo.app = app
-    bound(demo, app)
+    install(demo, app)
     callers = Callers(settings.server__hosts, settings.server__host, settings.server__proxies)
     return Guard(with_heartbeats(outer, demo.sessions), callers, most_bytes, _POLICY)
 

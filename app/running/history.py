@@ -71,11 +71,10 @@ class History:
         return next((run for run in [*self.versions] if run.id == run_id), None)
 
     def nearest(self, request: Request) -> tuple[Run | None, Sequence[TokenEvent], bool]:
-        """Of the kept texts that differ from what is asked in the dials only, the one that is the same the longest.
+        """The kept text that differs from the request in the dials only, and of which the most tokens stay.
 
         Returns:
-            That text, the current one where it is as good as any; its events that stay; and whether they are all there
-            is to be.
+            That text or None, the current one in a tie; its events that stay; whether they are the whole text.
         """
         best, stays, wanted, current = None, [], _without_dials(request), self.current
         for text in [*filter(None, [current]), *(each for each in reversed(self.versions) if each is not current)]:

@@ -50,7 +50,7 @@ class Job:
         pair: The models, once they are loaded.
         notify: Called whenever there is something new to show.
         look: Called before each step; cancels it where nobody waits for it any more.
-        settle: Gives the setting to write at once the pair is there; a policy that the pair lacks is replaced.
+        settle: Gives the setting to write at, as soon as the pair is loaded; it replaces a policy that the pair lacks.
         message_seconds: Between two messages about it, at least.
     """
 

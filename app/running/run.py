@@ -24,7 +24,7 @@ class Run(Job):
         kept: The events of another run that stay, if it goes on from one.
 
     Attributes:
-        again: Whether it went on from another run, so that its text is exactly that of its threshold.
+        again: Whether all of its text belongs to one setting of the dials; a moved dial then starts another run.
         events: Those of the text after its last step, in a list that does not change. A run that goes on from another
             begins with what stays of that one.
         fixed: Whether there is nothing to go on with, as in an opened trace.

@@ -110,7 +110,7 @@ class Session:
         """Goes on from a text that ended at its limit, by at most so many tokens, or from one that was stopped or
         failed, up to its limit; None where it is neither.
 
-        The last token is written again, where the text had ended: there the end had decided what was still shown of it.
+        The last token of a text that had ended is written again, since the end may have cut what was shown of it.
         Raises InvalidRequest if `more` is out of range.
         """
         with self._lock:
@@ -223,7 +223,7 @@ class Session:
     def _put(self, run: Run) -> Run:
         """Lets a run write another text, in place of the one that is there; returns it."""
         self._admit(self, run, [self.run])
-        self._leave()
+        self._interrupt()
         self.run = run
         self._note()
         return run
@@ -236,7 +236,7 @@ class Session:
 
     def _show(self, run: Run) -> Run:
         """Puts a kept text on the page as it was left, as a step of its own unless it is the current one."""
-        self._leave()
+        self._interrupt()
         if run is not self.history.current:
             self.history.show(run)
         self._bring_back(run)
@@ -257,8 +257,8 @@ class Session:
         run.show_again(self.run)
         self.run = run
 
-    def _leave(self) -> None:
-        """Another text takes the place of the newest one."""
+    def _interrupt(self) -> None:
+        """Stops the newest run, as another text takes its place."""
         if self.run is not None:
             self.run.interrupted |= self.run.active
             self.run.cancel.set()

@@ -1,1 +1,1 @@
-"""A text taken away as a trace, a page, Markdown or a link, and traces and links opened again."""
+"""A text taken away as a trace, a page, a picture or a link; and traces and links opened again."""

@@ -159,22 +159,22 @@ class _ShareHandlers:
         """Puts back the text that the window had: a trace from the browser's storage."""
         if isinstance(text, str) and text:
             session = self.sessions.get(request.session_hash)
-            with suppress(EngineError):  # there is no room, or it is none
+            with suppress(EngineError):  # no room, or no trace
                 run = await self._read(text, session)
                 run.about = _FROM_BEFORE
                 if session.run is None and SWEEP not in session.jobs:  # else something newer was begun meanwhile
                     session.show(run)
 
     async def _read(self, text: str, session: Session) -> Run:
-        """The run of a trace. EngineError."""
+        """The run of a trace; raises EngineError."""
         with self.sessions.place():  # few at a time: reading one takes several times its size
             run = await asyncio.to_thread(opened_run, text, session.run)
         if session.run is not None and session.run.number >= run.number:
-            run.renumber(session.run)  # begun meanwhile: as the older one, this would be no news to the browser
+            run.renumber(session.run)  # another was begun meanwhile: the browser ignores a lower number
         return run
 
     async def open_trace(self, data: gr.EventData, request: gr.Request) -> list[Any]:
-        """Puts the text of a trace on the page in place of the one that is there; a bad one leaves everything.
+        """Puts the text of a trace on the page in place of the one that is there; a bad one changes nothing.
 
         What is said goes to the menu about a file (`name`), and to the note about a link, which has no name.
         """

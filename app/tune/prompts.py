@@ -55,7 +55,7 @@ class PromptTable:
 
 
 def parse(text: str, name: str = "") -> PromptTable:
-    """The prompts of a text; of a file's, whose `name` messages have, its extension says what it is."""
+    """The prompts of a text. Messages name its file, if it has one, and the extension of the `name` says the kind."""
     source = shown(name.replace("\\", "/").rpartition("/")[2], limit=60) or "Your prompts"
     if len(text) > MAX_BYTES:
         raise InvalidRequest(f"{source}: {len(text):,} characters; at most {MAX_BYTES:,} are taken. Split it.")

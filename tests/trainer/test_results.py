@@ -16,7 +16,7 @@ from tests.support.fake_results import POINTS, results_of, rows_of, write_result
 from trainer import TrainerError
 from trainer.evaluation.rows import GENERAL, ROUTER, About, authors_of, load_all, load_results, read_rows, write_rows
 from trainer.evaluation.statistics import common_settings
-from trainer.report.summary import ABLATIONS, ALL, SHIPPED, START, summarise
+from trainer.report.summary import ABLATIONS, ALL, ONE_SETTING, SHIPPED, summarise
 
 ABOUT = About("Small ⇄ Large", "tiny", "sums", 64, {"router": "abc"})
 
@@ -125,8 +125,8 @@ def test_one_setting_for_all_tasks_is_chosen_among_those_that_were_measured_on_e
     assert set(common_settings(graded, ROUTER)) == {"router < 0.5", "router < 0.6", "router < 0.6 @ 0.3"}
     found = summarise(tasks)
     for name in ("sums", "products"):
-        assert found.settings[name, START] == ("router < 0.6 @ 0.3",) * 2
-    assert not found.has(GENERAL, START)
+        assert found.settings[name, ONE_SETTING] == ("router < 0.6 @ 0.3",) * 2
+    assert not found.has(GENERAL, ONE_SETTING)
 
 
 def test_ablations_seconds_and_where_the_page_starts_are_there_where_they_were_measured(tasks):

@@ -12,7 +12,7 @@ from tests.support.fake_results import POINTS, results_of, write_results
 from trainer import TrainerError
 from trainer.__main__ import main
 from trainer.evaluation.rows import GENERAL
-from trainer.evaluation.statistics import is_worse_than_rule
+from trainer.evaluation.statistics import is_worse_than_confidence
 from trainer.labels.rollouts import fingerprint
 from trainer.ship import curves_of, operating_point, ship
 
@@ -47,9 +47,9 @@ def test_a_router_starts_nowhere_where_confidence_is_significantly_better_if_any
     rule = {("confidence", "confidence < 0.5"): (60, 0.3, 30)}
     sums = measured(tmp_path, t2=(58, 35), t4=(60, 60))
     general = measured(tmp_path, GENERAL, rule, t2=(40, 40), t4=(58, 50))
-    assert is_worse_than_rule(general, "router", "router < 0.2")
-    assert not is_worse_than_rule(general, "router", "router < 0.4")
-    assert not is_worse_than_rule(sums, "router", "router < 0.2"), "the rule was not measured"
+    assert is_worse_than_confidence(general, "router", "router < 0.2")
+    assert not is_worse_than_confidence(general, "router", "router < 0.4")
+    assert not is_worse_than_confidence(sums, "router", "router < 0.2"), "the rule was not measured"
     assert str(operating_point([sums])) == "router < 0.2" and str(operating_point([sums, general])) == "router < 0.4"
     all_worse = measured(tmp_path, GENERAL, rule, t2=(30, 40), t4=(30, 50))
     assert str(operating_point([sums, all_worse])) == "router < 0.2"

@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def rehearse(options: argparse.Namespace) -> Rehearsal:
-    """Without attackers, with them, after them, and the files."""
+    """Rehearses without attackers, with them and after them; then kills processes and damages files."""
     marker, seconds = f"plugh{options.seed:x}xyzzy", 60 * options.minutes
     without, with_attackers, attacks, after, disk = Tally(), Tally(), Tally(), Tally(), Tally()
     texts = Texts()

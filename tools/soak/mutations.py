@@ -1,8 +1,7 @@
 """The tests of what is parsed, as counts: how many damaged files crashed something or were silently taken.
 
-A plugin of pytest (`-p tools.soak.mutations`). It runs the properties of `FILES` as they stand there; only
-does a failure not end them, it is counted. What a property asserts is what damage may do; an error that it does not
-expect is a crash.
+A plugin of pytest (`-p tools.soak.mutations`). It runs the properties of `FILES` unchanged, but counts a
+failure instead of stopping at it. A failed assertion counts as silently accepted, any other error as a crash.
 """
 
 from __future__ import annotations

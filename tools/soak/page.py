@@ -227,7 +227,7 @@ class BareWindow:
         return json.loads(answer.json())
 
     def check_end(self, *ends: str) -> None:
-        """Raises what it is if the newest text ended in another way."""
+        """Raises Refused or Lost unless the newest text ended in one of `ends`."""
         if self.state == "failed":
             raise refusal(self.note)
         if self.state not in ends:

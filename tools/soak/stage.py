@@ -135,7 +135,7 @@ def _stay(tally: Tally, who: str, stay: Callable[[float], None], until: float) -
 
 
 def check_rows(served: Served, tally: Tally) -> None:
-    """That no text is written or waited with for somebody who has left."""
+    """Checks that no text is written or waits for a client that has left."""
     until, said = clock(_IDLE), ""
     while time.monotonic() < until:
         said = httpx.get(f"{served.url}{COUNTS}", timeout=30).raise_for_status().text
@@ -147,7 +147,7 @@ def check_rows(served: Served, tally: Tally) -> None:
 
 
 def check_memory(log: Path, samples: Sequence[Sample], tally: Tally) -> None:
-    """That the process took no more than its log says at the start."""
+    """Checks that the process took no more memory than its log announces."""
     said = re.search(r"memory: at most ([\d.]+) GB", log.read_text(encoding="utf-8", errors="replace"))
     most = max((sample.memory for sample in samples), default=0) / 1e9
     what = f"memory below the {said[1] if said else '?'} GB that the log announces"
@@ -158,7 +158,7 @@ def check_memory(log: Path, samples: Sequence[Sample], tally: Tally) -> None:
 
 
 def check_log(log: Path, marker: str, tally: Tally) -> None:
-    """Neither a traceback nor anything that a visitor sent."""
+    """Checks that the log has no traceback and nothing that a visitor sent."""
     text = log.read_text(encoding="utf-8", errors="replace")
     tracebacks = text.count("Traceback (most recent call last)")
     for what, count in (("no prompt in the log", text.count(marker)), ("no traceback in the log", tracebacks)):

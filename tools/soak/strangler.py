@@ -121,7 +121,7 @@ class Strangler(Flooder):
         self._others()
 
     def forged(self, client: httpx.Client) -> None:
-        """What a client writes into X-Forwarded-For itself stands before what a proxy adds, and gives it no place."""
+        """A proxy appends the real address to X-Forwarded-For; addresses that a client puts there gain it no places."""
         asked = body(Asked(f"Start with 1. Add 2. {self.marker}", 0.5, 0, 1500), True, stream=True)
         streams: list[httpx.Response] = []
         try:

@@ -1,4 +1,4 @@
-"""Visitors of `tools/soak`: texts end whole or are refused in words, and the same requests give the same."""
+"""Visitors of `tools/soak`: texts end whole or are refused in words, and equal requests give equal texts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SETTLED = """() => document.querySelector('.stream-state').dataset.state === 'd
 
 
 class Texts:
-    """What each request gave first: it depends on nothing but what was asked, so all others must be the same."""
+    """The first text of each request. It depends on the request alone, so later ones must equal it."""
 
     def __init__(self) -> None:
         self._known: dict[Asked, str] = {}
@@ -189,7 +189,7 @@ class BrowserVisitor(Visitor):
             if type(error).__module__.startswith("playwright"):
                 raise Lost(f"a browser waited in vain: {str(error).splitlines()[0][:120]}") from None
             raise
-        # A feed that is refused is told in the console, and gradio stands in for it.
+        # The console reports a refused feed; the page then asks gradio instead.
         complaints = [each for each in shown.errors if not each.startswith("Failed to load resource")]
         if complaints:
             raise Lost(f"the browser complains: {complaints[0][:120]}")

@@ -19,7 +19,7 @@ from trainer.stored import read_json
 PROMPTS = ROOT / "assets" / "align_prompts.json"
 """General prompts by kind, written for this repository. Evaluations use others."""
 
-HELD_OUT = 10  # every so many texts one is held out, by chance
+HELD_OUT = 10  # one text in this many is held out, by a hash of its name
 SHARD = 64  # general prompts in a shard; they are written together
 
 
@@ -37,7 +37,7 @@ class LlmText:
 
     @property
     def held_out(self) -> bool:
-        """Whether nothing is learned from it. A text keeps its side, whatever else there is."""
+        """Whether nothing is learned from it. Its name alone decides, whatever other texts there are."""
         return int(hashlib.sha256(self.name.encode()).hexdigest()[:8], 16) % HELD_OUT == 0
 
 

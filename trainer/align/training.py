@@ -259,7 +259,7 @@ def factors_of(model: Any) -> dict[str, tuple[Tensor, Tensor]]:
 def predictions(model: Any, texts: Sequence[LlmText], vocabulary: int) -> Tensor:
     """Logits [tokens, vocabulary], float32, from which each token of some texts is to be predicted.
 
-    Rows are padded behind, where no token of a text looks, so that no mask is needed.
+    Padding stands after each text; attention is causal, so no mask is needed.
     """
     rows = [torch.tensor([*text.prompt, *text.tokens[:-1]]) for text in texts]
     with _in_bf16(model):
@@ -267,7 +267,7 @@ def predictions(model: Any, texts: Sequence[LlmText], vocabulary: int) -> Tensor
             input_ids=pad_sequence(rows, batch_first=True).to(model.device), use_cache=False
         ).last_hidden_state
         wanted = [states[len(text.prompt) - 1 : text.length] for states, text in zip(hidden, texts, strict=True)]
-        # Rows of padding are left out before the product: out of its result, they would be copied back and forth.
+        # Padding is dropped before the product: dropping it after would copy all logits, and their gradients.
         return linear(torch.cat(wanted), model.get_output_embeddings().weight[:vocabulary]).float()
 
 

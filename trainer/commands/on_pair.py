@@ -38,7 +38,7 @@ class OnPair(Command):
     llm: str | None = option(None, f"large model: {_MODEL}; of the same tokenizer", "MODEL")
 
     def settings(self) -> Settings:
-        """Those of the environment, but for the models; without any it is the tiny pair."""
+        """The environment's settings with the models of the options; without such options, the tiny pair."""
         preset = self.preset or ("auto" if self.slm and self.llm else "tiny")
         settings = load_settings(preset=preset, slm=self.slm, llm=self.llm)
         if not settings.llm_url:

@@ -19,18 +19,18 @@ class Evaluate(OnQuestions):
     """Answer questions by every method at every setting, and write all answers of the folder into the results."""
 
     data: Words = option(("assets/arithmetic/dev.jsonl",), DATA, "FILE")
-    questions: Count = option(150, "how many", "N")
+    questions: Count = option(150, "questions at most", "N")
     task: str | None = option(
         None, "name of the questions, in results; `free-text` for general prompts (default: as the file or its folder)"
     )
     methods: Path | None = option(None, "TOML file that lists methods with their settings", "FILE")
     rules: Words = option(
         ("slm < 0", "llm < 0"),
-        "without --methods: of policies without training, as 'confidence < 0.5 @ 0.3'",
+        "without --methods: settings of policies without training, e.g. 'confidence < 0.5 @ 0.3'",
         "SETTING",
     )
     labels: Paths = option((), "folders of labels, by which --methods finds thresholds for LLM shares", "FOLDER")
-    max_new_tokens: Count = option(256, "of an answer", "N")
+    max_new_tokens: Count = option(256, "tokens of an answer, at most", "N")
     alone: bool = option(False, "measure seconds: one text at a time, methods taking turns, on an idle machine")
     results: Path = option(RESULTS, "gets <pair>/<task>.parquet")
 

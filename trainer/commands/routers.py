@@ -66,11 +66,11 @@ class Run(FitSettings, OnPair):
     dev: Words | None = option(
         None, "questions to evaluate on (default: those of --data after these, or data/<task>/dev.jsonl)", "FILE"
     )
-    train_questions: Count | None = option(None, "how many the LLM answers and are labelled", "N")
+    train_questions: Count | None = option(None, "how many questions the LLM answers, to be labelled", "N")
     dev_questions: Count | None = option(None, "how many to evaluate on", "N")
-    rounds: Count | None = option(None, "of rollouts (default: the recipe's)", "N")
+    rounds: Count | None = option(None, "rounds of rollouts (default: the recipe's)", "N")
     budget: Count | None = option(None, "rollouts per question and round", "N")
-    max_new_tokens: Count | None = option(None, "of an answer", "N")
+    max_new_tokens: Count | None = option(None, "tokens of an answer, at most", "N")
     acceptances: Sequence[Rate] | None = option(None, "evaluate methods at these acceptances beside 0", "ALPHA")
     out: Path | None = option(None, "folder of the stages (default: runs/<pair>-<task>)")
     results: Path | None = option(

@@ -37,7 +37,7 @@ from trainer.fit.labelled_tokens import LabelledTokens
 from trainer.labels.rollouts import fingerprint
 
 SPECULATIVE = "speculative"
-"""Speculative decoding (Leviathan et al., ICML 2023): SLM confidence with acceptance 1 and drafts of one length."""
+"""Speculative decoding (Leviathan et al., ICML 2023): SLM confidence with acceptance 1 and a fixed draft limit."""
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 """LLM shares on labelled tokens: the settings of a method for which none are given."""
@@ -46,7 +46,7 @@ SPECULATION = tuple(
     f"confidence < {confidence} @ 1/{draft}"
     for confidence, draft in ((0, 3), (0, 6), (0.3, 4), (0.3, 9), (0.5, 6), (0.5, 9))
 )
-"""Settings of speculative decoding for which none are given: where the SLM stops drafting, and at the latest."""
+"""The settings of speculative decoding where none are given: a threshold at which drafting stops, and a draft limit."""
 
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -115,7 +115,7 @@ def method(name: str, listed: Mapping[str, object], tokens: LabelledTokens | Non
     if router and router.card.training.get("method") == "query":
         policy = "query"
     if policy not in REGISTRY or (policy in ROUTED and router is None):
-        raise TrainerError(f"{name!r} is no rule without training: name the folder of its router")
+        raise TrainerError(f"{name!r} is no policy without training: name its router's folder")
     given = entry.get("settings", SPECULATION if name == SPECULATIVE else None)
     if given is not None:
         settings = [_setting(name, text, policy) for text in given]
@@ -155,7 +155,7 @@ def as_published(events: Sequence[TokenEvent], max_draft: int) -> list[TokenEven
         paid: list[TokenEvent] = []
         for each in (*event.taken_back, event):
             if full and each is drafts[-1]:
-                owed += each.slm_fed if len(drafts) == 1 else 0  # else it read a draft that is taken back with it
+                owed += each.slm_fed if len(drafts) == 1 else 0  # else it read another draft, also taken back
                 paid.append(replace(each, slm_fed=0, slm_head=False))
             elif each.slm_fed:
                 paid.append(replace(each, slm_fed=each.slm_fed + owed))

@@ -22,7 +22,7 @@ Half = NDArray[np.bool_]
 RECOVERED = 0.9
 """A setting is good enough if it recovers this share of the gap between both models' right answers."""
 
-RULE = "confidence"
+CONFIDENCE = "confidence"
 """SLM confidence: it needs no training, so a router has to be better."""
 
 RESAMPLES, SEED = 2000, 0
@@ -64,7 +64,7 @@ def mean(values: Array, counts: Array) -> Estimate:
 
 
 def ratio(values: Array, others: Array, counts: Array) -> Estimate:
-    """Sum / sum of the others on the same questions."""
+    """The ratio of two sums over the same questions."""
     return estimate((counts @ values) / (counts @ others))
 
 
@@ -95,7 +95,7 @@ class Task(NamedTuple):
 class Judged(NamedTuple):
     """What a method comes to on questions that its settings were not chosen on."""
 
-    chosen: tuple[int, int]  # for each half the number of the setting that answers it, which the other half chose
+    chosen: tuple[int, int]  # the number of each half's setting; the other half chose it
     right: Array  # [questions]
     bytes: Array
 
@@ -171,14 +171,14 @@ def task_of(results: Results, method: str, settings: Sequence[str]) -> Task:
     )
 
 
-def is_worse_than_rule(results: Results, method: str, setting: str) -> bool:
+def is_worse_than_confidence(results: Results, method: str, setting: str) -> bool:
     """Whether a setting is significantly worse than what SLM confidence at acceptance 0 has for as many bytes."""
-    rule = [n for n in results.numbers(RULE) if not Setting.parse(results.settings[n].setting).acceptance]
-    if not rule:
+    settings = [n for n in results.numbers(CONFIDENCE) if not Setting.parse(results.settings[n].setting).acceptance]
+    if not settings:
         return False
     counts = draws(len(results.questions))
     own = results.settings.index(MethodSetting(method, setting))
-    points = [*rule, results.of("slm")[0], results.of("llm")[0]]
+    points = [*settings, results.of("slm")[0], results.of("llm")[0]]
     right, size = (counts @ each[own] / len(results.questions) for each in (results.right, results.bytes))
     rights, sizes = (each[points] @ counts.T / len(results.questions) for each in (results.right, results.bytes))
     difference = right - right_for(rights, sizes, size)

@@ -77,7 +77,7 @@ def preferences(
 
 
 def fit(lesson: Lesson, out: Path, description: str = "", report: Report = print) -> Router:
-    """Writes the router that learns a lesson into `out`; the one that is there stays if it follows from the same.
+    """Fits a lesson's router into `out`; a router made from the same sources and settings stays.
 
     Args:
         out: One process at a time works there; the folder's name becomes the router's.
@@ -170,8 +170,8 @@ def decided_splits(tokens: LabelledTokens) -> dict[str, LabelledTokens]:
         if len(set(each.preference.tolist())) < 2:
             questions = len(set(each.question))
             raise TrainerError(
-                f"the {name} split ({len(each)} decided tokens of {questions} questions) has not both preferences; "
-                "label more questions"
+                f"the {name} split ({len(each)} decided tokens of {questions} questions) lacks one of the two "
+                "preferences; label more questions"
             )
     return sets
 

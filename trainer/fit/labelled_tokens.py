@@ -177,12 +177,12 @@ def split_of(question: str) -> str:
 
 
 def check_splits(questions: Iterable[str], way_out: str) -> None:
-    """A TrainerError for question ids of which a split has fewer than two: one cannot have both preferences."""
+    """A TrainerError if a split gets fewer than two of the questions: one may lack a preference."""
     counts = Counter(map(split_of, questions))
     if min(counts[name] for name in SPLITS) < 2:
         raise TrainerError(
-            f"{counts.total()} questions are too few: by their ids {counts['stop']} would say when fitting ends and "
-            f"{counts['test']} how good it is, and each takes two; {way_out}"
+            f"{counts.total()} questions are too few: by their ids {counts['stop']} would be for early stopping "
+            f"and {counts['test']} for the test, and each needs two; {way_out}"
         )
 
 

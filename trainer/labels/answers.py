@@ -84,7 +84,7 @@ def answer(
 def load_answers(folder: Path, role: Role, pair: Pair | None = None) -> Mapping[str, Answer]:
     """All answers of a folder by the question's id, read from the disk a shard at a time.
 
-    A TrainerError if some are missing, or they are not of this model of a pair, in whatever number format.
+    A TrainerError if some are missing or another model wrote them; the number format does not matter.
     """
     shards = Shards(folder, "answers", SHARD, made_of=_MadeOf)
     found, about = shards.by_question(lambda path: read_rows(path, COLUMNS), lambda rows: Answer(**rows[0]))

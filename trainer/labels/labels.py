@@ -92,7 +92,7 @@ def label(
         questions: With references, unless answers are given.
         answers: The LLM's own answers by question id, to be the references; None takes those of the data set.
         run_llm: With answers, take the log-probabilities under the LLM, too. Without, these are NaN, and the LLM is not
-            run: it would write what it wrote.
+            run: its greedy tokens are the answer itself.
         keep_states: Of the tokens that both models agree on, the share whose hidden states are stored; each of these
             then stands for 1 / share. The states of all other tokens, and those after each prompt, are stored.
 

@@ -88,8 +88,8 @@ def roll_out(
 ) -> None:
     """Rolls out undecided tokens of labelled questions into `folder`; resumes where it stopped.
 
-    On the data's references, tokens that neither model wrote are undecided. On the LLM's own answers the shortcut
-    is always decided but myopic; there it is all tokens where the SLM would have written another.
+    On the data's references, these are the tokens that neither model would write. On the LLM's own answers, they are
+    all tokens where the SLM would write another: the shortcut decides them by that token alone.
 
     Args:
         questions: Those of the labels.

@@ -1,6 +1,6 @@
 """From the rows of a pair to one small JSON file, two charts, and the tables of `docs/results.md` and the README.
 
-Seconds are those of the pair as it was, while the aligned one has none.
+Seconds are the unaligned pair's until some are measured for the aligned one.
 In the documents only the text between `<!-- name -->` and `<!-- /name -->` is written; the rest is written by hand.
 """
 
@@ -19,7 +19,7 @@ from trainer.report.chart import draw
 from trainer.report.summary import summarise
 
 NOT_YET = "Not measured yet."
-"""Stands beside the pair as it was while there are no rows of the aligned one, in a folder `<preset>-aligned`."""
+"""Fills the alignment section while there is no folder `<preset>-aligned` of rows."""
 
 
 def render(preset: str, results: Path, page: Path, readme: Path, routers: Path = ROUTERS) -> dict[Path, str]:

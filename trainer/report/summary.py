@@ -35,7 +35,7 @@ METHODS = {
 }
 """The compared methods and their names for people, in the order of the tables."""
 
-START = "router, one setting"
+ONE_SETTING = "router, one setting"
 """The router at the one setting that is best over all tasks; it is chosen and judged by halves, too."""
 
 SHIPPED = "shipped"
@@ -173,7 +173,7 @@ def summarise(results: dict[str, Results], shipped: Setting | None = None) -> Su
     graded = [name for name in results if name != GENERAL]
     if len(graded) > 1 and (common := common_settings([results[task] for task in graded], ROUTER)):
         for task, each in zip(graded, judged([task_of(results[task], ROUTER, common) for task in graded]), strict=True):
-            add(task, START, each, common)
+            add(task, ONE_SETTING, each, common)
     return found
 
 

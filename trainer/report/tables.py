@@ -7,7 +7,7 @@ from engine.setting import Setting
 from trainer.evaluation.rows import GENERAL, ROUTER
 from trainer.evaluation.statistics import Estimate
 from trainer.report.chart import Mark, Panel
-from trainer.report.summary import ABLATIONS, METHODS, SHIPPED, START, Compared, Summary
+from trainer.report.summary import ABLATIONS, METHODS, ONE_SETTING, SHIPPED, Compared, Summary
 
 TITLES = {
     "csqa": "CommonsenseQA",
@@ -18,11 +18,11 @@ TITLES = {
 }
 """Names of tasks for people; any other task keeps its name."""
 
-_MAIN = ("llm", START, "confidence", "speculative", "random")
+_MAIN = ("llm", ONE_SETTING, "confidence", "speculative", "random")
 _SHORT = {
     "slm": "SLM",
     "llm": "LLM",
-    START: "one setting",
+    ONE_SETTING: "one setting",
     "confidence": "confidence",
     "speculative": "speculative",
     "no-rollouts": "no rollouts",
@@ -49,13 +49,13 @@ def short_table(summary: Summary) -> str:
     """The main methods on the mean of the tasks (or the only one): right answers, and bytes."""
     task = summary.tasks[0]
     rows = [[METHODS[name], *map(_share, summary.measured(task, name))] for name in _MAIN if summary.has(task, name)]
-    return table(["", "right answers", "bytes of the LLM's"], rows)
+    return table(["", "right answers", "share of the LLM's bytes"], rows)
 
 
 def differences_table(summary: Summary) -> str:
     """The router less each other method, on the mean of the tasks (or the only one)."""
-    task, ours = summary.tasks[0], (ROUTER, START)
-    head = ["less, or of", *(f"{METHODS[name]}: {what}" for name in ours for what in ("right", "bytes"))]
+    task, ours = summary.tasks[0], (ROUTER, ONE_SETTING)
+    head = ["compared with", *(f"{METHODS[name]}: {what}" for name in ours for what in ("right", "bytes"))]
     rows = [
         [METHODS[name], *(cell for own in ours for cell in _compared(summary.compared(task, own, name)))]
         for name in summary.methods(task)
@@ -68,7 +68,7 @@ def ablations_table(summary: Summary) -> str:
     """What acceptance, rollouts and a score bring: points of right answers, and bytes with it / without it."""
     cells = {name: [summary.compared(task, *pair) for task in summary.tasks] for name, pair in ABLATIONS.items()}
     rows = [[name, *("<br>".join(_compared(each)) for each in found)] for name, found in cells.items() if any(found)]
-    return table(["what it brings", *map(_title, summary.tasks)], rows)
+    return table(["ablation", *map(_title, summary.tasks)], rows)
 
 
 def seconds_table(summary: Summary) -> str:
@@ -81,7 +81,7 @@ def seconds_table(summary: Summary) -> str:
 
     there = {each.method for own in timed.values() for each in own} - {"llm"}
     rows = [[METHODS[name], *(cell(name, task) for task in timed)] for name in METHODS if name in there]
-    return table(["seconds of the LLM's", *map(_title, timed)], rows)
+    return table(["share of the LLM's seconds", *map(_title, timed)], rows)
 
 
 def general_table(summary: Summary) -> str:
@@ -91,7 +91,7 @@ def general_table(summary: Summary) -> str:
         [METHODS[name], f"`{short(summary.settings[GENERAL, name][0])}`", *map(_share, summary.measured(GENERAL, name))]
         for name in methods
     ]
-    return table(["method", "setting", "of the LLM's text", "bytes"], rows)
+    return table(["method", "setting", "share of the LLM's text", "bytes"], rows)
 
 
 def bytes_panels(summary: Summary) -> list[Panel]:
@@ -101,7 +101,7 @@ def bytes_panels(summary: Summary) -> list[Panel]:
         marks = []
         for name in [*summary.methods(task), *([SHIPPED] if (task, SHIPPED) in summary.samples else [])]:
             right, size = summary.measured(task, name)
-            marks.append(Mark(_short(name), right, size.value, name in (ROUTER, START, SHIPPED), name == SHIPPED))
+            marks.append(Mark(_short(name), right, size.value, name in (ROUTER, ONE_SETTING, SHIPPED), name == SHIPPED))
         panels.append(Panel(_title(task), marks))
     return panels
 
