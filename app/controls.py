@@ -16,10 +16,10 @@ from engine.setting import LLM_ONLY, MAX_DRAFT
 
 POLICY_LABELS = {
     "router": "trained router",
-    "confidence": "SLM's own confidence",
+    "confidence": "small model's confidence",
     "random": "chance",
-    "slm": "always the SLM",
-    "llm": "always the LLM",
+    "slm": "always the small model",
+    "llm": "always the large model",
 }
 
 
@@ -121,7 +121,7 @@ def more_card(settings: Settings, start: float) -> dict[str, Any]:
                 1,
                 settings.stated.get("acceptance", 0.0),
                 step=0.01,
-                label="Let the large model correct",
+                label="Let the large model correct (acceptance)",
                 info="0 keeps all that the small model wrote; 1 keeps only what the large one would have written.",
                 elem_id="acceptance",
             )

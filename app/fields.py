@@ -124,7 +124,7 @@ def read_turns(text: Any) -> tuple[Turn, ...]:
         fault = first_fault(error, "all of it")
     except (ValueError, RecursionError):
         fault = "it is no JSON"
-    raise InvalidRequest(f"The conversation before the prompt is none that this page writes: {fault}.")
+    raise InvalidRequest(f"The conversation before the prompt is not in this page's format: {fault}.")
 
 
 def turns_text(turns: Sequence[Turn]) -> str:
@@ -207,7 +207,7 @@ def _check(name: str, value: Any, policies: Iterable[str] | None) -> None:
     if name == "seed" and value > LARGEST_SEED:
         raise InvalidRequest(f"seed = {value} is more than a browser's number field holds exactly (2^53 − 1)")
     if name == "policy" and policies is not None and value not in policies:
-        raise InvalidRequest(f"policy = {value!r} is not there with these models: they can do {', '.join(policies)}")
+        raise InvalidRequest(f"policy = {value!r} is not available with these models: choose {', '.join(policies)}")
 
 
 def _parsed(name: str, text: str) -> Any:

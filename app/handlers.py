@@ -29,9 +29,8 @@ from app.sweep import Sweep
 from engine import DEFAULT_THRESHOLD, EngineError, Role, Setting, Settings, build_request
 
 GONE = (
-    "The server has the texts of this window no more: they had to make room for others, the connection was lost for a "
-    "while, or the server was started anew. Load the page again: prompt, settings and text are kept in this window and "
-    "come back, and Generate writes the text anew."
+    "The server no longer has this window's texts (no room, a lost connection, or a restart). Load the page again: "
+    "prompt, settings and text come back. Generate writes the text anew."
 )
 """Said to a window whose session is no longer kept."""
 

@@ -70,7 +70,7 @@ def _warnings(host: Host) -> list[str]:
     router = getattr(host.pair, "router", None)
     texts = [host.status.error, host.status.warning, getattr(router, "warning", None)]
     if host.pair and router is None:
-        texts.append("No router belongs to this pair, so the SLM's confidence decides.")
+        texts.append("No router belongs to this pair, so the small model's confidence decides.")
     return [text for text in texts if text]
 
 

@@ -28,7 +28,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # bitsandbytes warns at import that an optional package is missing. Its own kernels do without it.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
-# `python -m engine.settings` prints the settings, which are imported above: harmless, and no news to who asks.
+# `python -m engine.settings` prints the settings, which are imported above: the warning is harmless.
 warnings.filterwarnings("ignore", r"'engine\.settings' found in sys\.modules", RuntimeWarning)
 
 if TYPE_CHECKING:

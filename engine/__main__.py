@@ -2,7 +2,7 @@
 
 `python -m engine serve` is the endpoint for other programs (`engine.endpoint.serve`).
 
-Errors a user can cause go to stderr, with exit status 2 and nothing on stdout.
+Errors a user can cause go to stderr, with exit status 2. Only text written before the error is on stdout.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def meter(trace: Trace) -> str:
     rows = [("", "this run", "SLM-only", "LLM-only", "of LLM-only")]
     for name, unit, scale in (("GB moved", "bytes", 1e9), ("GFLOP", "flops", 1e9), ("seconds", "seconds", 1)):
         run, slm, llm = (getattr(each, unit) / scale for each in (cost.run, cost.slm_only, cost.llm_only))
-        # The extremes of seconds did not happen: they are modelled from measured passes, and marked so.
+        # The extremes did not happen, so their seconds are marked. All seconds come from measured passes.
         mark = "~" if unit == "seconds" else ""
         own, alone, ratio = f"{run:.3f}", f"{mark}{llm:.3f}", f"{run / llm:.0%}" if llm > 0 else "–"
         if unit in cost.unknown:

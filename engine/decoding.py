@@ -16,8 +16,8 @@ All routed text (page, sweeps, rollouts, evaluation, benchmark) is written by `D
 7. **Record.** One frozen event per text says what happened.
 
 So a sweep is a prefix tree: its texts part only where two of them get different tokens. Threshold 0 with acceptance 1
-is speculative decoding (Leviathan et al., ICML 2023); acceptance 0 is CITER. What routing is compared with in seconds
-has loops of its own in `engine/bench/writers.py`.
+is speculative decoding (Leviathan et al., ICML 2023); acceptance 0 is CITER. The speed benchmark's other writers are
+in `engine/bench/writers.py`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Decoding:
             self._put_off.pop(slot, None)
 
     def forget(self, unwanted: Callable[[Text], bool]) -> None:
-        """Nobody may go on from what the caches hold of some texts that were removed."""
+        """Empties the slots of unwanted removed texts, so that no text goes on from them."""
         self._prefixes.forget(unwanted)
 
     @property
@@ -138,7 +138,7 @@ class Decoding:
             self._undo(planned)
             raise
         # 7. Record
-        self._share(slots_of(planned), time.perf_counter() - started)
+        self._note_time(slots_of(planned), time.perf_counter() - started)
         for step in steps:
             record(step)
         return [step.text for step in steps]
@@ -179,7 +179,7 @@ class Decoding:
         return TextStream(self._tokenizer, text.request.stop, text.tokens[text.prompt_tokens :])
 
     def _slot_of(self, text: Text, late: dict[Text, Step]) -> Slot:
-        """A text's slot in a new step. Where it was put off, what is known by now stays, also in `late`."""
+        """A text's slot in a new step. If it was put off, what was learned stays, and its steps go into `late`."""
         number, tokens = text.slot, text.tokens
         earlier = self._put_off.pop(number, None)
         if earlier is not None:
@@ -278,7 +278,7 @@ class Decoding:
         for (length, _), (text, *_) in same.items():  # what was taken back has been read
             self._prefixes.truncate(text.slot, length - 1)
 
-    def _share(self, slots: Sequence[Slot], seconds: float) -> None:
+    def _note_time(self, slots: Sequence[Slot], seconds: float) -> None:
         """Notes a step's time, and keeps what is known of slots whose texts were put off."""
         for slot in slots:
             slot.elapsed += seconds

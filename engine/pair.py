@@ -105,12 +105,12 @@ class Pair:
 
     @property
     def threshold(self) -> float:
-        """The router's own, where texts start."""
+        """The threshold at which texts start: the router's own, else the default."""
         return self.router.card.threshold if self.router else DEFAULT_THRESHOLD
 
     @property
     def acceptance(self) -> float:
-        """The router's own, where texts start."""
+        """The acceptance at which texts start: the router's own, else 0."""
         return self.router.card.acceptance if self.router else 0.0
 
     @property
@@ -152,7 +152,7 @@ class Pair:
     def use_router(self, router: Router | None) -> None:
         """Takes a router into use, or none; raises RouterError if it does not fit the SLM."""
         if router is not None:
-            router.fit_to(self.slm_name, self.llm_name, self.slm.hidden_size, self.fingerprint)
+            router.check_fits(self.slm_name, self.llm_name, self.slm.hidden_size, self.fingerprint)
             router.network.to(self.slm.device)
         self.router, self._policies = router, {}
         size, flops = (router.network.bytes, router.network.flops) if router else (0, 0)
@@ -165,7 +165,7 @@ class Pair:
     def calibrate(self, kept: Path | None = None) -> None:
         """Measures what passes of both models take; `timed` says whether these times are to be believed.
 
-        Times are stored in the file `kept` for the next start, which takes them where no pass is faster by then.
+        Times are stored in the file `kept` for the next start, which uses them unless passes have become faster.
         """
         if not self.llm.local:
             self.slm.calibrate()
@@ -265,7 +265,7 @@ class Pair:
         if sampling.repetition_penalty != 1 and not self.llm.local:
             raise InvalidRequest(
                 f"repetition_penalty = {sampling.repetition_penalty:g}: {self.llm_name} is on a server that "
-                "tells probabilities, and the penalty needs logits: set it to 1"
+                "returns probabilities, and the penalty needs logits: set it to 1"
             )
 
     def _check(self, request: Request) -> None:
@@ -289,8 +289,8 @@ class Pair:
 def load(preset: str | None = None, settings: Settings | None = None, progress: ProgressCallback | None = None) -> Pair:
     """Loads a pair and its router, fetching and quantising the weights the first time.
 
-    Without `settings` those of the environment hold; another `preset` than theirs goes before it and before their SLM
-    and LLM. A bad setting, weights that cannot be had or do not fit together, or a router that does not fit, is an
+    Without `settings` those of the environment hold; a `preset` that differs from theirs replaces it, and their SLM and
+    LLM. A bad setting, weights that cannot be had or do not fit together, or a router that does not fit, is an
     EngineError. `progress` hears of every download.
     """
     settings = settings or load_settings()

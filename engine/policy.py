@@ -66,8 +66,8 @@ class Policy(ABC):
     def score(self, state: State) -> torch.Tensor:
         """Routing scores [n] in [0, 1]: how safe it is to let the SLM write."""
 
-    def refused(self, score: float) -> EngineError:
-        """What is wrong where a score is no number."""
+    def score_error(self, score: float) -> EngineError:
+        """The error for a score that is not finite."""
         return WeightsError(
             f"The SLM's own certainty is {score}, which is no number: its weights are damaged. Get them again."
         )
@@ -89,7 +89,7 @@ class RouterPolicy(Policy):
         assert hidden is not None
         return self.router.score(features(hidden, state.logit_features if self.needs_logits else None))
 
-    def refused(self, score: float) -> EngineError:
+    def score_error(self, score: float) -> EngineError:
         return RouterError(
             f"Router {self.router.name!r} gave the score {score}, which is no number: its weights or the SLM's are "
             "damaged. Choose another router (CITER_ROUTER), or get the files again."
@@ -144,13 +144,13 @@ def decide(
     """Per row its role, and its score (None for fixed policies); `states` says which of the n states is a row's own.
 
     Raises:
-        EngineError: A score is not finite, so that no threshold means anything; what it is, `Policy.refused` says.
+        EngineError: A score is not finite, so that no threshold means anything; `Policy.score_error` returns the error.
     """
     if policy.fixed is not None:
         return [(policy.fixed, None)] * len(thresholds)
     scores: list[float] = policy.score(state).tolist()
     if not all(map(math.isfinite, scores)):
-        raise policy.refused(next(score for score in scores if not math.isfinite(score)))
+        raise policy.score_error(next(score for score in scores if not math.isfinite(score)))
     return [(role_at(scores[own], threshold), scores[own]) for own, threshold in zip(states, thresholds, strict=True)]
 
 

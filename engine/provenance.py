@@ -74,7 +74,8 @@ def machine() -> dict[str, Any]:
 def hardware(of: dict[str, Any] | None = None) -> str:
     """The GPU, or the processor and its threads, in words. `of` is what `machine` returned; None asks it now.
 
-    Processors of one name may lack the instructions of the 4-bit kernel, or be held to fewer: that is said.
+    Processors of one name may lack the instructions of the 4-bit kernel, or be held to fewer. The words then name the
+    AVX version.
     """
     of = of or machine()
     threads, instructions = of["threads"], of.get("instructions", _KERNEL)

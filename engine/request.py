@@ -55,7 +55,7 @@ class Turn:
     """A message of the conversation so far.
 
     Attributes:
-        role: By whom the chat template has it: "system", "user" or "assistant".
+        role: The role in the chat template: "system", "user" or "assistant".
         authors: Which model wrote how many of its characters, in order; empty where that is not known. It is for those
             who read the conversation: the models are given the text alone.
     """
@@ -161,7 +161,7 @@ def _check_authors(authors: tuple[tuple[Role, int], ...], characters: int) -> No
         check_whole("characters of an author", author[1], 1, characters, "of the turn's text")
     told = sum(count for _, count in authors)
     if told != characters:
-        raise InvalidRequest(f"The authors of a turn are of {told:,} characters, and its text has {characters:,}.")
+        raise InvalidRequest(f"The authors of a turn cover {told:,} characters, but its text has {characters:,}.")
 
 
 def _check_turns(turns: tuple[Turn, ...], raw: bool) -> None:

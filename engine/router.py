@@ -205,7 +205,7 @@ class Router:
             )
         return router
 
-    def fit_to(self, slm: str, llm: str, hidden_size: int, tokenizer: str) -> None:
+    def check_fits(self, slm: str, llm: str, hidden_size: int, tokenizer: str) -> None:
         """Raises RouterError for an SLM of another width, tokenizer or name; sets `warning` if only the LLM differs."""
         card = self.card
         here = {"hidden size": hidden_size, "tokenizer": tokenizer[:12], "SLM": slm}

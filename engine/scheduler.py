@@ -4,8 +4,8 @@ So the weights are read once for all texts that are being written, and every tex
 alone. It is charged for what it would read alone, too. Before each step:
 
 1. What was cancelled ends, and the line says which texts are written now (`engine.batch.line`): interactive ones before
-   batches, and for each owner a fair share. Where no row is free, a batch's text gives its own up, or that of an owner
-   who has two more than the one in line. It goes on later as if it had stayed.
+   batches, and for each owner a fair share. Where no row is free, a batch's text gives up its row to an interactive
+   one, or an owner does who has two rows more than the owner in line. That text goes on later as if it had stayed.
 2. Interactive texts take part in the step, and beside them a few of batches: those fill what is left.
 3. A long prompt is read in pieces that take about half a step, so that nobody waits for it.
 
@@ -33,13 +33,13 @@ from engine.request import Request
 from engine.settings import DEFAULT_ROWS
 
 _ALONE = 512  # tokens of a prompt that are read at once where nobody waits for the step: a stop still works within one
-_READ, _LEAST = 64, 16  # tokens of prompts in a step before steps were measured, and at least
+_READ, _LEAST = 64, 16  # tokens of prompts read in a step: before steps were measured, and the minimum
 _NEW = 0.1  # weight of a new figure in a running mean
 _BESIDE = 4  # slots of batches in a step beside interactive texts
 
 _QUIET = 10.0  # seconds in which nothing is written, before passes are timed
-_TRIES = 3  # to time them
-_COMPARED = 60.0  # seconds of steps of one text that are compared with them
+_TRIES = 3  # how often timing passes is tried
+_COMPARED = 60.0  # seconds of single-text steps that are compared with the timed passes
 _OFF = 4 / 3  # the factor by which they may differ
 
 _SLOW_SECONDS = 5.0  # for a first token, before people are told why
@@ -143,7 +143,7 @@ class Scheduler:
 
     @property
     def slow(self) -> str:
-        """That watched texts wait long for a first token, now or of late, and why, for people; else empty."""
+        """A message for people if watched texts wait, or lately waited, long for a first token; else empty."""
         now = time.monotonic()
         waits = [
             now - text.asked for text in (*self._line.waiting, *self._running) if text.interactive and not text.begun
@@ -189,7 +189,7 @@ class Scheduler:
                 log_fault(logger, "a slot was not freed", fault)
 
     def _wait(self) -> bool:
-        """Waits until there is something to do; whether there is. Meanwhile passes are timed, where they have to be."""
+        """Waits for work; returns False once closed. Meanwhile it times passes, where that is still to be done."""
         while True:
             with self._changed:
                 untimed = not self._pair.timed and self._tries > 0
@@ -205,7 +205,7 @@ class Scheduler:
         return bool(self._closed or self._line.waiting or self._running or self._gone)
 
     def _compare(self, event: TokenEvent, seconds: float) -> None:
-        """Where steps of one text take another time than the pair's passes say, for a minute, these are timed anew."""
+        """Has passes timed anew if a minute of single-text steps took clearly more or less time than they predict."""
         self._took += seconds
         self._modelled += modelled_seconds([event], self._pair.slm_cost, self._pair.llm_cost)
         if self._took > _COMPARED:
@@ -246,7 +246,7 @@ class Scheduler:
                 other = self._line.gives_way(text, self._running)
                 if other is None:
                     return None
-                self._leave(other, keep=other.interactive and not other.forgotten)
+                self._free_slot(other, keep=other.interactive and not other.forgotten)
                 other.state = "waiting"
                 self._line.waiting.append(other)
             self._line.serve(text)
@@ -254,7 +254,7 @@ class Scheduler:
             self._running.append(text)
             return text
 
-    def _leave(self, text: Text, clear: bool = False, keep: bool = False) -> None:
+    def _free_slot(self, text: Text, clear: bool = False, keep: bool = False) -> None:
         """Takes a text's slot away; with `keep` others may go on from what it holds."""
         if text in self._running:
             self._running.remove(text)
@@ -315,7 +315,7 @@ class Scheduler:
                     took = time.monotonic() - text.since
                     self.text_seconds += (took - self.text_seconds) * (_NEW if self.text_seconds else 1.0)
                 keep = text.interactive and state != "failed" and not text.forgotten
-                self._leave(text, clear=state == "failed", keep=keep)
+                self._free_slot(text, clear=state == "failed", keep=keep)
         finally:  # whoever waits for it hears of its end even if its slot cannot be freed
             self.texts += 1
             self.rows = len(self._running)

@@ -19,7 +19,7 @@ LLM_ONLY = 1.01
 """The threshold of LLM-only: above every score, and the end of the page's slider."""
 
 DraftLimit = int | Literal["auto"]
-"""At most so many drafted tokens are unread; "auto" weighs what a look costs (`engine.batch.verify.due`)."""
+"""At most so many drafted tokens are unread; "auto" weighs what a verification costs (`engine.batch.verify.due`)."""
 
 _NUMBER = r"\d*\.?\d+(?:e-?\d+)?"
 _NOTATION = re.compile(

@@ -127,11 +127,11 @@ class Settings(BaseSettings):
     setting: Annotated[str, AfterValidator(_notation)] = Field(
         "",
         max_length=200,
-        description="What texts are written at where nothing else is asked, e.g. `router < 0.88 @ 0.3/8`. Policy: "
+        description="The default setting of texts, e.g. `router < 0.88 @ 0.3/8`. Policy: "
         "`router`, `confidence` (of the SLM), `random` (the threshold is the LLM's share), `slm`, `llm`. Threshold: a "
         "routing score below it goes to the LLM, 0 to 2. Acceptance: 0 keeps all that the SLM drafted, 1 only what the "
-        "LLM would have written. Draft limit: drafted tokens, at most, before the LLM reads them; else it weighs what "
-        "a look costs. What is left out is the router's own.",
+        "LLM would have written. Draft limit: drafted tokens, at most, before the LLM reads them; without one, it "
+        "follows from what a verification costs. What is left out is the router's own.",
     )
     max_new_tokens: int = Field(256, ge=1, le=1_000_000, description="Longest text to generate, in tokens.")
     context: int = Field(
@@ -183,7 +183,7 @@ class Settings(BaseSettings):
         ge=1,
         le=10_000,
         description="Texts and other jobs of the page that may wait or be worked on, and as many of `/v1/…`; a quarter "
-        "of either for one client address. A further one is told to come back later.",
+        "of either for one client address. A further one is refused.",
     )
     server__proxies: int | None = Field(
         None,
@@ -196,9 +196,9 @@ class Settings(BaseSettings):
         "",
         max_length=4096,
         pattern=r"^[\w.*:, \[\]-]*$",
-        description="Names by which the page may be asked, and sites whose pages may ask it, by commas, e.g. "
-        "`demo.example.org, *.lan`; `*` allows all. IP addresses, `localhost` and this machine's name always work, "
-        "and on a Space its own names.",
+        description="Host names that the page answers to, and sites whose pages may send it requests, separated by "
+        "commas, e.g. `demo.example.org, *.lan`; `*` allows all. IP addresses, `localhost` and this machine's name "
+        "always work, and on a Space its own names.",
     )
     llm_url: Annotated[str, AfterValidator(_server_url)] = Field(
         "",
@@ -215,7 +215,7 @@ class Settings(BaseSettings):
         60.0,
         ge=0,
         le=86_400,
-        description="Seconds that a text waits for a server that fails or is busy; then it stops, to be gone on with.",
+        description="Seconds that a text waits for a server that fails or is busy; then it stops and can be continued.",
     )
     llm_config: _HomePath | None = Field(
         None,
@@ -265,7 +265,7 @@ def with_models(settings: Settings, options: Any) -> Settings:
 
 
 def markdown_table() -> str:
-    """`variables()` as the README's Markdown table, one line per variable."""
+    """`variables()` as the Markdown table of docs/settings.md, one line per variable."""
     rows = [("variable", "default", "meaning"), ("---", "---", "---")]
     rows += [(f"`{name}`", f"`{default}`" if default else "", meaning) for name, default, meaning in variables()]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

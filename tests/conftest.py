@@ -83,7 +83,7 @@ def tiny_pair():
     for model, ms in zip(
         pair.models, ((0.7, 0.7, 0.72, 0.74, 0.77, 0.85), (2.1, 2.2, 2.5, 2.8, 3.2, 3.6)), strict=True
     ):
-        model.take([each / 1000 for each in ms], [0.0, 1e-5, 2e-5, 4e-5])
+        model.use_times([each / 1000 for each in ms], [0.0, 1e-5, 2e-5, 4e-5])
     return pair
 
 

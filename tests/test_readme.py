@@ -35,8 +35,8 @@ def commands(start: str) -> list[list[str]]:
 
 
 def example(part: str) -> str:
-    """The README's only example in Python that has this in it."""
-    (found,) = (block for block in blocks(README, "python") if part in block)
+    """The only example in Python that has this in it."""
+    (found,) = (block for text in TODAY.values() for block in blocks(text, "python") if part in block)
     return found
 
 
@@ -46,7 +46,7 @@ def test_its_python_example_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     assert "42" in capsys.readouterr().out and (tmp_path / "trace.json").exists()
 
 
-def test_its_client_and_its_calls_of_curl_are_answered_at_this_address_by_this_pair(served, capsys):
+def test_the_client_and_the_calls_of_curl_are_answered_at_this_address_by_this_pair(served, capsys):
     moved = re.sub(r"http://127\.0\.0\.1:\d+/v1", served.url, example("openai")).replace('"cpu:', '"tiny:')
     exec(compile(moved, "README.md", "exec"), {})
     assert served.url in moved and capsys.readouterr().out.strip()
@@ -54,7 +54,7 @@ def test_its_client_and_its_calls_of_curl_are_answered_at_this_address_by_this_p
     assert called
     for arguments in called:
         path = next(each for each in arguments if each.startswith("http")).partition("/v1")[2]
-        body = json.loads(arguments[arguments.index("-d") + 1])
+        body = json.loads(re.sub('"cpu\\b', '"tiny', arguments[arguments.index("-d") + 1]))
         answer = httpx.post(served.url + path, json=body, timeout=120)
         assert answer.status_code == 200 and answer.text
 

@@ -152,7 +152,7 @@ class _ShareHandlers:
         filled = ", ".join(name.replace("_", " ") for name in values)
         said = f"The link filled in {filled or 'nothing'}; Generate writes the text."
         if refused:
-            said += " It also asked for what cannot be had:"
+            said += " Refused:"
         return [_told(said, refused=refused), *fill(self.fields, values)]
 
     async def restore_text(self, text: Any, request: gr.Request) -> None:

@@ -128,7 +128,7 @@ def _cost(trace: Trace) -> str:
 
 def _dial(trace: Trace, name: str) -> str:
     values = sorted({getattr(event, name) for event in trace.events} or {getattr(trace, name)})
-    return dial(values[0]) if len(values) == 1 else f"{dial(values[0])} to {dial(values[-1])}, turned"
+    return dial(values[0]) if len(values) == 1 else f"{dial(values[0])} to {dial(values[-1])}, changed while writing"
 
 
 def _sampling(sampling: Sampling) -> str:

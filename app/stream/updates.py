@@ -131,5 +131,5 @@ def slow_because(run: Run) -> str:
     if others > 0:
         return f"Writing: {counted(others, 'other text')} at the same time, so a token takes longer."
     if any(event.provisional for event in run.events[-1:]):
-        return "Writing: the LLM reads what the SLM has drafted."
+        return "Writing: the large model reads what the small one has drafted."
     return "Writing: a token takes longer than usual. The machine has other work, or the models are slow on it."

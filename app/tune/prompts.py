@@ -147,9 +147,13 @@ def _meaning(name: str) -> str | None:
 
 
 def _check_columns(where: str, names: Collection[str]) -> None:
-    if "prompt" not in map(_meaning, names):
-        listed = ", ".join(f"“{shown(name, limit=30)}”" for name in [*names][:6]) or "nothing"
-        raise InvalidRequest(f"{where}: no “prompt” among {listed}; {_COLUMNS}.")
+    for wanted, least in (("prompt", 1), ("answer", 0)):
+        found = [name for name in names if _meaning(name) == wanted]
+        listed = ", ".join(f"“{shown(name, limit=30)}”" for name in [*(found or names)][:6]) or "nothing"
+        if len(found) > 1:
+            raise InvalidRequest(f"{where}: {len(found)} columns are the {wanted}: {listed}. Leave one.")
+        if len(found) < least:
+            raise InvalidRequest(f"{where}: no “{wanted}” among {listed}; {_COLUMNS}.")
 
 
 def _text(where: str, cell: Any) -> str:

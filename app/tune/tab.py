@@ -63,7 +63,7 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
         session.begin_job(KIND, job, host)
 
     def use(request: gr.Request, event: gr.EventData) -> list[Any]:
-        """Takes a point over into the Playground's fields; nothing runs by itself."""
+        """Takes a point over into the Playground's fields."""
         with refusals():
             given = said_fields(event._data)
         values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, host.policies)

@@ -13,8 +13,8 @@ _OWNERS = 1000  # that are remembered, those served last
 class Line:
     """Texts that wait for a row.
 
-    Of the interactive ones, else of the others, the owner with the fewest rows is next, among equals the one who was
-    served longest ago; of an owner's, the oldest.
+    Interactive texts come first. Among alike texts the owner with the fewest rows is next, then the one served longest
+    ago. Of one owner's texts the oldest is next.
     """
 
     def __init__(self) -> None:

@@ -1,13 +1,13 @@
 """What both models have read, by slot of their KV caches: no beginning of a text is read twice.
 
-For every token that a slot holds there is a number that stands for the text up to it. So where two texts part is found
-by comparing numbers, as in a trie whose branches lie in the slots. All sharing is a walk in it:
+For every token that a slot holds there is a number that stands for the text up to it. Comparing these
+numbers finds where two texts part, as in a trie whose branches lie in the slots. All sharing is a walk in it:
 
 - Texts that are the same share a slot, and get one each where they part: a sweep is a prefix tree.
 - A new text goes on in the slot that the same owner's text left, or copies what any slot holds. So the next message of
   a conversation, or a text at another threshold, reads only what is new.
 - Before a model reads, its slots copy what others hold. Of several that begin alike the first reads, the others copy.
-- Evaluations also remember hidden states. There a text that comes to where another has been reads nothing
+- Evaluations also remember hidden states. There a text reads nothing of a beginning that another has read
   (as vLLM and SGLang do by blocks, without hidden states: Kwon et al., SOSP 2023; Zheng et al., NeurIPS 2024).
 
 What a text is charged does not change: it pays for what it would read alone.
@@ -101,7 +101,7 @@ class Prefixes:
 
     def _place(self, same: Sequence[Text], keys: Sequence[int]) -> None:
         """Gives a slot to texts that are the same."""
-        slot = self._free(self._held(keys), same[0].owner)
+        slot = self._free_slot(self._held(keys), same[0].owner)
         self.reserve(slot + 1, max(text.prompt_tokens + text.limit for text in same))
         self._left.pop(slot, None)
         for role in self.caches:
@@ -152,7 +152,7 @@ class Prefixes:
 
     def move(self, texts: Sequence[Text]) -> None:
         """Texts leave the slot that they share for one of their own, with a copy of what it holds."""
-        source, target = texts[0].slot, self._free()
+        source, target = texts[0].slot, self._free_slot()
         self.reserve(target + 1, 0)
         self._left.pop(target, None)
         self.truncate(target, 0)
@@ -161,7 +161,7 @@ class Prefixes:
         for text in texts:
             text.slot = target
 
-    def _free(self, held: Sequence[int] = (), owner: Hashable = None) -> int:
+    def _free_slot(self, held: Sequence[int] = (), owner: Hashable = None) -> int:
         """A slot that no text is in.
 
         It is the slot that the owner's last text left, if a text goes on from it: `held` is what each slot holds of the
@@ -207,7 +207,7 @@ class Prefixes:
             cache.truncate(slot, length)
             del self._keys[role][slot][length:]
 
-    def catch_up(self, role: Role, wanted: Sequence[Wanted]) -> None:
+    def copy_held(self, role: Role, wanted: Sequence[Wanted]) -> None:
         """Copies what other slots hold of these texts, up to the first hidden state that is wanted and not known."""
         texts: list[tuple[int, list[int]]] = []
         least = 1 if self._remembers[role] else SHORTEST
@@ -242,7 +242,7 @@ class Prefixes:
             else:
                 now, later = self._firsts(role, left)
             found |= self._read(role, now)
-            self.catch_up(role, later)
+            self.copy_held(role, later)
             left = later
         return [found[each.slot] for each in wanted]
 

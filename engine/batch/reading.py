@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 
 from engine.batch.prefixes import Prefixes, Wanted
-from engine.batch.step import Slot, Step, going, side_by_side
+from engine.batch.step import Slot, Step, going, stacked
 from engine.batch.verify import note_choices
 from engine.events import Alternative, Revealed, Role, known
 from engine.model.language_model import LENGTHS
@@ -33,7 +33,7 @@ class Reader:
         self._left: dict[Role, int] | None = None
 
     def allow(self, tokens: int | None) -> None:
-        """Limits the tokens of long texts that each model reads in this step. A text is long from `SHORT` unread on."""
+        """Limits the tokens of long texts that each model reads in this step. A long text has over `SHORT` unread."""
         self._left = None if tokens is None else dict.fromkeys(Role, tokens)
 
     def read_for_policies(self, steps: Sequence[Step]) -> None:
@@ -47,7 +47,7 @@ class Reader:
         self.predict(Role.SLM, certain)
         new = list(dict.fromkeys(slot for slot in certain if slot.certainty is None and not slot.put_off))
         if new:
-            found = certainties(side_by_side([slot.logits[Role.SLM] for slot in new]))
+            found = certainties(stacked([slot.logits[Role.SLM] for slot in new]))
             for slot, own in zip(new, found, strict=True):
                 slot.certainty = own
 
@@ -57,12 +57,12 @@ class Reader:
         asked = list(dict.fromkeys(slot for slot in slots if role not in slot.logits and not slot.put_off))
         if not asked:
             return
-        hidden = side_by_side([slot.hidden[role] for slot in asked])
+        hidden = stacked([slot.hidden[role] for slot in asked])
         for slot, own in zip(asked, self._models[role].logits(hidden), strict=True):
             slot.logits[role] = own
 
     def read(self, role: Role, slots: Sequence[Slot]) -> None:
-        """A model reads what it has not read of these texts, where it has not in this step.
+        """A model reads the unread tokens of these texts, unless it did so in this step.
 
         Afterwards it says what it thinks there: its hidden state at the end, and choices and candidates where they are
         wanted.
@@ -72,7 +72,7 @@ class Reader:
             return
         lengths = self._prefixes.caches[role].lengths
         wanted = {slot: self._wanted(role, slot, len(slot.tokens)) for slot in asked}
-        self._prefixes.catch_up(role, [*wanted.values()])
+        self._prefixes.copy_held(role, [*wanted.values()])
         for slot, end in self._pieces(role, wanted).items():
             wanted[slot] = self._wanted(role, slot, end)
         wanted = {slot: each for slot, each in wanted.items() if each.looks or len(each.tokens) > lengths[slot.number]}
@@ -109,14 +109,14 @@ class Reader:
         first = len(slot.tokens) - 1
         if slot.wants_alternatives and self._models[role].local:
             first = slot.prompt_tokens - 1
-        elif role is Role.LLM and slot.judges:
-            first = min(first, *(step.text.cached(role) for step in slot.steps if step.judges))
+        elif role is Role.LLM and slot.wants_choices:
+            first = min(first, *(step.text.cached(role) for step in slot.steps if step.wants_choices))
         unread = end - self._prefixes.caches[role].lengths[slot.number]
         tokens = slot.tokens if end == len(slot.tokens) else slot.tokens[:end]
         return Wanted(slot.number, tokens, max(0, min(unread, end - first)))
 
     def _pieces(self, role: Role, wanted: Mapping[Slot, Wanted]) -> dict[Slot, int]:
-        """Puts off the slots that have more to read than is left in this step; up to where they are read now.
+        """Puts off the slots that have more to read than this step allows. Returns up to which token each is read now.
 
         The slot with the least to read comes first, so that texts that only have to catch up do not wait for a long
         prompt. A piece ends before the first hidden state that is wanted.
@@ -150,7 +150,7 @@ class Reader:
         wanted = [
             (slot, hidden, end)
             for slot, hidden, end in read
-            if len(hidden) and ((judges and slot.judges) or slot.wants_alternatives)
+            if len(hidden) and ((judges and slot.wants_choices) or slot.wants_alternatives)
         ]
         if not wanted:
             return
@@ -160,7 +160,7 @@ class Reader:
             logits, own = self._models[role].logits(hidden[place : place + LOOK]), ends[place : place + LOOK]
             parts = _stretches(own)
             for slot, part in parts:
-                if judges and slot.judges:
+                if judges and slot.wants_choices:
                     note_choices(slot, logits[part], own[part.start][1] - slot.prompt_tokens)
             for slot, part in parts:
                 if own[part.stop - 1][1] == len(slot.tokens):

@@ -25,12 +25,12 @@ class Slot:
 
     Attributes:
         number: Its row in the KV caches.
-        tokens: The text that all texts in the slot are so far.
+        tokens: The tokens so far, the same for all texts in the slot.
         starts: Tokens that each model had read before the step.
         hidden, logits: Per model that was asked: [d] and [vocabulary].
         certainty: The SLM's, where a policy looks at its logits.
         elapsed: Seconds of the steps in which its texts waited for the next token.
-        put_off: Whether more is to be read than this step may, so that its texts are written in a later one.
+        put_off: Whether its texts are written in a later step: too much is unread, or the LLM's server is to answer.
     """
 
     number: int
@@ -48,9 +48,9 @@ class Slot:
         return any(step.text.request.alternatives for step in self.steps)
 
     @property
-    def judges(self) -> bool:
+    def wants_choices(self) -> bool:
         """Whether the LLM's choices at what it reads are wanted, for any of its texts."""
-        return any(step.judges for step in self.steps)
+        return any(step.wants_choices for step in self.steps)
 
     @property
     def prompt_tokens(self) -> int:
@@ -69,7 +69,7 @@ class Step:
     Attributes:
         setting: In force.
         forced: What a person decided here instead of the policy.
-        judges: Whether the LLM's choices are wanted: this text has a draft, or may get one.
+        wants_choices: Whether the LLM's choices are wanted: this text has a draft, or may get one.
         rereads: Whether the LLM reads the whole text again to verify a draft, as vLLM does.
         drafted: Whether the SLM wrote a token at the end of the slot's text; the LLM may have taken it back since.
         asked: Whether the LLM was asked for the sake of this text.
@@ -85,7 +85,7 @@ class Step:
     slot: Slot
     setting: Setting
     forced: Forced | None = None
-    judges: bool = False
+    wants_choices: bool = False
     rereads: bool = False
     role: Role = Role.SLM
     score: float | None = None
@@ -131,7 +131,7 @@ def slots_of(steps: Iterable[Step]) -> list[Slot]:
     return list(dict.fromkeys(step.slot for step in steps))
 
 
-def side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+def stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     """Some tensors as the rows of one; a single one is not copied."""
     return tensors[0][None] if len(tensors) == 1 else torch.stack([*tensors])
 
@@ -141,9 +141,9 @@ def state_of(policy: Policy, steps: Sequence[Step]) -> State:
     slots, texts = [step.slot for step in steps], [step.text for step in steps]
     hidden = prompt_hidden = features = None
     if policy.by_prompt:
-        prompt_hidden = side_by_side([text.prompt_hidden for text in texts if text.prompt_hidden is not None])
+        prompt_hidden = stacked([text.prompt_hidden for text in texts if text.prompt_hidden is not None])
     elif policy.needs_state:
-        hidden = side_by_side([slot.hidden[Role.SLM] for slot in slots])
+        hidden = stacked([slot.hidden[Role.SLM] for slot in slots])
     if policy.needs_logits:
         certain = [slot.certainty.features for slot in slots if slot.certainty]
         features = torch.tensor(certain, dtype=torch.float32, device=slots[0].logits[Role.SLM].device)
@@ -178,13 +178,13 @@ def drafted_event(step: Step) -> TokenEvent:
 
 
 def _written(step: Step, seconds: float) -> TokenEvent:
-    """The event of the last token, as if nothing were taken back; from now on the models have read what it says."""
+    """The event of the last token, as if nothing were taken back. Also notes in `text.read` what it charges."""
     text, policy = step.text, step.text.policy
     end = len(step.slot.tokens)
     position = end - text.prompt_tokens
     charged = {Role.SLM: step.drafted or policy.reads(position), Role.LLM: step.asked}  # who read for this text's sake
     fed = {role: end - text.read[role] if charged[role] else 0 for role in Role}
-    looks = max(1, min(fed[Role.LLM], position + 1)) if step.judges else 1
+    looks = max(1, min(fed[Role.LLM], position + 1)) if step.wants_choices else 1
     if step.rereads and looks > 1 and step.asked:
         fed[Role.LLM] = end
     text.read = {role: end if charged[role] else text.read[role] for role in Role}

@@ -74,7 +74,7 @@ class Text:
         settled: Tokens from the start that the LLM can no longer take back.
         choices: The LLM's choices by position, where it has read.
         kept: Verdicts on drafts by bin of their scores: [kept, all].
-        called: How often the router gave a token to the LLM.
+        called: How often the LLM wrote because it was chosen, not because it refused a draft.
         prompt_hidden: The SLM's hidden state after the prompt [d], for policies that decide by it.
         decoder: Turns tokens into characters.
     """
@@ -194,14 +194,14 @@ class Text:
 
 
 def score_bin(score: float | None) -> int:
-    """Scores that are taken together: tenths, and one for tokens without a score."""
+    """The bin of a score: tenths, or −1 without a score."""
     return -1 if score is None else min(9, int(10 * score))
 
 
 def follow(texts: Sequence[Text]) -> Iterator[TokenEvent]:
     """The events of all texts that were asked for together, as they come, until all have ended.
 
-    Raises why one failed, at the end. A loop that is left early cancels them.
+    At the end it raises the error of a text that failed. A loop that is left early cancels all texts.
     """
     left = len(texts)
     try:

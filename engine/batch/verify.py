@@ -1,8 +1,8 @@
 """Verification: what the LLM keeps of a draft, from the logits of the pass in which it reads the draft anyway.
 
 At each drafted position the LLM's own token is drawn as if it wrote there, with the same seed. So with acceptance 1 the
-text is the LLM-only text, greedy or sampled; with less it is that of a rule that looks at one position at a time, and
-the same whenever the LLM reads. The rule for greedy texts is that of BiLD (Kim et al. 2023, arXiv 2302.07863).
+text is the LLM-only text, greedy or sampled; with less, each position is judged by itself, so the text is the same
+whenever the LLM reads. The rule for greedy texts is that of BiLD (Kim et al. 2023, arXiv 2302.07863).
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from engine.model.sampling import sample, uniform
 _BELOW_ONE = math.nextafter(1.0, 0.0)
 
 LONGEST = 16
-"""Tokens of a draft at most. Passes were timed up to twice as many, and a wrong guess must not cost a whole text."""
+"""The most tokens of a draft with "auto". Passes were timed up to twice as many, and a wrong guess must not
+cost a whole text."""
 
 _PRIOR = 4.0
-"""How many verdicts the expectation before the first of them is worth, and how many tokens of the SLM's."""
+"""The weight of an expectation: as many verdicts, or for `called` as many tokens."""
 _LEAST, _MOST, _UNKNOWN = 0.45, 0.97, 0.8
-"""The chance that is expected of a low score, of a high one, and without a score. Between the first two it is the
-score. The LLM of the `cpu` pair kept two fifths of the drafts with scores below 0.1, and more at a lower acceptance
-(docs/experiments.md, finding 9)."""
+"""The expected chance that a draft is kept: its score, within the first two; the third without a score. The LLM of the
+`cpu` pair kept two fifths of the drafts with scores below 0.1, and more at a lower acceptance (docs/experiments.md,
+finding 9)."""
 
 
 def note_choices(slot: Slot, logits: torch.Tensor, index: int) -> None:
@@ -44,14 +45,14 @@ def note_choices(slot: Slot, logits: torch.Tensor, index: int) -> None:
             nothing is noted.
     """
     for step in slot.steps:
-        if step.judges:
+        if step.wants_choices:
             written = len(step.text.tokens) - slot.prompt_tokens
             for place in range(index, min(written, index + len(logits))):
                 step.text.choices[place] = _choice(step, logits[place - index], place)
 
 
 def note_drafts(slot: Slot) -> None:
-    """Notes the LLM's choice where the SLM drafted in this step, if the LLM had read the text before they did."""
+    """Notes the LLM's choice where the SLM drafted in this step, if the LLM has read the text up to there."""
     if Role.LLM in slot.logits:
         for step in slot.steps:
             if step.judged and step.text.position not in step.text.choices:
@@ -126,8 +127,8 @@ def due(step: Step, slm: ModelCost, llm: ModelCost) -> bool:
     tokens at once: then a fifth costs much, and a sixth nothing. `kept` is the product of each token's chance, by
     how often drafts with a similar score were kept in this text, and `next` is how often any draft was kept.
     `worth` is what a settled token costs otherwise. At the best fixed length that is its share of a draft and a
-    look. Where the router asks the LLM for the token, it is a whole pass of each model, since that pass reads the
-    draft, too. The mean of both is weighted by how often the router asks.
+    look. Where the policy chooses the LLM, it is a whole pass of each model, since that pass reads the
+    draft, too. The mean of both is weighted by how often that happened.
 
     To stop where the next unit costs more than the average one is what makes the average least (marginal value
     theorem, Charnov 1976). SpecDec++ (Huang et al. 2024, arXiv 2405.19715) shows that a threshold on that chance is

@@ -66,7 +66,7 @@ def _rows(rows: Sequence[Json], lengths: Sequence[int], spreads: bool = True) ->
         middle, low, high = (_number(found[name]) for name in ("median", "min", "max"))
         return f"{middle}{unit}" if low == high or not spreads or unit else f"{middle} ({low} to {high})"
 
-    head = ["", "tokens/s", "to `generate` LLM only", *(f"first token at {length:,}" for length in lengths)]
+    head = ["", "tokens/s", "× `generate`, LLM only", *(f"first token, prompt of {length:,}" for length in lengths)]
     firsts = [[figure(row["first_token_seconds"].get(str(length)), " s") for length in lengths] for row in rows]
     figures = [[row["title"], figure(row["tokens_per_second"]), figure(row["ratio"])] for row in rows]
     return table(head, [one + first for one, first in zip(figures, firsts, strict=True)])

@@ -40,7 +40,7 @@ Piece = dict[str, Any] | str
 
 
 class Reply:
-    """The reply to one request. It holds a place among programs until `close`.
+    """The reply to one request. It holds one of the programs' `Places` until `close`.
 
     Tokens that the LLM may still take back are held back.
     """
@@ -129,7 +129,7 @@ class Reply:
         self._loop.call_soon_threadsafe(self._news.set)
 
     async def _events(self) -> AsyncGenerator[TokenEvent | None, None]:
-        """Events of all texts, and None after `QUIET_SECONDS` without one. Raises why a text failed or was given up."""
+        """Events of all texts; None after `QUIET_SECONDS` without one. A Refusal if a text failed or was stopped."""
         left, news = len(self._texts), self._texts[0].news
         while left:
             self._news.clear()
@@ -172,7 +172,7 @@ class Reply:
             "llm_share": llm_share(events),
             "taken_back": taken_back(events),
             "llm_passes": llm_passes(events),
-            "cost": total.told(),
+            "cost": total.as_dict(),
         }
 
 

@@ -130,5 +130,5 @@ async def _refused(_: Request, refusal: Any) -> Response:
 
 async def no_route(request: Request, error: Any) -> Response:
     path = shown(request.url.path)
-    said = f"There is no {path} here." if error.status_code == 404 else f"{path} is not asked by {request.method}."
+    said = f"There is no {path} here." if error.status_code == 404 else f"{path} does not take {request.method}."
     return Refusal(error.status_code, said).response()

@@ -49,7 +49,7 @@ def _main(arguments: Sequence[str] | None) -> None:
             print(f"{pair.slm_name} and {pair.llm_name} as model {pair.preset}: {url_of(listening)}/v1", flush=True)
             host = listening.getsockname()[0].partition("%")[0]
             if settings.api_key is None and not ip_address(host).is_loopback:
-                warning = "warning: whoever reaches this address may ask; CITER_API_KEY sets a key"
+                warning = "warning: anyone who reaches this address can use the models; CITER_API_KEY sets a key"
                 print(warning, guard.callers.rule, sep="\n", file=sys.stderr, flush=True)
             make_server(guard).run(sockets=[listening])
         finally:
@@ -64,8 +64,8 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         epilog="Defaults come from CITER_… variables and .env; `python -m engine.settings` lists them.",
     )
     add_model_options(parser.add_argument)
-    host, said = settings.server__host or HOST, "to listen on (default: %(default)s)"
+    host, said = settings.server__host or HOST, "address to listen on (default: %(default)s)"
     parser.add_argument("--host", default=host, metavar="ADDRESS", help=said)
-    port, said = settings.server__port or PORT, "0 is any that is free (default: %(default)s)"
+    port, said = settings.server__port or PORT, "port to listen on; 0 takes a free one (default: %(default)s)"
     parser.add_argument("--port", type=int, choices=range(65536), metavar="PORT", default=port, help=said)
     return parser

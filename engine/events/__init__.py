@@ -85,7 +85,7 @@ class TokenEvent:
     """One generated token and everything known about it. The limits of its fields hold where it is read from a file.
 
     Attributes:
-        row, index: Row of the batch, and position in the generated text; both from 0.
+        row, index: Number of the text among those requested together, and position in the text; both from 0.
         text: The text this token completed; empty while a character or stop string is incomplete, and for end tokens.
         probability: What its author gave it, in [0, 1], before sampling settings, where candidates were asked for.
         score: Routing score in [0, 1]; None for policies that do not score.
@@ -199,7 +199,7 @@ def llm_passes(events: Iterable[TokenEvent]) -> int:
 
 
 def tokens_read(read: int, fed: int, prompt_tokens: int, index: int) -> int:
-    """What a model has read of a text once the token at an index is written: what was read after it is taken back."""
+    """How many tokens a model has read of a text that goes up to an index. What it read beyond was taken back."""
     return min(read + fed, prompt_tokens + index)
 
 

@@ -155,7 +155,7 @@ class Costs:
             unit for unit in ("bytes", "flops") if not getattr(self.llm_only, unit) and getattr(self.slm_only, unit)
         ]
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The costs by unit, for programs, with the names of units that are not known."""
         beside = {"run": self.run, "slm_only": self.slm_only, "llm_only": self.llm_only}
         by_unit = {unit: {which: getattr(cost, unit) for which, cost in beside.items()} for unit in UNITS}

@@ -78,7 +78,7 @@ class Trace:
     def to_json(self) -> str:
         """The trace as one JSON object, with its cost in every unit beside both extremes."""
         cost = costs(self.events, self.prompt_tokens, self.slm_cost, self.llm_cost, self.prices)
-        value = {**asdict(self), "llm_share": self.llm_share, "cost": cost.told()}
+        value = {**asdict(self), "llm_share": self.llm_share, "cost": cost.as_dict()}
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
     @classmethod
@@ -98,7 +98,7 @@ class Trace:
 def build_trace(request: Request, events: Iterable[TokenEvent], **about: Any) -> Trace:
     """One row's events as a trace, what later steps revealed filled in; `about` are the trace's remaining fields.
 
-    A trace is one text, so its events are of row 0, whichever row of a batch they were written in.
+    A trace is one text, so its events are of row 0, whatever number they had among texts requested together.
     """
     folded = tuple(
         replace(event, row=0, taken_back=tuple(replace(draft, row=0) for draft in event.taken_back))
@@ -123,7 +123,7 @@ def trace_adapter() -> TypeAdapter[Trace]:
 def first_flip(events: Sequence[TokenEvent], setting: Setting) -> int | None:
     """Index of the first token that the other model would write at this setting; forced ones never flip.
 
-    What the LLM has not read is taken to be kept.
+    A draft that the LLM has not read counts as kept.
     """
     return next((n for n, event in enumerate(fold_revealed(events)) if _flips(event, setting)), None)
 
@@ -140,12 +140,12 @@ def _flips(event: TokenEvent, setting: Setting) -> bool:
 def at_setting(request: Request, events: Sequence[TokenEvent], setting: Setting) -> tuple[Request, list[TokenEvent]]:
     """A request at another setting and the events of its text that are the same there, for `Text.go_on`.
 
-    Without a flip those are all events, and a complete text is complete; but where the LLM has yet to read what is
-    drafted, the last token is decided anew, and the LLM reads the rest with it. Behind such a draft a text is written
-    anew from where drafts were taken back: a token that is taken back has itself taken none back.
+    Without a flip all events stay. But if a complete text has unread drafts, its last token is decided anew, and the
+    LLM reads them with it. After an unread draft, the text is also written anew from the first token that took drafts
+    back, since such a token cannot itself be taken back.
 
-    The events cost what they would there: where the LLM took drafts back, and this setting asks it earlier, fewer were
-    drafted.
+    The events cost what they would at this setting: it may choose the LLM inside a draft that was taken back, and then
+    fewer tokens were drafted.
     """
     events = fold_revealed(events)
     flip = first_flip(events, setting)
@@ -161,12 +161,12 @@ def at_setting(request: Request, events: Sequence[TokenEvent], setting: Setting)
 
 
 def _undrafted(event: TokenEvent, setting: Setting) -> TokenEvent:
-    """An event without the refused drafts that a setting leaves out, since it asks the LLM at the first of them."""
+    """An event without the refused drafts from the first one on where this setting chooses the LLM."""
     drafts, threshold = event.taken_back, setting.threshold
     scores = (None if draft.forced else draft.score for draft in drafts)
     low = (n for n, score in enumerate(scores) if score is not None and role_at(score, threshold) is Role.LLM)
     asked = next(low, None)
-    if asked is None or setting.policy == "random":  # by chance, the SLM reads nothing there, and more later
+    if asked is None or setting.policy == "random":  # with chance, the SLM would read later
         return event
     unread = event.slm_fed == 0  # the last draft was refused in the step that drafted it
     fed, at = event.llm_fed - (len(drafts) - unread - asked), drafts[asked]

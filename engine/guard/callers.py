@@ -51,7 +51,7 @@ class Callers:
     The log says where addresses come from, and once if requests behind a proxy have none.
 
     Args:
-        hosts: Names by which the server may be asked, beside addresses and this machine's own: `server.hosts`.
+        hosts: Host names that the server answers to, beside addresses and this machine's own: `server.hosts`.
         host: Where it listens, if that is a name.
         proxies: How many proxies in front of the server append to X-Forwarded-For. What stands there before their
             entries is the client's own word. With 0 or None the header is not read, and an address of this machine
@@ -84,7 +84,7 @@ class Callers:
             raise Refusal(403, said)
 
     def believed(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """The headers that are passed on: without those of proxies where there are none, and without foreign names."""
+        """The headers that are passed on: forwarding ones only behind proxies, and no foreign X-Forwarded-Host."""
         dropped = _NEVER if self._proxied else (*_NEVER, *_FORWARDED)
         if not all(self._known(value.decode("latin-1")) for name, value in headers if name == b"x-forwarded-host"):
             dropped = (*dropped, b"x-forwarded-host")

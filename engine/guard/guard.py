@@ -52,7 +52,7 @@ class Guard:
     """An ASGI application in front of another one.
 
     Args:
-        app: What answers.
+        app: The application behind it.
         callers: Tells who asks.
         most_bytes: Returns the most bytes of a body for a path; None for a path that is not served.
         policy: The `Content-Security-Policy`, but for who may show a page in a frame.
@@ -118,7 +118,7 @@ class Guard:
         if len(body) > MAX_OUTSIDE:
             _check_values(body)
         first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-        del body  # which the application may drop
+        del body  # so that it is freed once the application drops it
 
         async def again() -> Message:
             return first.pop() if first else await receive()

@@ -1,4 +1,4 @@
-"""What the process of a server sets up before it does anything: freed memory is given back, log lines are counted."""
+"""What a server's process sets up first: freed memory is given back, repeated log lines are held back."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class Busy(EngineError):
 
 
 class Places:
-    """Bounds jobs that wait or work, a quarter of them for one address. The page has its own, and programs have."""
+    """Bounds jobs that wait or work, a quarter of them for one address. The page and programs each have their own."""
 
     def __init__(self, most: int) -> None:
         self._most, self._share = most, max(2, most // 4)

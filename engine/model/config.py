@@ -75,7 +75,7 @@ def config_of(title: str, values: Mapping[str, Any]) -> PretrainedConfig:
             )
     kept = {name: values[name] for name in (*_SIZES, *_OTHERS) if values.get(name) is not None}
     kept |= {"eos_token_id": _ends(values)}
-    # A null says what the classes' own values, which stand for a name that is missing, do not.
+    # A null is not the same as a missing name, for which the class has its own default.
     if "sliding_window" in values:
         kept["sliding_window"] = values["sliding_window"]
     if values.get("num_key_value_heads", 0) is None:

@@ -72,7 +72,7 @@ class RaggedCache:
 
 
 class Span(NamedTuple):
-    """The tokens from `start` to before `stop` that one row, whose own end at `start`, copies from another."""
+    """The tokens from `start` to before `stop` that `target`, which ends at `start`, copies from `source`."""
 
     source: int
     target: int
@@ -120,7 +120,7 @@ class RaggedAttention:
 
     def _group_alone(self, rows: Sequence[int], spans: Sequence[range], together: Sequence[range]) -> None:
         at = 0
-        places: list[tuple[int, int, int]] = []  # of those that attend alone: in the pass, row, how many they look at
+        places: list[tuple[int, int, int]] = []  # of each token alone: index in the pass, row, number of places
         for row, span, several in zip(rows, spans, together, strict=True):
             if several:
                 start, chunk = span[several.start], len(several)
@@ -128,8 +128,9 @@ class RaggedAttention:
                 self._group(slice(row, row + 1), tokens, chunk, start + chunk, start > 0 and chunk > 1)
             places += [(at + n, row, _whole(place + 1)) for n, place in enumerate(span) if n not in several]
             at += len(span)
-        # One row's tokens, or one token each of rows that follow each other, which look at as many places. Those behind
-        # a token are masked. So each sum has as many numbers, in the same order, as when the token is read alone.
+        # A group has tokens of one row, or one token of each of neighbouring rows, all with the same number of places.
+        # The places after a token are masked. So each sum has as many numbers, in the same order, as when the token is
+        # read alone.
         for _, stretch in groupby(places, lambda place: (place[1] - place[0] * (len(rows) == at), place[2])):
             (first, row, end), *others = stretch
             last_row = others[-1][1] if others else row

@@ -31,7 +31,7 @@ _FASTER = 1.25
 """Stored times are measured again where a pass is faster by this factor: the machine was busy when they were taken."""
 
 ALONE_UP_TO = 16 * PLACES
-"""Tokens of a text that attend each as if it were read alone, also where many are read at once."""
+"""So many first tokens of a text each attend as if read alone, even where many are read at once."""
 
 
 class LanguageModel:
@@ -47,7 +47,7 @@ class LanguageModel:
     local = True
 
     def __init__(self, model: Any, name: str, vocabulary: int) -> None:
-        """Wraps a model of the store, or of transformers, which stays usable; of those that `config_of` takes."""
+        """Wraps a model of the store, or of transformers, which stays usable. `config_of` checks what is supported."""
         self.name = name
         self.model = model
         self.vocabulary = vocabulary
@@ -117,7 +117,7 @@ class LanguageModel:
         timed = [_shortest(partial(self._pass, cache, length)) for length in LENGTHS]
         passes = [*accumulate((each[0] for each in reversed(timed)), min)][::-1]  # what disturbs only adds
         heads = [_shortest(partial(self._predict, hidden[:length]))[0] for length in HEADS]
-        self.take(passes, [max(each, heads[0]) for each in heads])
+        self.use_times(passes, [max(each, heads[0]) for each in heads])
         return timed[0][1] <= _BELIEVED * timed[0][0]
 
     def recall(self, path: Path) -> bool:
@@ -133,7 +133,7 @@ class LanguageModel:
         self._pass(cache, 1)  # the first is not typical
         if _shortest(partial(self._pass, cache, 1))[0] * _FASTER < passes[0]:
             return False
-        self.take(passes, heads)
+        self.use_times(passes, heads)
         return True
 
     def keep(self, path: Path) -> None:
@@ -151,8 +151,8 @@ class LanguageModel:
         held = f"{self.dtype}, {type(self._head).__name__}, {self.device.type}"
         return f"{self.name}, {size} bytes, {held}; {hardware()}, torch {torch.__version__}"
 
-    def take(self, passes: Sequence[float], heads: Sequence[float]) -> None:
-        """Takes the seconds of passes over `LENGTHS` tokens with `lm_head` at one position, and of it at `HEADS`."""
+    def use_times(self, passes: Sequence[float], heads: Sequence[float]) -> None:
+        """Uses seconds of passes over `LENGTHS` tokens with `lm_head` at one position, and of it at `HEADS`."""
         self.fed = 0
         self.cost = replace(
             self.cost,
@@ -171,7 +171,7 @@ class LanguageModel:
 
 
 def _together(before: int, tokens: int, looks: int) -> range:
-    """Which of a row's new tokens, numbered from 0, attend in one call: many far into a text, without a look at them.
+    """Which of a row's new tokens, numbered from 0, attend in one call: those of a long chunk from `ALONE_UP_TO` on.
 
     The others attend as if each were read alone, so that a text does not depend on the texts beside it.
     """

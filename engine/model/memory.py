@@ -58,7 +58,7 @@ def rows_that_fit(pair: Pair, rows: int) -> int:
 
 
 def memory_bytes(gigabytes: float | None = None) -> int:
-    """So many, else all that the machine has or a container's limit if that is less; 0 where neither can be asked."""
+    """`gigabytes` in bytes; else the machine's memory or a container's limit, the lesser; 0 if neither is known."""
     if gigabytes is not None:
         return round(gigabytes * 1e9)
     known: list[int] = []

@@ -40,7 +40,7 @@ def _library() -> Any:
 
 
 def has_kernel() -> bool:
-    """Whether the kernel is there and this processor has its instructions, to which torch may not be held."""
+    """Whether the kernel is there, this processor has its instructions, and torch is not held to older ones."""
     check = getattr(_library(), "has_avx512bf16_cpu", None)
     return check is not None and bool(check()) and "AVX512" in torch.backends.cpu.get_cpu_capability()
 

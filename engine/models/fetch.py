@@ -91,7 +91,7 @@ def fetch_repo(
     refusal: type[EngineError],
     progress: ProgressCallback | None = None,
 ) -> Path:
-    """The folder, somewhere in `folder`, of a repo's files of one commit, which is the folder's name.
+    """Returns the folder below `folder` with a repo's files of one commit; it is named after the commit.
 
     They come from the Hub or, out of its reach, are those of last time.
 
@@ -157,14 +157,14 @@ def fetch(file: PinnedFile, path: Path, progress: ProgressCallback | None = None
     lines = "\n".join(f"- {reason}" for reason in reasons)
     raise WeightsError(
         f"{file.name} cannot be had:\n- your own file: CITER_SLM / CITER_LLM does not name it\n{lines}\n"
-        "Open one of these doors, or set CITER_PRESET=tiny to go on with the built-in pair."
+        "Make one of these sources available, or set CITER_PRESET=tiny to use the built-in pair."
     )
 
 
 def _from_hub(file: PinnedFile, folder: Path, _progress: ProgressCallback | None) -> Path:
     if not file.repo:
         raise LookupError("no repo is known for this file")
-    # Without the user's token: the files that this project pins are public. And asked first whether the repo is there,
+    # Without the user's token: the files that this project pins are public. The repo is looked up first,
     # since without a connection `hf_hub_download` tries six times.
     HfApi(token=False).model_info(file.repo, timeout=_SILENT)
     return Path(hf_hub_download(file.repo, file.name, local_dir=folder, etag_timeout=_SILENT, token=False))

@@ -64,7 +64,7 @@ def load_models(
     files = [slm_files(preset, settings, progress)]
     if with_llm:
         files.append(files_of(preset.llm, settings, progress))
-    there = {each: _manifest(each, folder_of(each, settings, layout)) for each in files}  # with FP32 none is
+    there = {each: _manifest(each, folder_of(each, settings, layout)) for each in files}  # FP32 converts nothing
     missing = [each for each, manifest in there.items() if not manifest]
     _check_memory(missing, layout, settings.memory)
     fingerprints = {_fingerprint(each, manifest, progress) for each, manifest in there.items()}
@@ -95,7 +95,7 @@ def slm_files(preset: Preset, settings: Settings, progress: ProgressCallback | N
     """The SLM's files, with the adapter that the settings name; a WeightsError for one that is damaged or another's."""
     model = files_of(preset.slm, settings, progress)
     if (adapter := slm_adapter(preset, settings, progress)) is not None:
-        model.aligned(Adapter.load(adapter))
+        model.align(Adapter.load(adapter))
     return model
 
 
@@ -167,7 +167,7 @@ def _load(model: ModelFiles, preset: Preset, settings: Settings, progress: Progr
 
 
 def _manifest(model: ModelFiles, folder: Path) -> dict[str, Any]:
-    """That of a folder which holds what a conversion of these files makes now, each file with its size; else empty."""
+    """The manifest of a folder that is a complete and current conversion of these files; else empty."""
     manifest = read_json(folder / MANIFEST)
     sizes, made_of = manifest.get("files"), _made_of(model, folder.name.rpartition("-")[2])
     if not isinstance(sizes, dict) or not made_of.items() <= manifest.items():

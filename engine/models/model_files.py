@@ -73,7 +73,7 @@ class ModelFiles:
         """Changes when any of the files, or the adapter, does."""
         return f"{self.base}+{self.adapter.digest}" if self.adapter else self.base
 
-    def aligned(self, adapter: Adapter) -> None:
+    def align(self, adapter: Adapter) -> None:
         """Takes an adapter, which is added to the weights as they are read; a WeightsError if it is for others."""
         if adapter.card.base != self.base:
             raise WeightsError(

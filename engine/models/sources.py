@@ -116,7 +116,7 @@ def choose_preset(settings: Settings, progress: ProgressCallback | None = None) 
         return _named(settings)
     both = len(models) == 2 and settings.preset == "auto"
     pair = Preset("", **models) if both else replace(_named(settings), **models)
-    for known in PRESETS.values():  # by whatever path: its router is this pair's, too
+    for known in PRESETS.values():  # at another path its files are still the preset, and have its router
         if (pair.slm, pair.llm) == (known.slm, known.llm):
             return replace(known, slm=pair.slm, llm=pair.llm)
     return replace(pair, name=_name(pair.slm, pair.llm))

@@ -2,7 +2,7 @@
 
 | layout | format | where |
 | --- | --- | --- |
-| `packed` | NF4 as the kernel of a processor with AVX512-BF16 wants it | there, unless it has matrix units (AMX) |
+| `packed` | NF4 as the kernel of a processor with AVX512-BF16 wants it | such a processor, by default without AMX |
 | `plain` | NF4 as bitsandbytes quantises to it | a GPU |
 | `int8` | 8 bits, one scale for each output | any other processor |
 """

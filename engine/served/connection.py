@@ -24,7 +24,7 @@ import httpx
 
 from engine.errors import ServerError, shown
 
-MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError)
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 """What reading a reply of another shape raises."""
 
 _MOST_BYTES = 64_000_000  # of a reply: the probabilities of a prompt of thousands of tokens
@@ -72,7 +72,7 @@ class Connection:
     def ask(self, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]) -> Future[Found]:
         """Posts JSON, or gets where `body` is None, and reads the JSON that comes back.
 
-        What `read` raises counts as a wrong answer, and the next may be right. The future raises a ServerError.
+        What `read` raises of `MALFORMED` counts as a wrong answer; the next may be right. The future has a ServerError.
         """
         return asyncio.run_coroutine_threadsafe(self._ask(path, body, read), self._loop)
 
@@ -115,8 +115,8 @@ class Connection:
             left = started + self._patience - time.monotonic()
             if left <= 0:
                 raise ServerError(
-                    f"The LLM's server at {self.url} does not answer ({fault}). The text so far stays, and can be gone "
-                    "on with once the server is back; at threshold 0 the SLM writes alone."
+                    f"The LLM's server at {self.url} does not answer ({fault}). The text so far stays, and can be "
+                    "continued once the server is back; at threshold 0 the SLM writes alone."
                 )
             pause = min(2 * pause, _LONGEST_PAUSE)
             await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), left))

@@ -1,8 +1,8 @@
 """A language model behind a server, for the decode loop; the local one is `engine.model.language_model`.
 
 Its "hidden state" at a position holds the ids of the likeliest tokens and their log-probabilities, as the server told
-them. Its logits are these, and next to nothing for all other tokens. So a greedy token is the LLM's own, and a sampled
-one is drawn here, with the text's own seed, as with `top_k` at that many.
+them. Its logits are these, and −10,000 for all other tokens. So a greedy token is the LLM's own, and a sampled one is
+drawn here, with the text's own seed, as with `top_k` of that number.
 
 Rows are asked about side by side. A row whose answer is still on its way waits, and the others write on.
 """
@@ -75,7 +75,7 @@ class TextCache:
             self.texts[target][start:] = self.texts[source][start:stop]
 
     def ask(self, row: int, asked: Asked, send: Callable[[tuple[int, ...], int], Future[Any]]) -> Future[Any]:
-        """The answer to a question about a row, sent unless it is on its way; another about the row is given up."""
+        """The answer to a question about a row. It is sent unless it is on its way; an older one is given up."""
         known, future = self._pending.get(row, (None, None))
         if future is None or known != asked:
             self.leave(row)

@@ -1,6 +1,6 @@
 """Taking a server into use: whether it answers as vLLM, which model it has, and whether its tokens are ours.
 
-Tokens are compared before any text: one that the server spells otherwise would make nonsense of every text, unnoticed.
+Tokenizers are compared before any text is written: a different one would make nonsense of every text, unnoticed.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 An answer has the likeliest next tokens after each of the text's last tokens, with their log-probabilities. vLLM caches
 the beginnings of texts, so it reads only what is new; but a question with `prompt_logprobs` skips that cache. Readers
-get what a reply has in `choices[0]`. They may raise anything, since the reply is not to be trusted.
+get what a reply has in `choices[0]`. They raise one of `connection.MALFORMED` for a reply that is not as expected.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def llm(tiny_pair):
 def reads(prefixes, **texts):
     """Hidden states at the last `looks` tokens of texts, given as slot=(tokens, looks)."""
     wanted = [Wanted(int(slot[1:]), *each) for slot, each in texts.items()]
-    prefixes.catch_up(Role.LLM, wanted)
+    prefixes.copy_held(Role.LLM, wanted)
     return prefixes.read(Role.LLM, wanted)
 
 

@@ -6,7 +6,6 @@ to be answered shortly. A status of 500 is harm: it says that the server failed.
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from typing import Any
@@ -114,8 +113,8 @@ class Flooder(Attacker):
 
     def wide_prompts(self, client: httpx.Client) -> None:
         heads = ",".join(f"c{n}" for n in range(_COLUMNS)) if self.random.random() < 0.5 else "prompt," * _COLUMNS + "x"
-        content = f"{heads}\n{'1,' * _COLUMNS}1\n".encode()
-        data = {"name": f"{self.marker}.csv", "file": base64.b64encode(content).decode()}
+        content = f"{heads}\n{'1,' * _COLUMNS}1\n"
+        data = {"name": f"{self.marker}.csv", "text": content}
         body = {"data": data, "component_id": self.served.reads_prompts, "fn_name": "read_prompts"}
         answer = client.post("gradio_api/component_server", json={**body, "session_hash": self._session()})
         if self._judge(answer, True) and not json.loads(answer.json()).get("error"):

@@ -198,7 +198,7 @@ def scores_of(method: str | Router, tokens: LabelledTokens) -> np.ndarray:
     """
     if isinstance(method, Router):
         about, device = tokens.about, next(method.network.parameters()).device
-        method.fit_to(about["slm"], about["llm"], about["hidden_size"], about["tokenizer"])
+        method.check_fits(about["slm"], about["llm"], about["hidden_size"], about["tokenizer"])
         chunks = tokens.chunks(method.card.logit_features)
         scores = [method.score(features.to(device)).cpu().numpy() for features in chunks]
         return np.concatenate([np.zeros(0, dtype=np.float32), *scores])

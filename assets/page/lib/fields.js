@@ -41,9 +41,9 @@ const isGood = (field) => {
 
 const settle = (field) => {
   if (isGood(field) || !lastGood.has(field)) return;
-  const { value, validity } = field, wrong = validity.badInput ? 'That is no number' : value === '' ? 'Empty' : `${value} will not do`;
+  const { value, validity } = field, wrong = validity.badInput ? 'Not a number' : value === '' ? 'Empty' : `${value} is not allowed`;
   set.call(field, lastGood.get(field));
-  note(field, `${wrong}: ${rangeOf(field)}. Still ${lastGood.get(field)}.`);
+  note(field, `${wrong}: ${rangeOf(field)}. Kept ${lastGood.get(field)}.`);
 };
 
 const onNumber = (type, handle) => document.addEventListener(type, (event) => { if (isChecked(event.target)) handle(event.target, event); }, true);

@@ -6,7 +6,7 @@ import { makeAlert } from './refused.js';
 
 const EVERY = 2000, PATIENCE = 2500;   // milliseconds; together they notice within five seconds
 const WORDS = 'The server does not answer. What is here stays, and this page goes on by itself once it is back.';
-const BACK = 'The server is back, and knows nothing of this window. Look at what Compare and Tune have found first: that goes when the page is loaded again.';
+const BACK = 'The server is back but no longer knows this window. Look at Compare and Tune first: loading the page again removes their results.';
 const UNFINISHED = ':is([data-state="waiting"], [data-state="running"])';
 const RESULTS = '.compare-text .w, .tune-body:not([hidden])';   // results that only the server keeps, unfinished ones included
 

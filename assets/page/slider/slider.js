@@ -34,7 +34,7 @@ export const start = ({ element, props, trigger, watch }) => {
     if (preview) return preview;
     if (!shown || shown.tokens < FEW) return NONE;
     const part = shown.share === 1 && dialAt('threshold') > 1 ? 1 : costOf(shown.cost);   // at this end only the large model runs
-    return [`${percent(shown.share)} by the large model`, ...(part === null ? [] : [`${percent(part)} of the large model’s cost alone`])].join(' · ');
+    return [`${percent(shown.share)} by the large model`, ...(part === null ? [] : [`${percent(part)} of the large model’s cost`])].join(' · ');
   };
   const draw = perFrame(() => {
     say(outcome, words());
@@ -130,7 +130,7 @@ export const start = ({ element, props, trigger, watch }) => {
     draw();
   });
   listen(element, 'citer-preview', ({ detail: { flipped, unread, first, over } }) => {
-    preview = !over ? (held ? `what comes next is written so${flipped ? ` · ${counted(flipped, 'token')} before it would change hands` : ''}` : '') : unread ? `the large model is to read ${counted(unread, 'token')}`
+    preview = !over ? (held ? `applies from the next token on${flipped ? ` · ${counted(flipped, 'earlier token')} would change hands` : ''}` : '') : unread ? `the large model would read ${counted(unread, 'token')}`
       : flipped ? `${counted(flipped, 'token')} ${flipped === 1 ? 'changes' : 'change'} hands, the first is token ${first + 1}` : '';
     draw();
   });

@@ -13,7 +13,7 @@ import { openRace } from '../lib/tabs.js';
 
 const ENDS = { eos: '', stop: 'a stop string came up', length: 'the token limit is reached', cancelled: 'stopped' };
 const STATES = { waiting: 'Reading the prompt …', running: 'Writing …', stopped: 'Stopped', failed: 'Failed' };
-const AWAITED = 'This is the text before. Yours takes its place with its first token.';
+const AWAITED = 'This is the previous text, until yours has a token.';
 const SHOWN = 60;   // letters of a prompt
 const WHO = ['small alone', 'together', 'large alone'];
 

@@ -27,7 +27,7 @@ export const start = ({ element, props, server }) => {
   const sayPlan = () => {
     const { count = 0, seconds = 0 } = preview ?? {}, settings = fieldNumber('tune-count') + 2, texts = count * settings, tokens = texts * fieldNumber('tune-limit');
     const acceptance = dialAt('acceptance'), corrected = acceptance > 0 ? `, corrected at ${acceptance} as the Playground says` : '';
-    const time = seconds ? `, at most ${duration(tokens * seconds)} here` : '', few = count < FEW ? ` ${FEW} prompts or more make the result sure.` : '';
+    const time = seconds ? `, at most ${duration(tokens * seconds)} here` : '', few = count < FEW ? ` ${FEW} prompts or more give a surer result.` : '';
     sayAt('plan', count ? `${counted(texts, 'text')} at ${settings} settings${corrected}, at most ${tokens.toLocaleString('en')} tokens${time}.${few}` : '');
   };
 

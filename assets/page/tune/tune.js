@@ -55,7 +55,7 @@ class PromptList {
   draw(kind, at) {
     this.at = at;
     for (const entry of this.#prompts) {
-      const right = kind === 'right' ? entry.right?.[at] : undefined, same = `${wholePercent(entry.agreement[at])} as the large model`;
+      const right = kind === 'right' ? entry.right?.[at] : undefined, same = `${wholePercent(entry.agreement[at])} like the large model`;
       entry.mark.textContent = right === undefined ? same : right ? '✓ right' : '✗ wrong';
       entry.mark.classList.toggle('wrong', right === false);
       this.#drawText(entry);
@@ -111,7 +111,7 @@ export const start = (gradio) => {
   const whyNone = () => {
     const { kind, points } = view, [cut, all] = shown.cut_off;
     if (kind !== 'right' || picked !== null) return '';
-    if (cut > all / 2) return `${wholePercent(cut / all)} of the texts were cut off at ${counted(shown.about.max_new_tokens, 'token')}: give New tokens per text more room.`;
+    if (cut > all / 2) return `${wholePercent(cut / all)} of the texts were cut off at ${counted(shown.about.max_new_tokens, 'token')}: raise New tokens.`;
     return points.every((point) => point[QUALITY] === 0) ? 'No setting gave one right answer.' : '';
   };
 
