@@ -79,19 +79,18 @@ def _main(arguments: Sequence[str] | None) -> None:
 
 def _recorded(settings: Settings, request: Request, answer: str) -> Recorded:
     pair = engine.load(settings.preset, settings, print_progress)
-    traces = []
-    for trace in record(pair, build_request(request, acceptance=pair.acceptance), pair_scale(pair, "router")):
+    traces, scale = [], pair_scale(pair, "router")
+    for trace in record(pair, build_request(request, acceptance=pair.acceptance), scale):
         print(f"{trace.threshold:.7g}: {100 * trace.llm_share:.0f} % LLM, {trace.text[-60:]!r}", flush=True)
         traces.append(trace)
-    return finished(pair, traces, os.getloadavg()[0], answer)
+    return finished(pair, traces, scale, os.getloadavg()[0], answer)
 
 
-def finished(pair: Any, traces: Sequence[Trace], load: float, answer: str = "") -> Recorded:
+def finished(pair: Any, traces: Sequence[Trace], scale: Sequence[float], load: float, answer: str = "") -> Recorded:
     """What was recorded; without its seconds where the machine's load says that it did other work too."""
     busy = load > 1.5 * machine()["threads"]
     kept = tuple(map(untimed, traces)) if busy else tuple(traces)
-    scale = tuple(pair_scale(pair, "router"))
-    return Recorded(pair.threshold, scale=scale, traces=kept, answer=answer, **provenance("tools.record"))
+    return Recorded(pair.threshold, scale=tuple(scale), traces=kept, answer=answer, **provenance("tools.record"))
 
 
 def _parser() -> argparse.ArgumentParser:
