@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.setting import Setting
 from trainer.evaluation.rows import Array, MethodSetting, Results
 
 Half = NDArray[np.bool_]
@@ -172,8 +171,8 @@ def task_of(results: Results, method: str, settings: Sequence[str]) -> Task:
 
 
 def is_worse_than_confidence(results: Results, method: str, setting: str) -> bool:
-    """Whether a setting is significantly worse than what SLM confidence at acceptance 0 has for as many bytes."""
-    settings = [n for n in results.numbers(CONFIDENCE) if not Setting.parse(results.settings[n].setting).acceptance]
+    """Whether a setting is significantly worse than what SLM confidence has for as many bytes, at any acceptance."""
+    settings = results.numbers(CONFIDENCE)
     if not settings:
         return False
     counts = draws(len(results.questions))
