@@ -38,8 +38,8 @@ export const start = (gradio) => {
     const row = map.point(DIALS.map(dialAt));
     say(find('.sweep-now'), message.figures[row] ? [written(message.points[row]), isOwn(row) && message.points[row][0] <= 1 ? OWN : ''].filter(Boolean).join(' · ') : 'still being written');
   };
-  const noteOf = ({ points, figures, state, note, prompt }) => note || `${state === 'done' ? counted(points.length, 'setting')
-    : `${figures.filter(Boolean).length} of ${points.length || '…'} ${ENDS[state]}`}, ${counted(new Set(figures.filter(Boolean).map(([, text]) => text)).size, 'text')} · ${prompt}`;
+  const noteOf = ({ points, figures, state, note, prompt }) => note || `${state === 'done' ? `${counted(points.length, 'setting')} gave`
+    : `${figures.filter(Boolean).length} of ${points.length || '…'} ${ENDS[state]},`} ${counted(new Set(figures.filter(Boolean).map(([, text]) => text)).size, 'different text')} · ${prompt}`;
 
   const draw = perFrame(() => {
     if (!message) return;
