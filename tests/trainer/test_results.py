@@ -125,8 +125,8 @@ def test_one_setting_for_all_tasks_is_chosen_among_those_that_were_measured_on_e
     assert set(common_settings(graded, ROUTER)) == {"router < 0.5", "router < 0.6", "router < 0.6 @ 0.3"}
     found = summarise(tasks)
     for name in ("sums", "products"):
-        assert found.settings[name, ONE_SETTING] == ("router < 0.6 @ 0.3",) * 2
-    assert not found.has(GENERAL, ONE_SETTING)
+        assert found.settings[name, ONE_SETTING["router"]] == ("router < 0.6 @ 0.3",) * 2
+    assert not found.has(GENERAL, ONE_SETTING["router"])
 
 
 def test_ablations_seconds_and_where_the_page_starts_are_there_where_they_were_measured(tasks):

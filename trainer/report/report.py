@@ -39,7 +39,7 @@ def render(preset: str, results: Path, page: Path, readme: Path, routers: Path =
         "main": tables.main_table(summary),
         "differences": tables.differences_table(summary),
         "alignment": NOT_YET if summary is unaligned else tables.main_table(unaligned),
-        "ablations": tables.ablations_table(summary),
+        "ablations": tables.ablations_table(unaligned),
         "seconds": tables.seconds_table(timed),
         "general": tables.general_table(summary),
     }

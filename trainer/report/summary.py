@@ -16,7 +16,7 @@ import numpy as np
 from engine.setting import Setting
 from trainer.evaluation import statistics
 from trainer.evaluation.rows import GENERAL, ROUTER, MethodSetting, Results
-from trainer.evaluation.statistics import Array, Estimate, Judged, common_settings, judged, task_of
+from trainer.evaluation.statistics import CONFIDENCE, Array, Estimate, Judged, common_settings, judged, task_of
 
 BUDGET = 6
 
@@ -26,6 +26,7 @@ METHODS = {
     "router": "router",
     "router, one setting": "router, one setting for all tasks",
     "confidence": "SLM confidence",
+    "confidence, one setting": "SLM confidence, one setting for all tasks",
     "speculative": "speculative decoding",
     "no-rollouts": "router without rollouts",
     "shortcut": "CITER without rollouts",
@@ -35,8 +36,8 @@ METHODS = {
 }
 """The compared methods and their names for people, in the order of the tables."""
 
-ONE_SETTING = "router, one setting"
-"""The router at the one setting that is best over all tasks; it is chosen and judged by halves, too."""
+ONE_SETTING = {method: f"{method}, one setting" for method in (ROUTER, CONFIDENCE)}
+"""A method at the one setting that is best over all tasks; it is chosen and judged by halves, too."""
 
 SHIPPED = "shipped"
 """The router where the page starts, on all questions."""
@@ -171,9 +172,11 @@ def summarise(results: dict[str, Results], shipped: Setting | None = None) -> Su
             number = each.settings.index(at)
             add(task, SHIPPED, Judged((0, 0), each.right[number], each.bytes[number]), [at.setting])
     graded = [name for name in results if name != GENERAL]
-    if len(graded) > 1 and (common := common_settings([results[task] for task in graded], ROUTER)):
-        for task, each in zip(graded, judged([task_of(results[task], ROUTER, common) for task in graded]), strict=True):
-            add(task, ONE_SETTING, each, common)
+    for method, name in ONE_SETTING.items() if len(graded) > 1 else ():
+        if common := common_settings([results[task] for task in graded], method):
+            tasks = [task_of(results[task], method, common) for task in graded]
+            for task, each in zip(graded, judged(tasks), strict=True):
+                add(task, name, each, common)
     return found
 
 

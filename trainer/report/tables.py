@@ -18,11 +18,12 @@ TITLES = {
 }
 """Names of tasks for people; any other task keeps its name."""
 
-_MAIN = ("llm", ONE_SETTING, "confidence", "speculative", "random")
+_MAIN = ("slm", "llm", *ONE_SETTING.values(), "confidence", "speculative", "random")
+_OURS = (ROUTER, ONE_SETTING[ROUTER])
 _SHORT = {
     "slm": "SLM",
     "llm": "LLM",
-    ONE_SETTING: "one setting",
+    **{name: f"{method}, one" for method, name in ONE_SETTING.items()},
     "confidence": "confidence",
     "speculative": "speculative",
     "no-rollouts": "no rollouts",
@@ -54,12 +55,12 @@ def short_table(summary: Summary) -> str:
 
 def differences_table(summary: Summary) -> str:
     """The router less each other method, on the mean of the tasks (or the only one)."""
-    task, ours = summary.tasks[0], (ROUTER, ONE_SETTING)
-    head = ["compared with", *(f"{METHODS[name]}: {what}" for name in ours for what in ("right", "bytes"))]
+    task = summary.tasks[0]
+    head = ["compared with", *(f"{METHODS[name]}: {what}" for name in _OURS for what in ("right", "bytes"))]
     rows = [
-        [METHODS[name], *(cell for own in ours for cell in _compared(summary.compared(task, own, name)))]
+        [METHODS[name], *(cell for own in _OURS for cell in _compared(summary.compared(task, own, name)))]
         for name in summary.methods(task)
-        if name not in ours
+        if name not in _OURS
     ]
     return table(head, rows)
 
@@ -101,7 +102,7 @@ def bytes_panels(summary: Summary) -> list[Panel]:
         marks = []
         for name in [*summary.methods(task), *([SHIPPED] if (task, SHIPPED) in summary.samples else [])]:
             right, size = summary.measured(task, name)
-            marks.append(Mark(_short(name), right, size.value, name in (ROUTER, ONE_SETTING, SHIPPED), name == SHIPPED))
+            marks.append(Mark(_short(name), right, size.value, name in (*_OURS, SHIPPED), name == SHIPPED))
         panels.append(Panel(_title(task), marks))
     return panels
 
