@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from engine.errors import RouterError, first_fault
@@ -162,7 +162,7 @@ class Router:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / WEIGHTS) as weights_path, replacing(folder / CARD) as card_path:
-                save_file(weights, weights_path)
+                weights_path.write_bytes(save(weights))  # `save_file` would let nobody else read it
                 fields = {**asdict(self.card), "sha256": sha256_of(weights_path)}
                 text = json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
                 _read_card(text.encode("utf-8"), folder / CARD)
