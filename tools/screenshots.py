@@ -14,10 +14,11 @@ from PIL import Image
 from engine import load_settings
 from engine.pair import load
 from tests.support.browser import Window, along, chromium, eventually, serve, window
+from tools.record import PROMPT
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 QUESTIONS = {
-    "cpu": "Write a Python function that checks whether a string is a palindrome.",
+    "cpu": PROMPT,
     "tiny": "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?",
 }
 DRAGGED = (0.9, 0.1)

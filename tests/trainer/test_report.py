@@ -71,16 +71,16 @@ def test_what_was_changed_by_hand_or_measured_anew_is_named(folder):
     assert {path.name for path in report("cpu", **places(folder), write=False)} > {"cpu.json", "results.md"}
 
 
-def test_with_rows_of_the_aligned_pair_the_tables_are_about_it_and_one_is_about_the_pair_as_it_was(folder):
+def test_rows_of_the_aligned_pair_fill_a_section_of_their_own(folder):
     report("cpu", **places(folder))
-    before = (folder / "results.md").read_text()
+    assert "Not measured yet" in (folder / "results.md").read_text()
     aligned = {key: (right + 7, share, size) for key, (right, share, size) in POINTS.items()}
     write_results(folder / "results" / "cpu-aligned", aligned, pair="Small (aligned) ⇄ Large · NF4")
     report("cpu", **places(folder))
     page = (folder / "results.md").read_text()
-    main = [text.split("<!-- main -->")[1].split("<!-- /main -->")[0] for text in (before, page)]
-    assert main[0] in page.split("<!-- alignment -->")[1] and "| SLM alone | 27 %" in main[1]
-    assert "aligned" in json.loads((folder / "results" / "cpu.json").read_text())["pair"]
+    main, beside = (page.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0] for name in ("main", "alignment"))
+    assert "| SLM alone | 20 %" in main and "| SLM alone | 27 %" in beside and "share of the LLM's seconds" in beside
+    assert "aligned" not in json.loads((folder / "results" / "cpu.json").read_text())["pair"]
 
 
 def test_a_document_without_its_markers_and_a_folder_without_rows_are_refused(folder, tmp_path):

@@ -1,6 +1,5 @@
 """From the rows of a pair to one small JSON file, two charts, and the tables of `docs/results.md` and the README.
 
-Seconds are the unaligned pair's until some are measured for the aligned one.
 In the documents only the text between `<!-- name -->` and `<!-- /name -->` is written; the rest is written by hand.
 """
 
@@ -31,22 +30,21 @@ def render(preset: str, results: Path, page: Path, readme: Path, routers: Path =
     """
     aligned, card = results / f"{preset}-aligned", read_json(routers / preset / "router.json")
     shipped = Setting("router", card["threshold"], card["acceptance"]) if card else None
-    summary = unaligned = summarise(load_all(results / preset), shipped)
-    if aligned.exists():
-        summary = summarise(load_all(aligned), shipped)
-    timed = summary if any(summary.timed.values()) else unaligned
+    summary = summarise(load_all(results / preset), shipped)
+    other = summarise(load_all(aligned)) if aligned.exists() else None
+    parts = (tables.main_table, tables.seconds_table)
     sections = {
         "main": tables.main_table(summary),
         "differences": tables.differences_table(summary),
-        "alignment": NOT_YET if summary is unaligned else tables.main_table(unaligned),
-        "ablations": tables.ablations_table(unaligned),
-        "seconds": tables.seconds_table(timed),
+        "alignment": "\n\n".join(part(other) for part in parts) if other else NOT_YET,
+        "ablations": tables.ablations_table(summary),
+        "seconds": tables.seconds_table(summary),
         "general": tables.general_table(summary),
     }
     return {
         results / f"{preset}.json": json.dumps(summary.as_json(), ensure_ascii=False, indent=1) + "\n",
         results / f"{preset}-bytes.svg": draw(tables.bytes_panels(summary), "bytes moved"),
-        results / f"{preset}-seconds.svg": draw(tables.seconds_panels(timed, shipped), "measured seconds"),
+        results / f"{preset}-seconds.svg": draw(tables.seconds_panels(summary, shipped), "measured seconds"),
         page: filled(page, sections),
         readme: filled(readme, {"results": tables.short_table(summary)}),
     }
