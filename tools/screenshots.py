@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,6 @@ QUESTIONS = {
     "cpu": PROMPT,
     "tiny": "Ben has $20. Ben earns $15. Ben spends $9. How much money is it now?",
 }
-DRAGGED = (0.9, 0.1)
-"""Where the slider is dragged to in the animated picture: it ends cheaper than it began."""
-
 PROMPTS = {
     "cpu": "prompt,answer\nWhat is 17 + 25?,42\nWhat is the capital of France?,Paris\nHow many days has a week?,7\n"
     "Which planet is known as the red planet?,Mars\nWhat is 9 * 8?,72\n",
@@ -47,7 +42,7 @@ def playground(shown: Window, prompt: str) -> None:
     shown.write(prompt, seconds=300)
     take(shown, "playground")
     shown.page.click(".theme-toggle")  # light again
-    slider(shown, DRAGGED)
+    slider(shown)
     llm = shown.page.locator(".t.llm")
     (llm if llm.count() else shown.page.locator(".t")).first.click()
     eventually(lambda: shown.page.locator(".candidate:not(:disabled)").count(), 30)
@@ -55,9 +50,15 @@ def playground(shown: Window, prompt: str) -> None:
     shown.page.keyboard.press("Escape")
 
 
-def slider(shown: Window, stops: Sequence[float]) -> None:
-    """The threshold pressed, dragged over some stops and let go, as an animated picture."""
+def slider(shown: Window) -> None:
+    """The slider pressed at the large model's end, dragged to where it stood and let go, as an animated picture."""
     start = float(shown.page.input_value("#balance")) / 100
+    shown.page.mouse.move(*along(shown.page, start))
+    shown.page.mouse.down()
+    shown.page.mouse.move(*along(shown.page, 1.0), steps=5)
+    shown.page.mouse.up()
+    shown.page.wait_for_timeout(1000)  # until it is begun
+    shown.wait_state("done", seconds=300)
     frames: list[Image.Image] = []
 
     def picture() -> None:
@@ -65,13 +66,11 @@ def slider(shown: Window, stops: Sequence[float]) -> None:
         frames.append(Image.open(BytesIO(shot)).convert("RGB").resize((800, 500), Image.Resampling.LANCZOS))
 
     picture()
-    shown.page.mouse.move(*along(shown.page, start))
     shown.page.mouse.down()
-    for before, after in pairwise((start, *stops)):
-        for step in range(1, 5):
-            shown.page.mouse.move(*along(shown.page, before + (after - before) * step / 4))
-            shown.page.wait_for_timeout(60)
-            picture()
+    for step in range(1, 9):
+        shown.page.mouse.move(*along(shown.page, 1 + (start - 1) * step / 8))
+        shown.page.wait_for_timeout(60)
+        picture()
     shown.page.mouse.up()
     for _ in range(8):
         shown.page.wait_for_timeout(250)

@@ -122,10 +122,16 @@ class Comparison(Job):
             return "✓ right" if is_right("".join(event.text for event in events), self.answer) else "✗ wrong"
         if key == "llm":
             return ""
-        shared = shared_tokens([event.id for event in events], [event.id for event in llm])
-        if shared == len(events) == len(llm):
+        if [event.id for event in events] == [event.id for event in llm]:
             return "the large model’s text, token for token"
-        return f"shares {shared} of its {counted(len(events), 'token')} with the large model’s text"
+        own = _counted_ids(events)
+        shared = shared_tokens(own, _counted_ids(llm))
+        return f"shares {shared} of its {counted(len(own), 'token')} with the large model’s text"
+
+
+def _counted_ids(events: Sequence[TokenEvent]) -> list[int]:
+    """Token ids without the end of the text, which a person does not count."""
+    return [event.id for event in events if event.text or event.finish_reason is None]
 
 
 def shared_tokens(ids: Sequence[int], others: Sequence[int]) -> int:

@@ -28,7 +28,7 @@ def test_the_shared_tokens_of_two_texts_are_those_of_their_longest_common_blocks
 
 
 def test_three_texts_are_each_as_alone_and_cost_shares_of_the_llms(tiny_pair):
-    asked = build_request(PROMPT, threshold=0.2, policy="router", acceptance=0.6, max_new_tokens=40)
+    asked = build_request(PROMPT, threshold=0.2, policy="router", acceptance=0.6, max_new_tokens=100)
     job = Comparison(asked)
     job.work(Host(lambda preset, progress: tiny_pair))
     routed = tiny_pair.generate_batch([asked])[0]
@@ -41,6 +41,8 @@ def test_three_texts_are_each_as_alone_and_cost_shares_of_the_llms(tiny_pair):
     assert told["costs"]["llm"][:3] == [[0, 1]] * 3
     assert all(slm > 0 and llm == 0 for slm, llm in told["costs"]["slm"][:3])
     assert told["verdicts"]["middle"] and told["verdicts"]["llm"] == ""
+    alone = job.texts["slm"].events
+    assert alone[-1].finish_reason == "eos" and f"of its {len(alone) - 1} tokens" in told["verdicts"]["slm"]
 
 
 def test_where_the_answer_is_known_the_verdict_says_who_is_right(tiny_pair):
