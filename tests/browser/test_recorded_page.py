@@ -126,6 +126,7 @@ def test_on_arrival_the_slider_plays_once_from_the_large_model_to_where_it_start
         assert set(page.evaluate("places")) <= {start}, "not a second time"
         assert page.input_value(DIAL) == start
         page.click("#generate")
+        eventually(lambda: newest(site))  # until then the recorded text is done
         shown.wait_state("done")
         assert newest(site).request.setting.threshold == pair.threshold, "where this pair starts, which is another"
         place = str(pair_scale(pair, "router").index(pair.threshold))
