@@ -7,7 +7,7 @@ NODE = $(shell $(BIN)/python -c "from playwright._impl._driver import compute_dr
 # Where a machine forbids compiled files, each process of a test would compile what it imports anew, for ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test first-visit slow gpu test-servers check format bench upgrade-check soak soak-short soak-attacks rehearse-space screenshots clean
+.PHONY: demo test first-visit slow gpu test-servers check format bench upgrade-check soak soak-cpu soak-short soak-attacks rehearse-space screenshots clean
 
 demo: .venv/.run  ## the page in the browser
 	$(BIN)/python app.py
@@ -44,8 +44,11 @@ bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into doc
 	$(BIN)/python -m engine.bench --preset $(or $(PRESET),cpu) --readme
 
 soak: .venv/.dev  ## visitors and attackers for an hour, kills, and 1,000 damaged files of each kind, into docs/reliability.md
-	$(BIN)/python -m tools.soak --minutes $(or $(MINUTES),60) --preset $(or $(PRESET),tiny) $(if $(GIGABYTES),--gigabytes $(GIGABYTES)) \
-		--browsers 2 --kills 30 --mutations 1000 --write
+	$(BIN)/python -m tools.soak --browsers 2 --kills 30 --mutations 1000 --write
+
+soak-cpu: .venv/.dev  ## an hour with the pair that ships in 4 GB, beside fewer visitors; NF4 needs AVX512-BF16, and int8 takes 1 GB more
+	$(BIN)/python -m tools.soak --preset cpu --gigabytes 4 --weights nf4 --browsers 2 --visitors 8 --programs 2 \
+		--kills 0 --mutations 0 --write
 
 soak-short: .venv/.dev  ## the same in five minutes, printed, or in less with MINUTES=0.5; `make test` damages the files
 	$(BIN)/python -m tools.soak --minutes $(or $(MINUTES),3) --visitors 8 --programs 2 --browsers 1 --attackers 2 \

@@ -51,7 +51,8 @@ def rows_that_fit(pair: Pair, rows: int) -> int:
     if fitting < 1:
         raise WeightsError(
             f"not enough memory: with one text at a time {pair.slm_name} and {pair.llm_name} take {plan}. "
-            "Raise CITER_MEMORY if there is more, lower CITER_CONTEXT, or choose smaller models (CITER_PRESET=tiny)."
+            "Raise CITER_MEMORY if there is more, set CITER_CPU_WEIGHTS=nf4 if the processor has AVX512-BF16, lower "
+            "CITER_CONTEXT, or choose smaller models (CITER_PRESET=tiny)."
         )
     logger.warning("memory: %s", plan)
     return fitting

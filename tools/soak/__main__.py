@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=10, help="of each kind of process")
     parser.add_argument("--preset", default="tiny", help="pair of the page")
     parser.add_argument("--gigabytes", type=float, default=0, help="that the page may take; 0 is what there is")
+    parser.add_argument("--weights", default="auto", help="CITER_CPU_WEIGHTS of the page")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
     parser.add_argument("--app", type=Path, default=APP, help="the page's program")
@@ -68,12 +69,12 @@ def rehearse(options: argparse.Namespace) -> Rehearsal:
     """Rehearses without attackers, with them and after them; then kills processes and damages files."""
     marker, seconds = f"plugh{options.seed:x}xyzzy", 60 * options.minutes
     without, with_attackers, attacks, after, disk = Tally(), Tally(), Tally(), Tally(), Tally()
-    texts = Texts()
+    texts = Texts(options.preset == "tiny")
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         log = Path(folder) / "log"
-        with page(options.app, log, options.preset, options.gigabytes) as (url, process):
+        with page(options.app, log, options.preset, options.gigabytes, options.weights) as (url, process):
             say("the page is there")
-            served = Served.read(url)
+            served = Served.read(url, options.preset)
             trace = one_text(served, after, marker, "a first text")
             traces = damaged_traces(trace, _TRACES, options.seed) if trace and options.attackers else []
             sides = options, served, texts, marker

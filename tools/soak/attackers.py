@@ -212,7 +212,7 @@ class Attacker:
         said = [{"role": "system", "content": self.random.choice(HOSTILE)}] if self.random.random() < 0.3 else []
         said.append({"role": "user", "content": f"{self.random.choice(HOSTILE)} {self.marker}"})
         asked = {
-            "model": "tiny:0.5@0.5",
+            "model": f"{self.served.preset}:0.5@0.5",
             "messages": said,
             "stop": self.random.choice(HOSTILE)[:1000],
             "max_tokens": 16,

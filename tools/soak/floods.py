@@ -14,7 +14,6 @@ import httpx
 
 from tools.soak.attackers import LONG_ANSWER, Attack, Attacker
 from tools.soak.page import Asked, Lost, refusal_of
-from tools.soak.programs import body
 
 _BOMB, _TRACE, _WRONG = 20_000_000, 15_000_000, 3_500_000  # bytes
 _WINDOWS = 1_100  # more than the page remembers
@@ -135,7 +134,7 @@ class Flooder(Attacker):
         self._judge(client.get(f"gradio_api/call/generate/{self.marker}"))
 
     def endpoint_junk(self, client: httpx.Client) -> None:
-        good = body(Asked(f"Start with 1. {self.marker}", 0.3, 0, 16), True)
+        good = self.served.body(Asked(f"Start with 1. {self.marker}", 0.3, 0, 16))
         sent = [
             b"[" * 100_000,
             b"\xff\xfe",
@@ -151,7 +150,7 @@ class Flooder(Attacker):
 
     def endpoint_unread(self, client: httpx.Client) -> None:
         """Each asks for as much as there may be and reads nothing of it."""
-        asked = body(Asked(f"Start with 1. Add 2. {self.marker}", 0.5, 0, 1500), True, stream=True, n=4)
+        asked = self.served.body(Asked(f"{self.served.long} {self.marker}", 0.5, 0, 1500), stream=True, n=4)
         streams: list[httpx.Response] = []
         try:
             for _ in range(12):

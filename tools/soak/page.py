@@ -36,6 +36,7 @@ class Served:
         events: Numbers of the page's events by name.
         fields: What the fields of `write` hold at first, with their ids.
         reads_prompts, takes: The components that are asked to read a file of prompts, and for a text as a file.
+        preset: Its pair.
     """
 
     url: str
@@ -43,9 +44,20 @@ class Served:
     fields: tuple[tuple[str | None, Any], ...]
     reads_prompts: int
     takes: int
+    preset: str = "tiny"
+
+    @property
+    def tiny(self) -> bool:
+        """Whether its pair writes in an instant, and in fp32, so that a text never depends on those beside it."""
+        return self.preset == "tiny"
+
+    @property
+    def long(self) -> str:
+        """A prompt whose answer goes on for thousands of tokens."""
+        return "Start with 1. Add 2." if self.tiny else "Count from 1 to 2000, one number a line."
 
     @classmethod
-    def read(cls, url: str) -> Served:
+    def read(cls, url: str, preset: str = "tiny") -> Served:
         """From what the page says of itself."""
         config = httpx.get(f"{url}config", timeout=_TIMEOUT).raise_for_status().json()
         props = {each["id"]: each["props"] for each in config["components"]}
@@ -53,11 +65,17 @@ class Served:
         fields = tuple((props[n].get("elem_id"), props[n].get("value")) for n in write["inputs"])
         offers = {name: n for n, each in props.items() for name in each.get("server_fns") or ()}
         events = {each["api_name"]: each["id"] for each in config["dependencies"]}
-        return cls(url, events, fields, offers["read_prompts"], offers["take"])
+        return cls(url, events, fields, offers["read_prompts"], offers["take"], preset)
 
     def client(self, address: str) -> httpx.Client:
         """A client that a proxy would say has this address."""
         return httpx.Client(base_url=self.url, timeout=_TIMEOUT, headers={"X-Forwarded-For": address})
+
+    def body(self, asked: Asked, chat: bool = True, **more: Any) -> dict[str, Any]:
+        """What a program sends for the text that a window would get for the same fields."""
+        prompt = {"messages": [{"role": "user", "content": asked.prompt}]} if chat else {"prompt": asked.prompt}
+        model = f"{self.preset}:{asked.threshold}@{asked.acceptance}"
+        return {"model": model, **prompt, "max_tokens": asked.tokens, "temperature": 0, **more}
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,7 @@ import httpx
 from tools.soak.page import LONGEST, Asked, Lost, refusal, refusal_of, streamed_lines
 from tools.soak.visitors import Visitor
 
-_MODEL = "tiny"
 _LEAVES_AFTER = 5  # pieces of a stream
-
-
-def body(asked: Asked, chat: bool, **more: Any) -> dict[str, Any]:
-    """What a program sends for the text that a window would get for the same fields."""
-    prompt = {"messages": [{"role": "user", "content": asked.prompt}]} if chat else {"prompt": asked.prompt}
-    model = f"{_MODEL}:{asked.threshold}@{asked.acceptance}"
-    return {"model": model, **prompt, "max_tokens": asked.tokens, "temperature": 0, **more}
 
 
 class ProgramVisitor(Visitor):
@@ -40,7 +32,7 @@ class ProgramVisitor(Visitor):
     def _whole(self, client: httpx.Client) -> None:
         asked, chat = self._asked(), self.random.random() < 0.5
         path = "v1/chat/completions" if chat else "v1/completions"
-        answer = client.post(path, json=body(asked, chat), timeout=LONGEST)
+        answer = client.post(path, json=self.served.body(asked, chat), timeout=LONGEST)
         if answer.status_code != 200:
             raise refusal_of(answer)
         (choice,) = answer.json()["choices"]
@@ -49,7 +41,7 @@ class ProgramVisitor(Visitor):
     def _streamed(self, client: httpx.Client) -> None:
         asked, began = self._asked(), time.perf_counter()
         text, finish, first = "", None, None
-        for piece in _pieces(client, asked):
+        for piece in self._pieces(client, asked):
             for choice in piece["choices"]:
                 text += choice["delta"].get("content") or ""
                 finish = choice["finish_reason"] or finish
@@ -58,7 +50,7 @@ class ProgramVisitor(Visitor):
         self.tally.time("first token, by a program", (first or time.perf_counter()) - began)
 
     def _leave(self, client: httpx.Client) -> None:
-        for count, _ in enumerate(_pieces(client, self._asked())):
+        for count, _ in enumerate(self._pieces(client, self._asked())):
             if count == _LEAVES_AFTER:
                 return
 
@@ -72,17 +64,16 @@ class ProgramVisitor(Visitor):
         # Of a bare prompt the text is another than of the same words in the models' chat template.
         self.texts.check(asked if chat else replace(asked, prompt=f"bare: {asked.prompt}"), text)
 
-
-def _pieces(client: httpx.Client, asked: Asked) -> Iterator[dict[str, Any]]:
-    """The pieces of a stream; raises the error that stands in place of one."""
-    ended = False
-    for line in streamed_lines(client, "POST", "v1/chat/completions", json=body(asked, True, stream=True)):
-        if line == "data: [DONE]":
-            ended = True
-        elif line.startswith("data: "):
-            piece = json.loads(line[6:])
-            if piece.get("error"):
-                raise refusal(piece["error"].get("message"))
-            yield piece
-    if not ended:
-        raise Lost("a program's stream broke off")
+    def _pieces(self, client: httpx.Client, asked: Asked) -> Iterator[dict[str, Any]]:
+        """The pieces of a stream; raises the error that stands in place of one."""
+        asks, ended = self.served.body(asked, stream=True), False
+        for line in streamed_lines(client, "POST", "v1/chat/completions", json=asks):
+            if line == "data: [DONE]":
+                ended = True
+            elif line.startswith("data: "):
+                piece = json.loads(line[6:])
+                if piece.get("error"):
+                    raise refusal(piece["error"].get("message"))
+                yield piece
+        if not ended:
+            raise Lost("a program's stream broke off")

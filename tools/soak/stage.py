@@ -34,7 +34,7 @@ _IDLE = 60.0  # seconds until nothing may be written any more when all have left
 
 @contextmanager
 def page(
-    app: Path, log: Path, preset: str = "tiny", gigabytes: float = 0
+    app: Path, log: Path, preset: str = "tiny", gigabytes: float = 0, weights: str = "auto"
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The page on a free port, with all that it says in a file.
 
@@ -46,6 +46,7 @@ def page(
     env = {name: value for name, value in os.environ.items() if not name.startswith(("CITER_", "GRADIO_"))}
     env |= {
         "CITER_PRESET": preset,
+        "CITER_CPU_WEIGHTS": weights,
         "CITER_SERVER__HOST": "127.0.0.1",
         "CITER_SERVER__PORT": str(port),
         "CITER_SERVER__PROXIES": "1",

@@ -18,15 +18,16 @@ import httpx
 from tools.soak.attackers import Attack
 from tools.soak.floods import Flooder
 from tools.soak.page import Asked, BareWindow, Lost
-from tools.soak.programs import body
 
 SOON = 5.0
-"""Seconds in which others must be answered."""
+"""Seconds in which others must be answered, with the tiny pair."""
+
+LATER = 60.0
+"""The same with a real pair: a row is free when one of the honest texts ends."""
 
 _SILENT, _CONNECTIONS, _CHUNKS = 32, 1_100, 20_000
 _CLIENTS, _REQUESTS, _FORGED = 30, 40, 12
 _LOOP_SECONDS = 20.0
-_BODY = json.dumps({"model": "tiny:slm", "prompt": "Start with 1.", "max_tokens": 1})
 
 
 class Strangler(Flooder):
@@ -60,11 +61,12 @@ class Strangler(Flooder):
     def _others(self) -> None:
         """Somebody else asks for a token."""
         began = time.monotonic()
+        asks = {"model": f"{self.served.preset}:slm", "prompt": "Start with 1.", "max_tokens": 1}
         with self.served.client(f"192.0.2.{self.random.randrange(1, 250)}") as client:
-            answer = client.post("v1/completions", content=_BODY, headers={"content-type": "application/json"})
+            answer = client.post("v1/completions", json=asks, timeout=2 * LATER)
         if answer.status_code != 200:
             raise Lost(f"others are refused: {answer.status_code}: {answer.text[:100]}")
-        if time.monotonic() - began > SOON:
+        if time.monotonic() - began > (SOON if self.served.tiny else LATER):
             raise Lost(f"others wait {time.monotonic() - began:.1f} s")
 
     def silent_requests(self, client: httpx.Client) -> None:
@@ -122,7 +124,7 @@ class Strangler(Flooder):
 
     def forged(self, client: httpx.Client) -> None:
         """A proxy appends the real address to X-Forwarded-For; addresses that a client puts there gain it no places."""
-        asked = body(Asked(f"Start with 1. Add 2. {self.marker}", 0.5, 0, 1500), True, stream=True)
+        asked = self.served.body(Asked(f"{self.served.long} {self.marker}", 0.5, 0, 1500), stream=True)
         streams: list[httpx.Response] = []
         try:
             for n in range(_FORGED):

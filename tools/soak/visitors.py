@@ -40,17 +40,18 @@ _SETTLED = """() => document.querySelector('.stream-state').dataset.state === 'd
 
 
 class Texts:
-    """The first text of each request. It depends on the request alone, so later ones must equal it."""
+    """The first text of each request. With the tiny pair it depends on the request alone: later ones must equal it."""
 
-    def __init__(self) -> None:
+    def __init__(self, equal: bool = True) -> None:
         self._known: dict[Asked, str] = {}
+        self._equal = equal  # else near ties in 4 or 8 bits fall either way, as others are in the batch
         self._lock = threading.Lock()
 
     def check(self, asked: Asked, text: str) -> None:
         """Raises Lost if the request gave another text before."""
         with self._lock:
             first = self._known.setdefault(asked, text)
-        if text != first:
+        if text != first and self._equal:
             raise Lost(f"a text is not whole: {text[:60]!r} in place of {first[:60]!r}")
 
 
@@ -171,7 +172,7 @@ class BrowserVisitor(Visitor):
     def _visit(self, site: Site, forwarded: dict[str, str]) -> None:
         try:
             with window(self.browser, site, seconds=_PATIENCE, extra_http_headers=forwarded) as shown:
-                shown.page.wait_for_function("document.querySelector('#models')?.textContent.includes('tiny')")
+                shown.page.wait_for_function("document.querySelector('#models')?.textContent.includes('⇄')")
                 if self.attempt("texts in a browser", lambda: self._complaints(shown, lambda: self._write(shown))):
                     self.attempt("threshold dragged", lambda: self._complaints(shown, lambda: self._drag(shown)))
                 self.attempt("texts stopped in a browser", lambda: self._complaints(shown, lambda: self._stop(shown)))
@@ -187,7 +188,9 @@ class BrowserVisitor(Visitor):
             act()
         except Exception as error:
             if type(error).__module__.startswith("playwright"):
-                raise Lost(f"a browser waited in vain: {str(error).splitlines()[0][:120]}") from None
+                said = " ".join(shown.page.inner_text(".stream-state, .stream-head").split())
+                state = shown.page.evaluate("({...document.querySelector('.stream-state').dataset})")
+                raise Lost(f"a browser waited in vain: {str(error).splitlines()[0][:60]} {state} {said[:80]}") from None
             raise
         # The console reports a refused feed; the page then asks gradio instead.
         complaints = [each for each in shown.errors if not each.startswith("Failed to load resource")]
