@@ -95,7 +95,7 @@ class Connection(HttpToolsProtocol):
     idle: OrderedDict[Connection, None]
     most: int
     _stalled: asyncio.TimerHandle | None = None
-    _beside = 0
+    _beside = _earlier = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -112,13 +112,15 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._earlier = self._beside
         super().data_received(data)
         self._beside += len(data)
         if self._beside > MOST_BESIDE and not self.transport.is_closing():
             self.send_400_response(f"A request may have {MOST_BESIDE} bytes beside its body.")
 
     def on_message_begin(self) -> None:
-        self._beside = 0
+        # `data` may begin with the last of another request's body, which `on_body` has subtracted.
+        self._beside, self._earlier = self._beside - self._earlier, 0
         super().on_message_begin()
 
     def on_body(self, body: bytes) -> None:

@@ -288,3 +288,16 @@ def test_a_body_in_tiny_chunks_and_a_head_without_end_are_refused_and_a_large_bo
         answer = client.post("/x", content=b"x" * 5_000_000)
         assert answer.status_code == 413 and "65,536" in answer.text
         assert client.post("/gradio_api/upload", content=b"x" * 1_000_000).status_code == 404, "before its body is read"
+
+
+def test_a_request_behind_a_refused_body_is_answered(serving: int, monkeypatch):
+    """The server may read the last of the body and the next request's head in one piece."""
+    monkeypatch.setattr("engine.guard.server.MOST_BESIDE", 2_000)
+    refused = "POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n" + "x" * 200_000
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", serving), timeout=60) as asking:
+            asking.sendall(f"{refused}GET /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            told = b""
+            while told.count(b"HTTP/1.1") < 2:
+                told += asking.recv(10_000)
+            assert b"HTTP/1.1 400" not in told

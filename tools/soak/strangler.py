@@ -125,12 +125,15 @@ class Strangler(Flooder):
     def forged(self, client: httpx.Client) -> None:
         """A proxy appends the real address to X-Forwarded-For; addresses that a client puts there gain it no places."""
         asked = self.served.body(Asked(f"{self.served.long} {self.marker}", 0.5, 0, 1500), stream=True)
-        streams: list[httpx.Response] = []
+
+        def begin(n: int) -> httpx.Response:
+            headers = {"X-Forwarded-For": f"8.8.{self.number}.{n}, {self.address}"}
+            request = client.build_request("POST", "v1/chat/completions", json=asked, headers=headers)
+            return client.send(request, stream=True)
+
+        with ThreadPoolExecutor(_FORGED) as pool:  # at once: whoever reads nothing for a minute loses its place
+            streams = list(pool.map(begin, range(_FORGED)))
         try:
-            for n in range(_FORGED):
-                headers = {"X-Forwarded-For": f"8.8.{self.number}.{n}, {self.address}"}
-                request = client.build_request("POST", "v1/chat/completions", json=asked, headers=headers)
-                streams.append(client.send(request, stream=True))
             self._others()
         finally:
             for each in streams:
