@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 
 import pytest
@@ -97,6 +98,25 @@ def test_a_text_outlives_its_window_and_goes_on_in_the_next(shown: Window, site,
     shown.shows(run.events)
     page.click(".stream-more")
     eventually(lambda: len(shown.tokens()) > len(run.events))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_hundred_reloads_in_mid_text_show_the_whole_text(shown: Window, site, pair):
+    moments, middle = random.Random(0), 0
+    pair.tokens_per_second = 40
+    for _ in range(100):
+        before = newest(site)
+        shown.ask("a palindrome")
+        eventually(lambda before=before: newest(site) is not before and newest(site).events)
+        run = newest(site)
+        shown.page.wait_for_timeout(moments.uniform(0, 600))
+        middle += not run.complete
+        shown.reload()
+        eventually(lambda run=run: run.complete)
+        shown.shows(run.events)
+        assert newest(site) is run
+    assert middle > 50, "reloads came too late"
 
 
 def test_two_windows_of_one_person_have_a_text_each(shown: Window, site):
