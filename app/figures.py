@@ -123,7 +123,9 @@ def tokens_of_all(done: int, expected: float, sure: bool, seconds: float) -> str
         seconds: Since the first token.
     """
     total = max(done, round(expected))
-    left = f", about {duration(seconds / done * (total - done))} left" if sure and done and total > done else ""
+    if sure and total == done:
+        return counted(done, "token")
+    left = f", about {duration(seconds / done * (total - done))} left" if sure and done else ""
     return f"{done:,} of {'about' if sure else 'at most'} {counted(total, 'token')}{left}"
 
 

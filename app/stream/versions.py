@@ -42,12 +42,13 @@ def versions_message(session: Session) -> str:
 
 
 def _row(run: Run) -> list[Any]:
-    asked = run.settings
+    asked, events = run.settings, run.events
+    written = events[:-1] if events and events[-1].finish_reason == "eos" else events  # a person does not count the end
     return [
         run.id,
         round(asked.setting.threshold, 7),
         round(asked.setting.acceptance, 4),
-        round(llm_share(run.events), 4),
+        round(llm_share(written), 4),
         _chosen(run),
         not run.complete,
         asked.prompt[:_SHOWN],

@@ -37,7 +37,7 @@ document.addEventListener('click', (event) => {   // after the first click Stop 
 const skip = Object.assign(make('a', 'skip-link', 'Skip to the prompt'), { href: '#prompt' });
 skip.addEventListener('click', (event) => {
   event.preventDefault();   // the part after # may hold a text
-  const prompts = [...document.querySelectorAll('#prompt textarea, #compare-prompt textarea, #tune-prompts textarea')];
+  const prompts = [...document.querySelectorAll('#prompt textarea, #compare-prompt textarea, #tune-prompts textarea, .worked')];
   prompts.find((box) => box.getClientRects().length)?.focus();
 });
 document.body.prepend(skip);

@@ -18,9 +18,9 @@ export const startRecorded = ({ element, props }, show) => {
   const { rows, scale, said, ...about } = recorded, texts = unpack(rows), last = rows.length - 1;
   const draw = perFrame(() => {
     if (!recorded) return;
-    const at = scale[placeNow()], row = rows.findLastIndex(([threshold]) => threshold <= at), [, , share, cost] = rows[row];
+    const at = scale[placeNow()], row = rows.findLastIndex(([threshold]) => threshold <= at), [, , , cost] = rows[row];
     const note = `Recorded: ${row === 0 ? 'small model only' : row === last ? 'large model only' : `threshold ${at}`}`;
-    show(texts[row], { ...about, about: said, note, share, cost, row, recorded: true });
+    show(texts[row], { ...about, about: said, note, cost, row, recorded: true });
   });
   listen(element, 'citer-place', draw);
   listen(element, 'citer-run', () => { recorded = null; });

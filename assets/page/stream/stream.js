@@ -66,17 +66,16 @@ export const start = (gradio) => {
   for (const type of ['citer-dials', 'citer-conversation']) listen(element, type, drawOrigin);
 
   const tellOutcome = () => {
-    const { tokens, message, over, foreign } = text;
+    const { tokens, message, over, visibleTokens: texts } = text;
     if (!message || text.awaited) return;
-    const share = foreign ? message.share : tokens.filter((token) => token[AUTHOR] === LLM).length / Math.max(1, tokens.length);
-    announce('citer-outcome', { share: share ?? 0, cost: message.cost, tokens: tokens.length, over: over && tokens.length > 0, recorded: message.recorded,
-      texts: text.isEnd(tokens.length - 1) ? tokens.slice(0, -1) : tokens });
+    const share = texts.filter((token) => token[AUTHOR] === LLM).length / Math.max(1, texts.length);
+    announce('citer-outcome', { share, cost: message.cost, tokens: tokens.length, over: over && tokens.length > 0, recorded: message.recorded, texts });
   };
 
   const wordsOf = ({ state, note, finish, took, recorded, fixed } = {}) => {
     if (note || STATES[state]) return note || STATES[state];
     if (!state) return '';
-    const parts = [counted(text.tokens.length - Number(text.isEnd(text.tokens.length - 1)), 'token'), ENDS[finish] ?? ''];
+    const parts = [counted(text.visibleTokens.length, 'token'), ENDS[finish] ?? ''];
     if (took && !recorded && !fixed && !text.foreign) parts.push(`took ${seconds(took)}`);
     return parts.filter(Boolean).join(' · ');
   };
@@ -97,9 +96,14 @@ export const start = (gradio) => {
     announce('citer-shown', { run, row, recorded, state, tokens: text.tokens.length });
   };
 
+  // While a text is written, its last line stays above the slider, unless the reader has scrolled away from it.
+  const below = () => stateLine.getBoundingClientRect().bottom - (document.querySelector('#slider')?.getBoundingClientRect().top ?? innerHeight);
+
   const draw = () => {
+    const inSight = text.message?.state === 'running' && below() <= 0;
     text.draw();
     drawState();
+    if (inSight && below() > 0) scrollBy({ top: below() + 8 });
     drawOrigin();
     drawRendered();
     showCard();

@@ -42,6 +42,8 @@ export class Text {
     return this.message?.finish === 'eos' && index === this.tokens.length - 1 && this.tokens[index]?.[TEXT] === '';
   }
 
+  get visibleTokens() { return this.isEnd(this.tokens.length - 1) ? this.tokens.slice(0, -1) : this.tokens; }   // a person does not count the end
+
   mark(className, index) {
     this.box.querySelector(`.${className}`)?.classList.remove(className);
     this.spans[index]?.classList.add(className);
@@ -56,7 +58,7 @@ export class Text {
     this.#drawn = tokens;
     spans.forEach((span, i) => span.classList.toggle('draft', isDraft(tokens[i])));
     const last = spans.length - 1;
-    spans[last]?.classList.toggle('end', this.isEnd(last));   // a person does not count the end as a token
+    spans[last]?.classList.toggle('end', this.isEnd(last));
     box.classList.toggle('code', /```|^ {4}\S/m.test(this.words));
   }
 

@@ -57,7 +57,7 @@ export const startMap = (element, { costAt, isOwn, pick }) => {
       const cost = costs[y][x], whole = Math.round(100 * cost);
       say(cell, cost === null ? '·' : `${whole}`);
       cell.style.setProperty('--cost', cost !== null && high > low ? (cost - low) / (high - low) : 0);
-      cell.ariaLabel = cost === null ? 'not written yet' : `${whole} % of the large model’s cost${own[y][x] ? ', the large model’s own text' : ''}`;
+      cell.ariaLabel = cost === null ? 'not written yet' : `${whole} % of the large model’s cost${own[y][x] ? ', the same words as the large model alone' : ''}`;
       for (const [edge, [down, right]] of Object.entries(EDGES)) {
         cell.style.setProperty(`--${edge}`, own[y][x] && !own[y + down]?.[x + right] ? 1 : 0);
       }

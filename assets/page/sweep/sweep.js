@@ -6,7 +6,7 @@ import { costOf } from '../slider/cost.js';
 import { startMap } from './map.js';
 
 const ENDS = { waiting: 'waiting for the models …', running: 'writing …', stopped: 'stopped; what is there stays', failed: 'failed' };
-const DIALS = ['threshold', 'acceptance'], OWN = 'the large model’s own text';
+const DIALS = ['threshold', 'acceptance'], OWN = 'the same words as the large model alone';
 
 const nameOf = (threshold, acceptance) => (threshold > 1 ? 'large model only' : threshold === 0 && acceptance === 0 ? 'small model only'
   : threshold === 0 && acceptance === 1 ? 'speculative decoding' : '');
