@@ -161,7 +161,8 @@ def test_a_file_that_is_refused_changes_nothing_and_one_that_is_taken_can_be_und
         assert tab.typed.input_value() == "What did I type?"
     no_markup(tab.page, ".tune-preview", ".tune-sources")
     rows = "\n".join(json.dumps({"question": prompt, "expected": int(answer)}) for prompt, answer in QUESTIONS)
-    for name, content in (("mine.csv", "\ufeff" + CSV.replace("\n", "\r\n")), *[("mine.jsonl", rows)] * 2):
+    windows = "\ufeff" + CSV.replace("\n", "\r\n")
+    for name, content in (("mine.csv", windows), ("mine.jsonl", rows), ("again.jsonl", rows)):
         tab.choose(name, content)
         tab.shows(".tune-read", name)
         assert [(row.prompt, row.expected) for row in parse(tab.typed.input_value()).rows] == QUESTIONS
