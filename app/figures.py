@@ -114,6 +114,12 @@ def dial(value: float) -> str:
     return f"{value:.7g}"
 
 
+def visible(events: Sequence[TokenEvent]) -> Sequence[TokenEvent]:
+    """The tokens that a person counts: the end of a text, which has no characters, is none."""
+    ends = bool(events) and events[-1].finish_reason == "eos" and not events[-1].text
+    return events[:-1] if ends else events
+
+
 def tokens_of_all(done: int, expected: float, sure: bool, seconds: float) -> str:
     """How far something is, in tokens, and what is left: "640 of about 2,480 tokens, about 20 s left".
 

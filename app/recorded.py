@@ -66,7 +66,7 @@ class Recorded:
 
         Returns:
             `run`, `prompt`, `scale`, `said` of its texts, `verdicts` (small alone, together, large alone; empty where
-            no answer is known), and `rows`: [threshold, acceptance, LLM share, cost (see `cost_parts`), how many tokens
+            no answer is known), and `rows`: [threshold, acceptance, cost (see `cost_parts`), how many tokens
             it has in common with the row before, those after them (see `token_row`, without threshold and acceptance)].
         """
         last, three = self.traces[-1], (0, self.start, -1)
@@ -80,7 +80,7 @@ class Recorded:
             tokens = [_token(event) for event in trace.events]
             cut = in_common(before, tokens)
             costs = cost_parts(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost)
-            rows.append([trace.threshold, trace.acceptance, round(trace.llm_share, 4), costs, cut, tokens[cut:]])
+            rows.append([trace.threshold, trace.acceptance, costs, cut, tokens[cut:]])
             before = tokens
         verdicts = [is_right(self.traces[n].text, self.answer) for n in three] if self.answer else []
         about = {"run": RUN, "prompt": last.prompt, "scale": self.scale, "said": said, "verdicts": verdicts}

@@ -17,11 +17,11 @@ from html import escape
 
 from app.components import ASSETS, to_json
 from app.controls import POLICY_LABELS
-from app.figures import LEAST_COST, UNITS, counted, dial, percent, significant
+from app.figures import LEAST_COST, UNITS, counted, dial, percent, significant, visible
 from app.share.home import PAPER, TITLE
 from app.stream.token_stream import token_row
 from engine import Sampling, Trace, costs
-from engine.events import taken_back
+from engine.events import llm_share, taken_back
 from engine.events.trace import trace_adapter
 
 ENDS = {
@@ -85,9 +85,9 @@ def html_page(trace: Trace, home: str = "") -> str:
 
 
 def summary(trace: Trace) -> str:
-    ended = trace.finish_reason == "eos" and not trace.events[-1].text
-    tokens = counted(len(trace.events) - ended, "token")
-    return f"{tokens}, {percent(trace.llm_share)} by the large model; {ENDS[trace.finish_reason]}"
+    tokens = visible(trace.events)
+    share = percent(llm_share(tokens))
+    return f"{counted(len(tokens), 'token')}, {share} by the large model; {ENDS[trace.finish_reason]}"
 
 
 def facts(trace: Trace) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app.components import drawn, to_json
+from app.figures import visible
 from app.running.run import Run
 from app.running.session import Session
 from engine import Role
@@ -42,13 +43,12 @@ def versions_message(session: Session) -> str:
 
 
 def _row(run: Run) -> list[Any]:
-    asked, events = run.settings, run.events
-    written = events[:-1] if events and events[-1].finish_reason == "eos" else events  # a person does not count the end
+    asked = run.settings
     return [
         run.id,
         round(asked.setting.threshold, 7),
         round(asked.setting.acceptance, 4),
-        round(llm_share(written), 4),
+        round(llm_share(visible(run.events)), 4),
         _chosen(run),
         not run.complete,
         asked.prompt[:_SHOWN],

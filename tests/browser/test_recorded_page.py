@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from app.figures import percent
+from app.figures import percent, visible
 from app.recorded import Recorded
 from app.scale import pair_scale
 from engine import Request, WeightsError, llm_share
@@ -49,9 +49,7 @@ def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_
         for trace in dragged:
             page.mouse.move(*along(page, recorded.scale.index(trace.threshold) / 100))
             shown.shows(trace.events)
-            # A person does not count the end.
-            counted = trace.events[:-1] if trace.finish_reason == "eos" else trace.events
-            share = " ".join(percent(llm_share(counted)).split())
+            share = " ".join(percent(llm_share(visible(trace.events))).split())
             eventually(lambda share=share: shown.inner(".outcome").startswith(f"{share} by the large model"))
             costs.add(shown.inner(".outcome").partition("·")[2])
         assert len(costs) == len(dragged), "the cost changes with each"

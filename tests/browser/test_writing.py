@@ -186,3 +186,20 @@ def test_the_page_is_usable_while_the_models_load_and_stop_ends_the_wait(browser
         assert shown.text() == "worth the wait"
         assert shown.tokens(".llm") == [], "a position means one setting, also before its threshold is known"
         assert [request.prompt for request in pair.requests] == ["echo worth the wait"]
+
+
+def test_a_long_text_stays_above_the_slider_until_the_reader_scrolls_away(browser, site, pair):
+    pair.tokens_per_second = 8
+    bottoms = """[".stream-state", "#slider"].map(part => document.querySelector(part).getBoundingClientRect())"""
+    with window(browser, site, 1366, 720) as shown:
+        page = shown.page
+        shown.ask("echo " + "line\n" * 40)
+        eventually(lambda: page.evaluate("scrollY") > 60)
+        assert page.evaluate(f"(([line, slider]) => line.bottom <= slider.top)({bottoms})")
+        page.mouse.move(600, 300)
+        page.mouse.wheel(0, -5000)
+        eventually(lambda: page.evaluate("scrollY") == 0)
+        there = len(shown.tokens())
+        eventually(lambda: len(shown.tokens()) > there + 5)
+        assert page.evaluate("scrollY") == 0
+        shown.wait_state("done")

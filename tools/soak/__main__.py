@@ -69,12 +69,12 @@ def rehearse(options: argparse.Namespace) -> Rehearsal:
     """Rehearses without attackers, with them and after them; then kills processes and damages files."""
     marker, seconds = f"plugh{options.seed:x}xyzzy", 60 * options.minutes
     without, with_attackers, attacks, after, disk = Tally(), Tally(), Tally(), Tally(), Tally()
-    texts = Texts(options.preset == "tiny")
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         log = Path(folder) / "log"
         with page(options.app, log, options.preset, options.gigabytes, options.weights) as (url, process):
             say("the page is there")
             served = Served.read(url, options.preset)
+            texts = Texts(served.tiny)
             trace = one_text(served, after, marker, "a first text")
             traces = damaged_traces(trace, _TRACES, options.seed) if trace and options.attackers else []
             sides = options, served, texts, marker

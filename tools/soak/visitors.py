@@ -188,9 +188,8 @@ class BrowserVisitor(Visitor):
             act()
         except Exception as error:
             if type(error).__module__.startswith("playwright"):
-                said = " ".join(shown.page.inner_text(".stream-state, .stream-head").split())
-                state = shown.page.evaluate("({...document.querySelector('.stream-state').dataset})")
-                raise Lost(f"a browser waited in vain: {str(error).splitlines()[0][:60]} {state} {said[:80]}") from None
+                said = f"{str(error).splitlines()[0][:80]} {shown.inner('.stream-state')[:80]}"
+                raise Lost(f"a browser waited in vain: {said}") from None
             raise
         # The console reports a refused feed; the page then asks gradio instead.
         complaints = [each for each in shown.errors if not each.startswith("Failed to load resource")]
@@ -220,8 +219,7 @@ class BrowserVisitor(Visitor):
     def _whole(self, shown: Window) -> None:
         state, tokens = shown.page.get_attribute(".stream-state", "data-state"), len(shown.tokens())
         if state != "done" or not tokens:
-            said = " ".join(shown.page.inner_text(".stream-head").split())
-            raise Lost(f"a text in a browser is {state}, of {tokens} tokens: {said[:120]}")
+            raise Lost(f"a text in a browser is {state}, of {tokens} tokens: {shown.inner('.stream-state')[:120]}")
 
     def _stop(self, shown: Window) -> None:
         asked = int(1000 * time.time())

@@ -1,7 +1,7 @@
 // One of the three texts, shown up to a moment of its writing.
 import { finder, say } from '../lib/dom.js';
 import { counted, percent, seconds } from '../lib/format.js';
-import { LLM } from '../lib/threshold.js';
+import { llmShare } from '../lib/threshold.js';
 import { costOf } from '../slider/cost.js';
 import { spanOf } from '../stream/token.js';
 
@@ -50,8 +50,8 @@ export class Column {
       const { offsetTop, offsetHeight } = spans[shown - 1], bottom = offsetTop + offsetHeight;
       if (bottom > box.scrollTop + box.clientHeight || bottom < box.scrollTop) box.scrollTop = bottom - box.clientHeight;
     }
-    const all = shown === tokens.length, visible = written.slice(0, this.visibleTokens.length), llm = visible.filter((token) => token[AUTHOR] === LLM).length;
-    const parts = [counted(all ? visible.length : `${shown} of ${this.visibleTokens.length}`, 'token'), ...(this.key === 'middle' && visible.length ? [`${percent(llm / visible.length)} by the large model`] : []),
+    const all = shown === tokens.length, visible = written.slice(0, this.visibleTokens.length);
+    const parts = [counted(all ? visible.length : `${shown} of ${this.visibleTokens.length}`, 'token'), ...(this.key === 'middle' && visible.length ? [`${percent(llmShare(visible.map((token) => token[AUTHOR])))} by the large model`] : []),
       ...(all && this.#cost !== null ? [`${percent(this.#cost)} of the cost`] : []), seconds(Math.min(time, this.end))];
     say(this.count, tokens.length ? parts.join(' · ') : '');
   }

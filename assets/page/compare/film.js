@@ -2,7 +2,7 @@
 import { make, save } from '../lib/dom.js';
 import { brushOf, coloursOf, LINE, linesOf, MONO, paintLine, SANS, SIZE } from '../lib/paint.js';
 import { counted, percent, seconds } from '../lib/format.js';
-import { LLM } from '../lib/threshold.js';
+import { LLM, llmShare } from '../lib/threshold.js';
 import { AUTHOR, SECONDS, TEXT } from './column.js';
 
 const WIDTH = 1280, HEIGHT = 720, EDGE = 28, GAP = 20, TOP = 142;   // pixels
@@ -21,12 +21,11 @@ const painter = (canvas, texts, end, element) => {
 
   const paintColumn = ({ title, tokens, lines }, left, time) => {
     const shown = tokens.filter((token) => token[SECONDS] <= time).length, done = shown === tokens.length && tokens.length > 0;
-    const llm = tokens.slice(0, shown).filter((token) => token[AUTHOR] === LLM).length;
     font(17, SANS, 600);
     write(title, left, 88, ink, wide);
     font(14, SANS);
     const took = done ? ` · done in ${seconds(tokens.at(-1)[SECONDS])}` : '';
-    write(`${counted(shown, 'token')} · ${percent(llm / Math.max(1, shown))} by the large model${took}`, left, 110, soft, wide);
+    write(`${counted(shown, 'token')} · ${percent(llmShare(tokens.slice(0, shown).map((token) => token[AUTHOR])))} by the large model${took}`, left, 110, soft, wide);
     fill(paper, left, 122, wide, LINE * LINES + 24);
     const last = lines.findLastIndex((line) => line.some(([, index]) => index < shown));
     const begun = lines.slice(0, last + 1).map((line) => line.filter(([, index]) => index < shown));

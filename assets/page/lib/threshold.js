@@ -5,6 +5,9 @@ export const [TEXT, AUTHOR, SCORE, THRESHOLD, SLM_TOP, LLM_TOP, FORCED, ACCEPTAN
 
 export const SLM = 0, LLM = 1;   // authors
 
+// The part of some tokens that the LLM wrote, by their authors.
+export const llmShare = (authors) => authors.filter((author) => author === LLM).length / Math.max(1, authors.length);
+
 // The engine's `role_at`.
 export const authorAt = (score, threshold) => (score < threshold ? LLM : SLM);
 

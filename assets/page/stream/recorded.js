@@ -7,7 +7,7 @@ import { placeNow } from '../slider/slider.js';
 const isLinked = location.hash.length > 1 || new URLSearchParams(location.search).has('prompt');
 
 // Each row has the first `cut` tokens of the row before, and then its own.
-const unpack = (rows) => rows.reduce((texts, [threshold, acceptance, , , cut, tokens]) => {
+const unpack = (rows) => rows.reduce((texts, [threshold, acceptance, , cut, tokens]) => {
   const text = [...(texts.at(-1) ?? []).slice(0, cut), ...tokens];
   return [...texts, text.map((token) => Object.assign([...token], { [THRESHOLD]: threshold, [ACCEPTANCE]: acceptance }))];
 }, []);
@@ -18,7 +18,7 @@ export const startRecorded = ({ element, props }, show) => {
   const { rows, scale, said, ...about } = recorded, texts = unpack(rows), last = rows.length - 1;
   const draw = perFrame(() => {
     if (!recorded) return;
-    const at = scale[placeNow()], row = rows.findLastIndex(([threshold]) => threshold <= at), [, , , cost] = rows[row];
+    const at = scale[placeNow()], row = rows.findLastIndex(([threshold]) => threshold <= at), [, , cost] = rows[row];
     const note = `Recorded: ${row === 0 ? 'small model only' : row === last ? 'large model only' : `threshold ${at}`}`;
     show(texts[row], { ...about, about: said, note, cost, row, recorded: true });
   });

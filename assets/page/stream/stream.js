@@ -2,7 +2,7 @@
 import { isOver, openChannel } from '../lib/channel.js';
 import { announce, dialAt, finder, listen, make, onSlider, perFrame, say } from '../lib/dom.js';
 import { counted, seconds } from '../lib/format.js';
-import { ACCEPTANCE, AUTHOR, LLM, THRESHOLD } from '../lib/threshold.js';
+import { ACCEPTANCE, AUTHOR, llmShare, THRESHOLD } from '../lib/threshold.js';
 import { startRendered } from '../rendered/rendered.js';
 import { startCard } from './card.js';
 import { startPointer } from './pointer.js';
@@ -68,8 +68,7 @@ export const start = (gradio) => {
   const tellOutcome = () => {
     const { tokens, message, over, visibleTokens: texts } = text;
     if (!message || text.awaited) return;
-    const share = texts.filter((token) => token[AUTHOR] === LLM).length / Math.max(1, texts.length);
-    announce('citer-outcome', { share, cost: message.cost, tokens: tokens.length, over: over && tokens.length > 0, recorded: message.recorded, texts });
+    announce('citer-outcome', { share: llmShare(texts.map((token) => token[AUTHOR])), cost: message.cost, tokens: tokens.length, over: over && tokens.length > 0, recorded: message.recorded, texts });
   };
 
   const wordsOf = ({ state, note, finish, took, recorded, fixed } = {}) => {
