@@ -69,7 +69,8 @@ class Served:
 
     def client(self, address: str) -> httpx.Client:
         """A client that a proxy would say has this address."""
-        return httpx.Client(base_url=self.url, timeout=_TIMEOUT, headers={"X-Forwarded-For": address})
+        timeout = _TIMEOUT if self.tiny else httpx.Timeout(30, read=LONGEST)  # a text may wait for a row
+        return httpx.Client(base_url=self.url, timeout=timeout, headers={"X-Forwarded-For": address})
 
     def body(self, asked: Asked, chat: bool = True, **more: Any) -> dict[str, Any]:
         """What a program sends for the text that a window would get for the same fields."""
