@@ -40,9 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
         print("no chromium on PATH: no visitor comes with a browser", file=sys.stderr)
         options.browsers = 0
     rehearsal = rehearse(options)
-    text = report(options, rehearsal, arguments if arguments is not None else sys.argv[1:])
-    print(text)
+    asked = arguments if arguments is not None else sys.argv[1:]
+    print(report(options, rehearsal, asked, brief=False))
     if options.write:
+        text = report(options, rehearsal, asked, brief=True)
         PAGE.write_text(filled(PAGE, {f"soak {options.preset}": text}), encoding="utf-8")
     return int(rehearsal.losses > 0)
 

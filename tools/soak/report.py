@@ -70,22 +70,26 @@ def _mutations_table(found: dict[str, Counter[str]]) -> str:
     return table(["damage", "tried", "crashed", "silently accepted"], rows)
 
 
-def report(options: argparse.Namespace, rehearsal: Rehearsal, arguments: list[str]) -> str:
-    """The tables as Markdown."""
+def report(options: argparse.Namespace, rehearsal: Rehearsal, arguments: list[str], brief: bool) -> str:
+    """The tables as Markdown; `brief` sums up what was tried, and leaves out the reasons of refusals."""
     limits, silent = rehearsal.limits
-    parts = [
-        (", without attackers", rehearsal.without),
-        (", with attackers", rehearsal.with_attackers),
-        (" (attack)", rehearsal.attacks),
-        ("", rehearsal.after),
-        ("", rehearsal.disk),
-        ("", limits),
-    ]
-    errors, first = sum((part.errors for _, part in parts), Counter()), {}
-    for _, part in parts:
-        first.update(part.first)
+    parts = {
+        "honest visitors, without attackers": rehearsal.without,
+        "honest visitors, with attackers": rehearsal.with_attackers,
+        f"attacks of {len(rehearsal.attacks.rows)} kinds": rehearsal.attacks,
+        "checks afterwards": rehearsal.after,
+        "kills": rehearsal.disk,
+        "bounds": limits,
+    }
+    each = [(f"{what} ({part})", row) for part, tally in parts.items() for what, row in tally.rows.items()]
+    rows = [(part, tally.total) for part, tally in parts.items() if tally.rows] if brief else each
+    errors, first = sum((tally.errors for tally in parts.values()), Counter()), {}
+    for tally in parts.values():
+        first.update(tally.first)
     for name, counts in rehearsal.mutations.items():
         errors.update({f"**lost**: {name}: {what}": n for what, n in counts.items() if what != "tried"})
+    if brief:
+        errors = Counter({what: n for what, n in errors.items() if "lost" in what})
     grown = growth(rehearsal.samples)
     said = f"{rehearsal.seconds / 60:g} minutes with attackers, {rehearsal.seconds / 600:g} before without."
     bound = GROWTH if rehearsal.seconds >= HOUR else SHORT_GROWTH
@@ -95,7 +99,7 @@ def report(options: argparse.Namespace, rehearsal: Rehearsal, arguments: list[st
         f"{'Nothing' if not rehearsal.losses else rehearsal.losses} lost. {said} {options.visitors} visitors "
         f"({options.browsers} of them with a browser), {options.programs} programs that ask `/v1`, and "
         f"{options.attackers} attackers.",
-        counts_table(parts),
+        counts_table(rows),
         times_table(rehearsal.without, rehearsal.with_attackers),
         samples_table(rehearsal.samples),
         "Memory when all had left, after the second half against the first: "

@@ -94,9 +94,15 @@ class Tally:
             self.times[what].append(seconds)
 
     @property
+    def total(self) -> Row:
+        """Of all that was tried."""
+        rows = self.rows.values()
+        return Row(*(sum(getattr(row, name) for row in rows) for name in ("held", "refused", "lost")))
+
+    @property
     def losses(self) -> int:
         """Of all kinds."""
-        return sum(row.lost for row in self.rows.values())
+        return self.total.lost
 
 
 def _kind(text: str) -> str:
@@ -173,14 +179,13 @@ def growth(samples: list[Sample]) -> float | None:
     return rests[1] / rests[0] - 1 if len(rests) == 2 else None
 
 
-def counts_table(parts: list[tuple[str, Tally]]) -> str:
-    """What was tried, part by part."""
-    rows = [
-        [f"{what}{part}", f"{row.tried:,}", f"{row.held + row.refused:,}", f"{row.refused:,}", f"{row.lost:,}"]
-        for part, tally in parts
-        for what, row in tally.rows.items()
+def counts_table(rows: list[tuple[str, Row]]) -> str:
+    """What was tried."""
+    counts = [
+        [what, f"{row.tried:,}", f"{row.held + row.refused:,}", f"{row.refused:,}", f"{row.lost:,}"]
+        for what, row in rows
     ]
-    return table(["what", "tried", "held", "of these refused in words", "lost"], rows)
+    return table(["what", "tried", "held", "of these refused in words", "lost"], counts)
 
 
 def times_table(without: Tally, with_: Tally) -> str:
