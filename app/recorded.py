@@ -65,11 +65,11 @@ class Recorded:
         """What the text's component needs to know, as JSON.
 
         Returns:
-            `run`, `prompt`, `scale`, `said` of its texts, `verdicts` (small alone, together, large alone; empty where
-            no answer is known), and `rows`: [threshold, acceptance, cost (see `cost_parts`), how many tokens
-            it has in common with the row before, those after them (see `token_row`, without threshold and acceptance)].
+            `run`, `prompt`, `scale`, `said` of its texts, and `rows`: [threshold, acceptance, cost (see `cost_parts`),
+            whether it is right (None where no answer is known), how many tokens it has in common with the row before,
+            those after them (see `token_row`, without threshold and acceptance)].
         """
-        last, three = self.traces[-1], (0, self.start, -1)
+        last = self.traces[-1]
         said = (
             f"Recorded, not written now: {pair_name(last.slm, last.llm)} on {self.hardware} ({self.command}), "
             f"{last.policy}, acceptance {dial(last.acceptance)}."
@@ -80,14 +80,13 @@ class Recorded:
             tokens = [_token(event) for event in trace.events]
             cut = in_common(before, tokens)
             costs = cost_parts(trace.events, trace.prompt_tokens, trace.slm_cost, trace.llm_cost)
-            rows.append([trace.threshold, trace.acceptance, costs, cut, tokens[cut:]])
+            right = is_right(trace.text, self.answer) if self.answer else None
+            rows.append([trace.threshold, trace.acceptance, costs, right, cut, tokens[cut:]])
             before = tokens
-        verdicts = [is_right(self.traces[n].text, self.answer) for n in three] if self.answer else []
-        about = {"run": RUN, "prompt": last.prompt, "scale": self.scale, "said": said, "verdicts": verdicts}
-        return to_json({**about, "rows": rows})
+        return to_json({"run": RUN, "prompt": last.prompt, "scale": self.scale, "said": said, "rows": rows})
 
     def race(self) -> str:
-        """The three texts of the verdicts as a comparison that has ended (see `Comparison.message`)."""
+        """Small alone, together where the slider starts, large alone, as a comparison (see `Comparison.message`)."""
         chosen = [self.traces[n] for n in (0, self.start, -1)]
         job = Comparison(chosen[1].request, self.answer)
         job.pair = SimpleNamespace(slm_cost=chosen[1].slm_cost, llm_cost=chosen[1].llm_cost)

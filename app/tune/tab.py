@@ -32,7 +32,7 @@ _THRESHOLDS = 9
 _PLACEHOLDER = """One prompt per line, or CSV with a header:
 
 prompt,answer
-How many days have two weeks?,14
+How many days are in two weeks?,14
 
 or JSONL:
 

@@ -10,6 +10,7 @@ from app.figures import percent, visible
 from app.recorded import Recorded
 from app.scale import pair_scale
 from engine import Request, WeightsError, llm_share
+from engine.grading import is_right
 from tests.support.browser import along, check_contrast, eventually, expect, newest, paused, serve, window
 from tests.support.fake_pair import FakePair
 from tools.record import record
@@ -23,7 +24,7 @@ DIAL = "#balance"
 def recorded(tiny_pair) -> Recorded:
     scale = tuple(pair_scale(tiny_pair, "router"))
     traces = tuple(record(tiny_pair, Request(PROMPT, max_new_tokens=60, alternatives=3), scale))
-    return Recorded(tiny_pair.threshold, scale, "python -m tools.record", "abc", "a machine", traces)
+    return Recorded(tiny_pair.threshold, scale, "python -m tools.record", "abc", "a machine", traces, "66")
 
 
 def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_is_asked_for_nothing(browser, recorded):
@@ -44,7 +45,7 @@ def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_
         page.mouse.move(*along(page, 0.5))
         page.mouse.down()
         shown.requests.clear()
-        costs = set()
+        costs, tops = set(), set()
         dragged = [*recorded.traces[::6], recorded.traces[-1]]
         for trace in dragged:
             page.mouse.move(*along(page, recorded.scale.index(trace.threshold) / 100))
@@ -52,7 +53,14 @@ def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_
             share = " ".join(percent(llm_share(visible(trace.events))).split())
             eventually(lambda share=share: shown.inner(".outcome").startswith(f"{share} by the large model"))
             costs.add(shown.inner(".outcome").partition("·")[2])
+            verdicts = [("small alone", recorded.traces[0]), ("together", trace), ("large alone", recorded.traces[-1])]
+            if trace in (recorded.traces[0], recorded.traces[-1]):
+                del verdicts[1]
+            marks = [f"{who} {'✓' if is_right(text.text, '66') else '✗'}" for who, text in verdicts]
+            assert page.locator(".verdicts span").all_inner_texts() == marks
+            tops.add(page.evaluate("document.querySelector('#slider').getBoundingClientRect().top"))
         assert len(costs) == len(dragged), "the cost changes with each"
+        assert len(tops) == 1, "the slider stays under the hand"
         asked = [url for url in shown.requests if not url.endswith("/citer/pair")]  # whether the server is still there
         assert asked == []
         page.mouse.up()

@@ -40,7 +40,10 @@ def test_undo_and_redo_bring_text_dials_and_prompt_and_ask_for_no_token(shown: W
     expect(page.locator(PROMPT)).to_have_value("a palindrome")
     assert newest(site) is second
     page.fill(PROMPT, "typed for minutes, and not sent")
+    place = page.locator(UNDO).bounding_box()
     page.click(UNDO)
+    at(shown, site, first)
+    page.mouse.click(place["x"] + 5, place["y"] + 5)  # redo has not moved there
     at(shown, site, first)
     expect(page.locator(UNDO)).to_be_hidden()
     expect(page.locator(REDO)).to_be_visible()

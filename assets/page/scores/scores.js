@@ -11,9 +11,18 @@ const [BOTTOM, TOP] = [0.003, 0.9997].map((score) => Math.log(score / (1 - score
 const heightOf = (score) => (score <= 0 ? BOTTOM : score >= 1 ? TOP : Math.max(BOTTOM, Math.min(TOP, Math.log(score / (1 - score)))));
 const EVEN = heightOf(0.5);
 
-const lineAt = (threshold, colour) => [{ type: 'line', xref: 'paper', x0: 0, x1: 1, y0: heightOf(threshold), y1: heightOf(threshold), line: { color: colour, width: 2 } }];
+const lineAt = (threshold, color, width, x) => ({ type: 'line', y0: heightOf(threshold), y1: heightOf(threshold), line: { color, width }, ...x });
 
-const figure = ({ ink, soft, line }, tokens, threshold) => {
+// The threshold as a line, and thinner lines where tokens were decided by another one.
+const linesAt = (tokens, threshold, { ink, soft }) => {
+  const starts = [...tokens.keys()].filter((i) => i === 0 || tokens[i][THRESHOLD] !== tokens[i - 1][THRESHOLD]);
+  const others = starts.filter((from) => tokens[from][THRESHOLD] !== threshold);
+  return [lineAt(threshold, ink, 2, { xref: 'paper', x0: 0, x1: 1 }),
+    ...others.map((from) => lineAt(tokens[from][THRESHOLD], soft, 1, { x0: from + 0.5, x1: (starts.find((next) => next > from) ?? tokens.length) + 0.5 }))];
+};
+
+const figure = (theme, tokens, threshold) => {
+  const { ink, soft, line } = theme;
   const scored = [...tokens.keys()].filter((i) => tokens[i][SCORE] !== null), of = (what) => scored.map((i) => what(tokens[i], i));
   const lowest = Math.min(EVEN, heightOf(threshold), ...of((token) => heightOf(token[SCORE])));
   const axis = { gridcolor: line, linecolor: line, color: soft, zeroline: false, fixedrange: true };
@@ -22,7 +31,7 @@ const figure = ({ ink, soft, line }, tokens, threshold) => {
     text: of((token) => `${apart(token[SCORE], token[THRESHOLD])[0]}`), hovertemplate: '%{text}<extra></extra>',
     marker: { size: 9, color: of((token) => COLOURS[token[AUTHOR]]), symbol: of((token) => (token[AUTHOR] === LLM ? 'square' : 'circle')), line: { color: ink, width: 0.5 } },
   }], {
-    height: 150, margin: { l: 44, r: 8, t: 6, b: 20 }, shapes: lineAt(threshold, ink),
+    height: 150, margin: { l: 44, r: 8, t: 6, b: 20 }, shapes: linesAt(tokens, threshold, theme),
     xaxis: { ...axis, showgrid: false, range: [0, Math.max(30, tokens.length) + 1] },
     yaxis: { ...axis, range: [lowest - 0.5, TOP + 0.5], tickvals: TICKS.map(heightOf), ticktext: TICKS.map(String) },
   }];

@@ -10,7 +10,7 @@ import { flipsOf, placeOf, stepTo } from './scale.js';
 
 const FEW = 10;   // tokens; figures of fewer mean nothing
 const KEYS = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 };
-const NONE = 'Drag: who writes how much';
+const NONE = 'Drag: who writes how much', UNTIMED = 'Not known: this machine’s passes are not timed yet';
 
 let share = null;   // the slider's element
 
@@ -18,6 +18,7 @@ export const placeNow = () => Number(share?.value ?? 50);
 
 export const start = ({ element, props, trigger, watch }) => {
   const find = finder(element), cost = find('#cost'), outcome = find('.outcome'), more = find('.more-open');
+  const units = [...element.querySelectorAll('.cost-units label')].map((label) => [label, label.title]);
   share = find('#balance');
   let scales = {}, policy = null;           // thresholds of the positions, by policy; the chosen policy
   let touched = false, held = false;        // whether the visitor has moved the slider, and is moving it
@@ -34,7 +35,7 @@ export const start = ({ element, props, trigger, watch }) => {
     if (preview) return preview;
     if (!shown || shown.tokens < FEW) return NONE;
     const part = shown.share === 1 && dialAt('threshold') > 1 ? 1 : costOf(shown.cost);   // at this end only the large model runs
-    return [`${percent(shown.share)} by the large model`, ...(part === null ? [] : [`${percent(part)} of the large model’s cost`])].join(' · ');
+    return [`${percent(shown.share)} by the large model`, ...(part === null ? [] : [`${percent(part)} of the large model’s cost${part > 1 ? ': both models read it' : ''}`])].join(' · ');
   };
   const draw = perFrame(() => {
     say(outcome, words());
@@ -45,10 +46,10 @@ export const start = ({ element, props, trigger, watch }) => {
     const { ratio, ratios, unit } = choice;
     say(find('.cost-says b'), ratio ? `${Number(ratio.toPrecision(ratio < 10 ? 2 : 3))}` : '–');
     cost.setAttribute('aria-valuetext', `${find('.cost-says b').textContent} tokens`);
-    element.querySelectorAll('.cost-units input').forEach((radio, i) => {
-      radio.disabled = ratios.length > 0 && !ratios[i];
-      radio.parentElement.classList.toggle('moved', i === unit && ratio !== ratios[i]);
-      if (radio.disabled) radio.parentElement.title = 'Not known: passes were not timed, since the machine was busy';
+    units.forEach(([label, title], i) => {
+      label.control.disabled = ratios.length > 0 && !ratios[i];
+      label.classList.toggle('moved', i === unit && ratio !== ratios[i]);
+      label.title = label.control.disabled && i !== PRICE ? UNTIMED : title;
     });
   });
 

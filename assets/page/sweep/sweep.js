@@ -35,11 +35,13 @@ export const start = (gradio) => {
   const map = startMap(element, { costAt, isOwn, pick });
 
   const sayNow = () => {
-    const row = map.point(DIALS.map(dialAt));
-    say(find('.sweep-now'), message.figures[row] ? [written(message.points[row]), isOwn(row) && message.points[row][0] <= 1 ? OWN : ''].filter(Boolean).join(' · ') : 'still being written');
+    const dials = DIALS.map(dialAt), row = map.point(dials), point = message.points[row];
+    const isThere = point[0] > 1 ? dials[0] > 1 : point.every((value, i) => plain(value) === plain(dials[i]));
+    const words = [`${isThere ? '' : 'nearest: '}${written(point)}`, ...(isOwn(row) && point[0] <= 1 ? [OWN] : [])];
+    say(find('.sweep-now'), message.figures[row] ? words.join(' · ') : 'still being written');
   };
   const noteOf = ({ points, figures, state, note, prompt }) => note || `${state === 'done' ? `${counted(points.length, 'setting')} gave`
-    : `${figures.filter(Boolean).length} of ${points.length || '…'} ${ENDS[state]},`} ${counted(new Set(figures.filter(Boolean).map(([, text]) => text)).size, 'different text')} · ${prompt}`;
+    : `${figures.filter(Boolean).length} of ${points.length || '…'} ${ENDS[state]},`} ${counted(new Set(figures.filter(Boolean).map(([, text]) => text)).size, 'different text')} · \u2068${prompt}\u2069`;
 
   const draw = perFrame(() => {
     if (!message) return;
