@@ -54,8 +54,7 @@ def render_short(summary: Json) -> str:
     return (
         f"{_rows([rows[name] for name in SHORT if name in rows], [SHORT_FIRST], spreads=False)}\n\n"
         f"{summary['pair']}, on {hardware(summary['machine'])}; prompts of {plan['prompt']:,} tokens, "
-        f"{plan['tokens']:,} new ones; medians of {plan['rounds']} rounds. A routed text’s first token takes as long "
-        "at every share."
+        f"{plan['tokens']:,} new ones; medians of {plan['rounds']} rounds."
     )
 
 
