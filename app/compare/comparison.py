@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from app.components import to_json
-from app.figures import cost_parts, counted
+from app.figures import cost_parts, counted, visible
 from app.running.job import Job, State, request_weight
 from app.stream.token_stream import in_common
 from app.stream.updates import waiting_for
@@ -124,14 +124,9 @@ class Comparison(Job):
             return ""
         if [event.id for event in events] == [event.id for event in llm]:
             return "the large model’s text, token for token"
-        own = _counted_ids(events)
-        shared = shared_tokens(own, _counted_ids(llm))
+        own, others = ([event.id for event in visible(text)] for text in (events, llm))
+        shared = shared_tokens(own, others)
         return f"shares {shared} of its {counted(len(own), 'token')} with the large model’s text"
-
-
-def _counted_ids(events: Sequence[TokenEvent]) -> list[int]:
-    """Token ids without the end of the text, which a person does not count."""
-    return [event.id for event in events if event.text or event.finish_reason is None]
 
 
 def shared_tokens(ids: Sequence[int], others: Sequence[int]) -> int:

@@ -80,6 +80,7 @@ def test_keys_that_belong_to_an_input_method_neither_send_nor_stop(shown: Window
     eventually(lambda: pair.tokens > there + 2)
     page.keyboard.press("Escape")
     shown.wait_state("stopped")
+    assert len(pair.requests) == asked + 1
 
 
 def test_a_double_click_is_one_run(shown: Window, pair):

@@ -89,7 +89,7 @@ def report(options: argparse.Namespace, rehearsal: Rehearsal, arguments: list[st
     for name, counts in rehearsal.mutations.items():
         errors.update({f"**lost**: {name}: {what}": n for what, n in counts.items() if what != "tried"})
     if brief:
-        errors = Counter({what: n for what, n in errors.items() if "lost" in what})
+        errors = Counter({what: n for what, n in errors.items() if what.startswith("**lost**")})
     grown = growth(rehearsal.samples)
     said = f"{rehearsal.seconds / 60:g} minutes with attackers, {rehearsal.seconds / 600:g} before without."
     bound = GROWTH if rehearsal.seconds >= HOUR else SHORT_GROWTH

@@ -15,7 +15,6 @@ const ENDS = { eos: '', stop: 'a stop string came up', length: 'the token limit 
 const STATES = { waiting: 'Reading the prompt …', running: 'Writing …', stopped: 'Stopped', failed: 'Failed' };
 const AWAITED = 'This is the previous text, until yours has a token.';
 const SHOWN = 60;   // letters of a prompt
-const MARKUP = /[`*#|$\\]|^\s*(?:-|\d+\.) /m;   // Markdown or maths
 
 const isNarrow = window.matchMedia('(width <= 860px)'), isCalm = window.matchMedia('(prefers-reduced-motion: reduce)');
 
@@ -85,7 +84,7 @@ export const start = (gradio) => {
     say(stateLine, wordsOf(message ?? undefined));
     more.hidden = !(own && text.message.more);
     follow.hidden = !(own && text.message.chat && there);
-    rendered.hidden = !there || !(MARKUP.test(text.words) || rendered.getAttribute('aria-pressed') === 'true');
+    rendered.hidden = !there || !(text.hasMarkup || rendered.getAttribute('aria-pressed') === 'true');
     race.hidden = !(text.over && there && (own || text.message.recorded));
     const { run = null, row = null, recorded = false, about = '', verdicts: marks = [] } = text.message ?? {};
     stateLine.title = about;

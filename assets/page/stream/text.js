@@ -8,6 +8,8 @@ import { spanOf } from './token.js';
 // The drafts that were taken back stand struck through before the token that took their place.
 const struckOf = (token) => (token[TAKEN] ?? []).map((text) => make('del', '', visible(text).replaceAll('\n', '↵')));
 
+const MARKUP = /[`*#|$\\]|^\s*(?:-|\d+\.) /m;   // Markdown or maths
+
 const numberedSpan = (token, index) => {
   const span = spanOf(token[TEXT], token[AUTHOR]);
   span.dataset.i = index;
@@ -24,6 +26,7 @@ export class Text {
   message = null;        // the newest about this text
   foreign = false;       // whether it is a recorded text, which no session has
   awaited = false;       // whether another text is requested that has no token yet
+  hasMarkup = false;     // in the text that was drawn last
   focused = -1;
   pinned = -1;
   #drawn = [];           // the tokens of the spans
@@ -51,7 +54,7 @@ export class Text {
 
   // The first spans stay as long as their tokens look the same, with their focus and their pin.
   draw() {
-    const { box, spans, tokens } = this, differs = this.#drawn.findIndex((token, i) => !looksLike(token, tokens[i]));
+    const { box, spans, tokens, words } = this, differs = this.#drawn.findIndex((token, i) => !looksLike(token, tokens[i]));
     if (differs >= 0) this.#cut(differs);
     const from = spans.length;
     box.append(...tokens.slice(from).map((token, i) => numberedSpan(token, from + i)));
@@ -59,7 +62,8 @@ export class Text {
     spans.forEach((span, i) => span.classList.toggle('draft', isDraft(tokens[i])));
     const last = spans.length - 1;
     spans[last]?.classList.toggle('end', this.isEnd(last));
-    box.classList.toggle('code', /```|^ {4}\S/m.test(this.words));
+    box.classList.toggle('code', /```|^ {4}\S/m.test(words));
+    this.hasMarkup = MARKUP.test(words);
   }
 
   // Removes what `preview.js` has marked.
