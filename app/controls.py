@@ -124,11 +124,17 @@ def more_card(settings: Settings, start: float) -> dict[str, Any]:
                 label="Let the large model correct (acceptance)",
                 info="0 keeps all that the small model wrote; 1 keeps only what the large one would have written.",
                 elem_id="acceptance",
+                min_width=260,
             )
             named = settings.stated.get("policy", "router")
             chosen = "router" if named in FIXED else named
             policy = gr.Dropdown(
-                scoring_choices(POLICIES), value=chosen, label="Scored by", filterable=False, elem_id="policy"
+                scoring_choices(POLICIES),
+                value=chosen,
+                label="Scored by",
+                filterable=False,
+                elem_id="policy",
+                min_width=260,
             )
             # In steps as fine as the scores that are sent: half of a text's may lie above 0.9997.
             threshold = knob(0, max(LLM_ONLY, start), start, step=1e-7, label="Threshold", elem_id="threshold")

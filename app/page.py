@@ -112,9 +112,9 @@ def _playground(
                 versions = versions_strip()
                 stream = token_stream(recorded.message() if recorded else "")
             sweep = Panel("sweep", "sweep", ("sweep", "open_text"))
+            more = controls.more_card(settings, start)
         slider = drawn("slider", "slider", recorded.slider if recorded else "", events=("commit",))
         drawn("scores", "scores", plotly=PLOTLY)
-        more = controls.more_card(settings, start)
     by_name: dict[str, Any] = {"prompt": prompt, "turns": conversation, **more}
     fields = [by_name[name] for name in FIELDS]
     dials = [by_name[name] for name in DIALS]

@@ -16,14 +16,13 @@ from app.running.job import Job, request_weight
 from app.scale import STEPS, scale_of
 from app.stream.updates import waiting_for
 from engine import Request, TokenEvent, build_request
+from engine.errors import shown
 from engine.events import extend
 from engine.setting import LLM_ONLY
 
 THRESHOLDS = 7
 ACCEPTANCES = (0.0, 0.1, 0.3, 0.6, 1.0)
 """Of the map; with LLM-only, which is one text at any acceptance, 31 rows."""
-
-_SHOWN = 80  # characters of the prompt
 
 
 class SweptPoint(NamedTuple):
@@ -76,7 +75,7 @@ class Sweep(Job):
         """The map as it is: `Job.heading` with `points` and `figures`, as `Sweep` has them, and the `prompt`."""
         state, points = self.state, self.points  # before the figures: a sweep that is done by now has all of them
         note = waiting_for(self) or (self.progress if state == "running" and not over else "")
-        heading, prompt = self.heading(0, len(points), state, note), self.request.prompt[:_SHOWN]
+        heading, prompt = self.heading(0, len(points), state, note), shown(self.request.prompt)
         return to_json({**heading, "points": points, "figures": self.figures, "prompt": prompt}), len(points)
 
     @property

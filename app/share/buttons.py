@@ -32,7 +32,7 @@ from engine.errors import shown
 
 _FROM_BEFORE = "From before the page was loaded again; Generate writes it anew"
 _LONGEST_NAME = 100  # of a file
-_LINKED = "This text came with the link, as it was written; nothing was run. The fields are those it was written with."
+_LINKED = "This text came with the link; no model was run for it. Prompt and settings are those it was written with."
 _MOST_KEPT = 1_500_000  # characters of the fields, whose prompt may have a million
 
 
@@ -189,7 +189,7 @@ class _ShareHandlers:
             return [_told(said, bad=True), *[gr.skip()] * len(self.fields)]
         session.chosen.update(DIALS)
         values, missing = held_fields(run.settings, self.host.policies)
-        said = f"Opened {name}; the fields are those it was written with." if name else _LINKED
+        said = f"Opened {name}; prompt and settings are those it was written with." if name else _LINKED
         told = _told(" ".join([said, *missing]), run=run.id, again=not name)
         return [told, *fill(self.fields, values)]
 

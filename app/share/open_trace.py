@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 from app.fields import ALTERNATIVES
+from app.figures import pair_name
 from app.running.job import Job
 from app.running.run import Run
 from engine import InvalidRequest, TokenEvent, Trace
@@ -42,8 +43,7 @@ def opened_run(text: str, after: Job | None = None) -> Run:
     run = Run(request, after)
     run.fixed = True
     run.size = size
-    router = f", router {trace.router}" if trace.router else ""
-    run.about = f"Opened from a trace: {trace.slm} ⇄ {trace.llm}{router}"
+    run.about = f"Opened, not written now. Its models: {pair_name(trace.slm, trace.llm)}"
     run.events = list(trace.events)
     run.prompt_tokens = trace.prompt_tokens
     run.pair = SimpleNamespace(  # what the page asks of the models that wrote it; these cannot write

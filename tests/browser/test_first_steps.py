@@ -166,3 +166,17 @@ def test_step_5_the_map_opens_beside_the_text_and_a_cell_of_it_is_a_setting_with
     expect(page.locator(".race"), "it is a text like any other").to_be_visible()
     page.click('[data-step="-1"]')
     shown.shows(sweep.events[sweep.points.index((thresholds[2], acceptances[4]))])  # type: ignore[arg-type]
+
+
+def test_more_and_the_map_take_each_others_place_beside_the_text(shown, pair):
+    page, _ = shown.page, write(shown, pair)
+    shown.more()
+    text, more = (page.locator(part).bounding_box() for part in ("#text-card", "#more"))
+    assert more["x"] > text["x"] + text["width"]
+    assert abs(more["y"] - text["y"]) < 2
+    page.click(".map-open")
+    expect(page.locator("#more")).to_be_hidden()
+    expect(page.locator(".sweep")).to_be_visible()
+    page.click(".more-open")
+    expect(page.locator(".sweep")).to_be_hidden()
+    expect(page.locator("#more")).to_be_visible()

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { apart, counted, distinct, percent, spelled, visible } from '../../assets/page/lib/format.js';
+import { apart, counted, distinct, percent, spelled, thresholdWords, visible } from '../../assets/page/lib/format.js';
 
 test('a small share has a decimal, and hardly any is not none', () => {
   assert.deepEqual([0, 0.034, 0.0996, 1].map((share) => percent(share).replace(/\s/g, ' ')), ['0 %', '3.4 %', '10 %', '100 %']);
@@ -14,6 +14,7 @@ test('a score and a threshold have as many digits as tell them apart, and a coun
   assert.deepEqual(apart(0.99971, 0.99972), ['0.99971', '0.99972']);
   assert.deepEqual(apart(0.5, 0.5), [0.5, 0.5]);
   assert.deepEqual(distinct([0.9991, 0.9992], [2, 3, 4, 5]), ['0.9991', '0.9992']);
+  assert.deepEqual([0.5, 0.87654321, 0.99999297, 1].map(thresholdWords), ['0.5', '0.8765', '0.999993', '1']);
   assert.deepEqual([0, 1, 2].map((count) => counted(count, 'token')), ['0 tokens', '1 token', '2 tokens']);
 });
 

@@ -14,6 +14,12 @@ export const percent = (share) => (share > 0 && share < 0.0005 ? '<0.1 %' : `${(
 export const distinct = (values, digits) => digits.map((count) => values.map((value) => value.toFixed(count)))
   .find((texts) => new Set(texts).size === values.length);
 
+// A threshold. Close to 1 its distance from 1 has two digits.
+export const thresholdWords = (threshold) => {
+  const left = 1 - threshold;
+  return `${left > 0 && left < 0.01 ? Number((1 - Number(left.toPrecision(2))).toFixed(9)) : Number(threshold.toFixed(4))}`;
+};
+
 // A score and a threshold. Half of all scores may lie above 0.9997.
 export const apart = (...pair) => distinct(pair, [4, 5, 6, 7]) ?? pair;
 

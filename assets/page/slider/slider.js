@@ -136,13 +136,22 @@ export const start = ({ element, props, trigger, watch }) => {
     draw();
   });
 
+  // More and the map take each other's place beside the text.
+  const openMore = (on) => {
+    document.body.classList.toggle('more', on);
+    more.setAttribute('aria-expanded', on);
+  };
   more.addEventListener('click', () => {
-    const open = document.body.classList.toggle('more');
-    more.setAttribute('aria-expanded', open);
-    if (open) document.querySelector('#more').scrollIntoView({ block: 'nearest' });
+    const on = !document.body.classList.contains('more');
+    if (on && document.body.classList.contains('mapped')) announce('citer-map');
+    openMore(on);
+    if (on) document.querySelector('#more').scrollIntoView({ block: 'nearest' });
   });
   find('.map-open').addEventListener('click', () => announce('citer-map'));
-  listen(element, 'citer-map-shown', ({ detail }) => find('.map-open').setAttribute('aria-expanded', detail));
+  listen(element, 'citer-map-shown', ({ detail }) => {
+    find('.map-open').setAttribute('aria-expanded', detail);
+    if (detail) openMore(false);
+  });
 
   follow({ props, watch }, (message) => {
     ratios = message.ratios;

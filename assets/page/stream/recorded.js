@@ -1,5 +1,6 @@
 // The recorded texts of the start page. Each position of the slider shows one of them, until the visitor has a text.
 import { listen, perFrame } from '../lib/dom.js';
+import { thresholdWords } from '../lib/format.js';
 import { ACCEPTANCE, TAKEN, TEXT, THRESHOLD } from '../lib/threshold.js';
 import { placeNow } from '../slider/slider.js';
 
@@ -32,7 +33,7 @@ export const startRecorded = ({ element, props }, show) => {
     const tokens = texts[row].map((token) => Object.assign([...token], { [THRESHOLD]: at, [ACCEPTANCE]: acceptance }));
     const verdicts = [rows[0], rows[row], rows[last]].map(([, , , right], i) => [WHO[i], right])
       .filter(([, right], i) => right !== null && (i !== 1 || (row > 0 && row < last)));
-    const note = `Recorded: ${row === 0 ? 'small model only' : row === last ? 'large model only' : `threshold ${at}`}`;
+    const note = `Recorded: ${row === 0 ? 'small model only' : row === last ? 'large model only' : `threshold ${thresholdWords(at)}`}`;
     show(tokens, { ...about, about: said, note, cost, row, verdicts, recorded: true });
   });
   listen(element, 'citer-place', draw);

@@ -20,7 +20,7 @@ const isNarrow = window.matchMedia('(width <= 860px)'), isCalm = window.matchMed
 
 const promptBox = () => document.querySelector('#prompt textarea');
 
-export const prompts = new Set();   // of this window's texts
+export const prompts = new Map();   // of this window's texts: how many tokens the newest text of each has
 
 export const start = (gradio) => {
   const { element } = gradio, find = finder(element), text = new Text(find('.stream-text'));
@@ -128,7 +128,7 @@ export const start = (gradio) => {
     text.tokens = items;
     const { asked: prompt, cost, took } = text.message ?? {};   // only the first message of a job has its prompt
     text.message = { asked: prompt, ...(fresh ? {} : { cost, took }), ...message };
-    if (text.message.asked) prompts.add(text.message.asked[0]);
+    if (text.message.asked) prompts.set(text.message.asked[0], items.length);
     schedule();
   });
 

@@ -55,7 +55,8 @@ export const startMap = (element, { costAt, isOwn, pick }) => {
     const known = costs.flat().filter((cost) => cost !== null), low = Math.min(...known), high = Math.max(...known);
     cells.forEach((line, y) => line.forEach((cell, x) => {
       const cost = costs[y][x], whole = Math.round(100 * cost);
-      say(cell, cost === null ? '·' : `${whole}`);
+      const isRepeated = x === line.length - 1 && y !== cells.length >> 1;   // LLM-only is one text, so its column has one number
+      say(cell, isRepeated ? '' : cost === null ? '·' : `${whole}`);
       cell.style.setProperty('--cost', cost !== null && high > low ? (cost - low) / (high - low) : 0);
       cell.ariaLabel = cost === null ? 'not written yet' : `${whole} % of the large model’s cost${own[y][x] ? ', the same words as the large model alone' : ''}`;
       for (const [edge, [down, right]] of Object.entries(EDGES)) {

@@ -1,7 +1,7 @@
 // A prompt at many settings, as a map beside the text. Picking a setting moves the sliders there and opens its text.
 import { isOver, openChannel } from '../lib/channel.js';
 import { announce, dialAt, finder, listen, moveSlider, onSlider, perFrame, say } from '../lib/dom.js';
-import { counted } from '../lib/format.js';
+import { counted, thresholdWords } from '../lib/format.js';
 import { costOf } from '../slider/cost.js';
 import { startMap } from './map.js';
 
@@ -11,7 +11,7 @@ const DIALS = ['threshold', 'acceptance'], OWN = 'the same words as the large mo
 const nameOf = (threshold, acceptance) => (threshold > 1 ? 'large model only' : threshold === 0 && acceptance === 0 ? 'small model only'
   : threshold === 0 && acceptance === 1 ? 'speculative decoding' : '');
 const plain = (value) => Number(value.toFixed(7));
-const written = ([threshold, acceptance]) => nameOf(threshold, acceptance) || `threshold ${plain(threshold)}, acceptance ${plain(acceptance)}`;
+const written = ([threshold, acceptance]) => nameOf(threshold, acceptance) || `threshold ${thresholdWords(threshold)}, acceptance ${plain(acceptance)}`;
 
 export const start = (gradio) => {
   const { element, trigger } = gradio, find = finder(element), card = find('.sweep');

@@ -27,7 +27,9 @@ export const start = ({ element, props, server }) => {
   const sayPlan = () => {
     const { count = 0, seconds = 0 } = preview ?? {}, settings = fieldNumber('tune-count') + 2, texts = count * settings, tokens = texts * fieldNumber('tune-limit');
     const acceptance = dialAt('acceptance'), corrected = acceptance > 0 ? `, corrected at ${acceptance} as the Playground says` : '';
-    const time = seconds ? `, at most ${duration(tokens * seconds)} here` : '', few = count < FEW ? ` ${FEW} prompts or more give a surer result.` : '';
+    const lengths = [...history.values()], usual = Math.min(1, lengths.reduce((sum, length) => sum + length, 0) / (lengths.length * fieldNumber('tune-limit')));
+    const likely = usual ? `about ${duration(usual * tokens * seconds)} if they are as long as your texts so far, ` : '';
+    const time = seconds ? `; ${likely}at most ${duration(tokens * seconds)} here` : '', few = count < FEW ? ` ${FEW} prompts or more give a surer result.` : '';
     sayAt('plan', count ? `${counted(texts, 'text')} at ${settings} settings${corrected}, at most ${tokens.toLocaleString('en')} tokens${time}.${few}` : '');
   };
 
@@ -95,7 +97,7 @@ export const start = ({ element, props, server }) => {
   listen(element, 'citer-shown', drawHistory);
   drawHistory();
   // JSON, since a prompt may have several lines.
-  button('history').addEventListener('click', () => fill([...history].map((prompt) => `${JSON.stringify({ prompt })}\n`).join('')));
+  button('history').addEventListener('click', () => fill([...history.keys()].map((prompt) => `${JSON.stringify({ prompt })}\n`).join('')));
   button('example').addEventListener('click', () => fill(props.example));
   button('back').addEventListener('click', () => fill(previous));
   reading = readBox();   // the box may be filled before this script is loaded

@@ -1,7 +1,7 @@
 // Tune on my prompts: progress, the curve with one handle, and the setting to take away. Texts are written with `textContent`.
 import { openChannel } from '../lib/channel.js';
 import { copy, finder, make, makeButton, perFrame, say } from '../lib/dom.js';
-import { counted, wholePercent } from '../lib/format.js';
+import { counted, thresholdWords, wholePercent } from '../lib/format.js';
 import { openTab } from '../lib/tabs.js';
 import { startPoints } from './chart.js';
 
@@ -101,7 +101,7 @@ export const start = (gradio) => {
   };
 
   const cost = (point) => point[BYTES] / (view.points.at(-1)[BYTES] || 1);
-  const nameOf = (i) => (i === 0 ? (shown.about.acceptance ? 'the small model, corrected' : 'the small model alone') : i === view.points.length - 1 ? 'the large model alone' : `threshold ${view.points[i][THRESHOLD]}${shown.about.acceptance ? `, acceptance ${shown.about.acceptance}` : ''}`);
+  const nameOf = (i) => (i === 0 ? (shown.about.acceptance ? 'the small model, corrected' : 'the small model alone') : i === view.points.length - 1 ? 'the large model alone' : `threshold ${thresholdWords(view.points[i][THRESHOLD])}${shown.about.acceptance ? `, acceptance ${shown.about.acceptance}` : ''}`);
   const labelOf = (i) => {
     const { points, kind } = view, point = points[i];
     return `${nameOf(i)}: ${wholePercent(point[QUALITY])} ${AXES[kind]}, ${wholePercent(cost(point))} of the bytes`;
