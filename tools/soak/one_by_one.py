@@ -2,8 +2,9 @@
 
 Every attack has a page of its own: first only honest visitors come, then the same beside attackers who do nothing else.
 It holds if no honest text is lost, nobody is refused for longer than 5 s on end, and a first token takes at most five
-times as long. What was measured is kept line by line (`--results`), so a run that is broken off goes on where it was.
-`--write` puts the table into docs/reliability.md. Ends with status 1 if an attack did not hold.
+times as long. What was measured is kept line by line in the repository (`--results`), so a run that is broken off goes
+on where it was, on another machine too. `--write` puts the table into docs/reliability.md. Ends with status 1 if an
+attack did not hold.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from tools.soak.tally import REFUSED_FOR, SLOWER, Tally, clock
 from tools.soak.visitors import Texts
 
 PAGE = ROOT / "docs" / "reliability.md"
+RESULTS = ROOT / "assets" / "benchmarks" / "attacks.jsonl"
 _FIRST = ("first token, by the feed", "first token, by a program")
 _TRACES = 50  # mutated ones that attackers draw from
 
@@ -58,6 +60,7 @@ class Measured:
     under: float | None
     first_loss: str
     revision: str
+    hardware: str
 
     @property
     def slower(self) -> float | None:
@@ -72,29 +75,29 @@ class Measured:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the attacks that were not measured yet, and prints the table; 1 if one does not hold."""
-    options = _parser().parse_args(arguments)
+    options, where = _parser().parse_args(arguments), (revision(), hardware())
     raise_descriptors()  # for thousands of silent connections
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the page's process ends as well
     nobody = Strangler(Served("http://localhost/", {}, (), 0, 0), Tally(), {}, [], "", 0, 0)
     names = [what for what, _ in nobody.alone() if options.only in what]
     options.results.parent.mkdir(parents=True, exist_ok=True)
     there = _read(options.results, options.minutes)
-    for number, what in enumerate(names, 1):
-        if what not in there:
-            say(f"{number} of {len(names)}: {what}")
-            there[what] = measured = measure(what, options)
-            with options.results.open("a", encoding="utf-8") as results:
-                results.write(json.dumps(asdict(measured)) + "\n")
-    found = [there[what] for what in names]
-    text = report(found, options)
+    missing = [what for what in names if what not in there]
+    for number, what in enumerate(missing[: options.most], 1):
+        say(f"{number} of {len(missing)}: {what}")
+        there[what] = measured = measure(what, options, where)
+        with options.results.open("a", encoding="utf-8") as results:
+            results.write(json.dumps(asdict(measured)) + "\n")
+    found = [there[what] for what in names if what in there]
+    text = report(found, options, left=len(names) - len(found))
     print(text)
     if options.write:
         PAGE.write_text(filled(PAGE, {"attacks": text}), encoding="utf-8")
     return int(not all(each.holds for each in found))
 
 
-def measure(what: str, options: argparse.Namespace) -> Measured:
-    """One attack, on a page of its own."""
+def measure(what: str, options: argparse.Namespace, where: tuple[str, str]) -> Measured:
+    """One attack, on a page of its own; `where` are revision and hardware."""
     marker, texts = f"plugh{options.seed:x}xyzzy", Texts()
     quiet, under, after = Tally(), Tally(), Tally()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
@@ -131,7 +134,7 @@ def measure(what: str, options: argparse.Namespace) -> Measured:
         _median(quiet),
         _median(under),
         next(iter([*losses, loss])),
-        revision(),
+        *where,
     )
 
 
@@ -151,8 +154,8 @@ def _attack(
     harm.put((tally.losses, next(iter(tally.first.values()), "")))
 
 
-def report(found: Sequence[Measured], options: argparse.Namespace) -> str:
-    """The table as Markdown."""
+def report(found: Sequence[Measured], options: argparse.Namespace, left: int = 0) -> str:
+    """The table as Markdown; `left` attacks were not run yet."""
     rows = []
     for each in found:
         slower = "–" if each.slower is None else f"{each.slower:.1f} ×"
@@ -162,12 +165,14 @@ def report(found: Sequence[Measured], options: argparse.Namespace) -> str:
         rows.append([each.attack, f"{each.texts}", lost, f"{each.refused:.1f} s", *times, slower, holds])
     head = ["attack", "honest texts", "lost", "longest refusal", "first token, quiet", "under attack", "", "holds"]
     held = sum(each.holds for each in found)
-    said = f"{held} of {len(found)} attacks held. Each went on for {options.minutes:g} minutes by {options.attackers} "
+    said = f"{left} attacks were not run yet. " if left else ""
+    said += f"{held} of {len(found)} attacks held. Each went on for {options.minutes:g} minutes by {options.attackers} "
     said += f"attackers beside {options.visitors} visitors and {options.programs} programs, after {options.quiet:g} "
     said += "quiet minutes. Bounds: nothing lost, no refusal longer than 5 s, a first token at most five times as long."
     command = f"`make soak-attacks MINUTES={options.minutes:g}`"
     revisions = ", ".join(sorted({each.revision for each in found}))
-    return f"{said}\n\n{table(head, rows)}\n\n{command}, revision {revisions}, {hardware()}."
+    machines = "; ".join(sorted({each.hardware for each in found}))
+    return f"{said}\n\n{table(head, rows)}\n\n{command}, revision {revisions}, {machines}."
 
 
 def _median(tally: Tally) -> float | None:
@@ -190,7 +195,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--programs", type=int, default=4, help="honest ones that ask /v1, beside the visitors")
     parser.add_argument("--attackers", type=int, default=4, help="who do the same attack")
     parser.add_argument("--only", default="", metavar="WORDS", help="attacks whose names have these words")
-    parser.add_argument("--results", type=Path, default=ROOT / ".soak" / "attacks.jsonl", help="kept between runs")
+    parser.add_argument("--most", type=int, default=99, help="attacks that are run now, of those without a result")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="kept between runs")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     parser.add_argument("--app", type=Path, default=APP, help="the page's program")
