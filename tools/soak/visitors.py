@@ -28,15 +28,17 @@ _PATIENCE = (
 _AGAIN = 0.5  # seconds after which who was refused asks again
 READING = 4.0
 """Seconds, at most, for which somebody reads a text before they do the next thing."""
-_FIRST = """asked => document.querySelector('[data-testid="toast-body"]') || (
+# Each script also ends where the page says that the server has refused.
+_FIRST = """asked => document.querySelector('.refused:not([hidden])') || (
   Number(document.querySelector('.stream-state').dataset.run) >= asked && document.querySelector('.t'))"""
-_OVER = """asked => document.querySelector('[data-testid="toast-body"]') || (
+_OVER = """asked => document.querySelector('.refused:not([hidden])') || (
   Number(document.querySelector('.stream-state').dataset.run) >= asked
   && ['done', 'stopped', 'failed'].includes(document.querySelector('.stream-state').dataset.state))"""
 
 # Nothing that the dials would change is left of an earlier text.
-_SETTLED = """() => document.querySelector('.stream-state').dataset.state === 'done'
-  && document.querySelector('.t') && !document.querySelector('.t.flip, .t.stale')"""
+_SETTLED = """() => document.querySelector('.refused:not([hidden])') || (
+  document.querySelector('.stream-state').dataset.state === 'done'
+  && document.querySelector('.t') && !document.querySelector('.t.flip, .t.stale'))"""
 
 
 class Texts:
@@ -188,7 +190,10 @@ class BrowserVisitor(Visitor):
             act()
         except Exception as error:
             if type(error).__module__.startswith("playwright"):
-                said = f"{str(error).splitlines()[0][:80]} {shown.inner('.stream-state')[:80]}"
+                age = time.time() - int(shown.page.get_attribute(".stream-state", "data-run") or 0) / 1000
+                dials = [shown.page.input_value(f"{each} input[type=number]") for each in ("#threshold", "#acceptance")]
+                said = f"{str(error).splitlines()[0][:80]} {shown.inner('.stream-state')[:80]}, begun {age:.0f} s ago"
+                said += f", dials {dials}, {len(shown.marked('flip'))} outlined"
                 raise Lost(f"a browser waited in vain: {said}") from None
             raise
         # The console reports a refused feed; the page then asks gradio instead.
@@ -214,7 +219,7 @@ class BrowserVisitor(Visitor):
 
     def _drag(self, shown: Window) -> None:
         drag(shown.page, "#balance", 0.5, 0.9, self.random.choice([0.1, 0.6, 1.0]))
-        shown.page.wait_for_function(_SETTLED, polling=50, timeout=1000 * LONGEST)
+        self._wait(shown, _SETTLED, 0)
 
     def _whole(self, shown: Window) -> None:
         state, tokens = shown.page.get_attribute(".stream-state", "data-state"), len(shown.tokens())
