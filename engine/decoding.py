@@ -46,7 +46,7 @@ class Decoding:
     """A batch of texts in progress, with the caches of both models.
 
     Attributes:
-        texts: Those that are in it.
+        texts: The texts that were added and not yet removed, finished ones included.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class Decoding:
         """Takes a text out, and frees its slot if no other shares it. It may be added again.
 
         Args:
-            clear: After a failure, which may have left something in the caches that is no number.
-            keep: Until its slot is used again, texts that begin alike may go on from what the caches hold of this one.
+            clear: Whether to set its slot to zero: after a failure it may hold values that are NaN.
+            keep: Whether its slot keeps its content until it is used again, so that texts that begin alike can use it.
         """
         slot = text.slot
         self._prefixes.remove(text, clear, keep)
@@ -179,7 +179,7 @@ class Decoding:
         return TextStream(self._tokenizer, text.request.stop, text.tokens[text.prompt_tokens :])
 
     def _slot_of(self, text: Text, late: dict[Text, Step]) -> Slot:
-        """A text's slot in a new step. If it was put off, what was learned stays, and its steps go into `late`."""
+        """A text's slot in a new step. One that was put off is used again if unchanged; `late` gets its old steps."""
         number, tokens = text.slot, text.tokens
         earlier = self._put_off.pop(number, None)
         if earlier is not None:

@@ -50,7 +50,7 @@ class SettingsError(EngineError):
 
 
 def first_fault(error: ValidationError, whole: str = "the file") -> str:
-    """The first fault that pydantic found, in words. `whole` is the place of a fault of all that was read."""
+    """The first fault that pydantic found, in words. `whole` names the place if the value as a whole is wrong."""
     return fault_words(first := error.errors(include_url=False)[0], fault_place(first) or whole)
 
 

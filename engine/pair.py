@@ -139,10 +139,11 @@ class Pair:
         return named if named in self.policies else "confidence"
 
     def setting(self, given: Mapping[str, Any], start: Mapping[str, Any]) -> Setting:
-        """The setting with the parts that are given, by their names.
+        """Builds a setting from the parts that are `given`, by their fields in `Setting`.
 
-        Without a policy it goes on from `start`, the parts that the settings state. What is left out is the router's
-        own, or where there is no router the default. Raises InvalidRequest for a value out of range.
+        If `given` has no policy, missing parts are taken from `start`, the parts that the user's settings state. Parts
+        that are still missing are the router's own if the router decides, else the defaults. Raises InvalidRequest for
+        a value out of range.
         """
         start = {} if "policy" in given else start
         policy = given.get("policy") or self.default_policy(start.get("policy", "router"))

@@ -24,7 +24,6 @@ _KERNEL = "AVX512-BF16"  # what bitsandbytes' 4-bit kernel wants; without it wei
 
 
 def provenance(program: str) -> dict[str, str]:
-    """The `command`, `revision` and `hardware` that made a result."""
     return {"command": command(program), "revision": revision(), "hardware": hardware()}
 
 

@@ -1,4 +1,4 @@
-"""The learned router: a small MLP on the SLM's hidden state, the folder it is shipped in, and where that is found.
+"""The learned router: a small MLP on the SLM's hidden state, and the folder that it is shipped in.
 
 CITER's router (Zheng et al., COLM 2025, section 3): hidden state → routing score in [0, 1], how safe it is to let the
 SLM write the next token.

@@ -1,16 +1,17 @@
-"""One scheduler for all who want text: a single thread steps one `Decoding`, whose texts come and go between steps.
+"""One scheduler for all texts: a single thread steps one `Decoding`, and texts enter and leave between steps.
 
-So the weights are read once for all texts that are being written, and every text is token for token what it would be
-alone. It is charged for what it would read alone, too. Before each step:
+So one pass reads the weights for all texts. Each text has the same tokens, and is charged the same, as if it were
+written alone. Before each step:
 
-1. What was cancelled ends, and the line says which texts are written now (`engine.batch.line`): interactive ones before
-   batches, and for each owner a fair share. Where no row is free, a batch's text gives up its row to an interactive
-   one, or an owner does who has two rows more than the owner in line. That text goes on later as if it had stayed.
-2. Interactive texts take part in the step, and beside them a few of batches: those fill what is left.
-3. A long prompt is read in pieces that take about half a step, so that nobody waits for it.
+1. Cancelled texts end, and free rows are given to the texts that are first in line (`engine.batch.line`): interactive
+   ones before batches, and a fair share for each owner. If no row is free, a batch's text gives its row to an
+   interactive text, or an owner with two rows more than the waiting owner gives one up. The text that lost its row is
+   later written on as if it had stayed.
+2. All interactive texts take part in the step, with batches in a few more slots. If there are none, all batches do.
+3. A long prompt is read in pieces that take about half a step, so that no other text waits long for it.
 
-A text that fails ends alone. What the caches hold of an interactive text that has ended stays until its slot is needed.
-It serves texts that go on from it or begin alike.
+If a text fails, only that text ends. The slot of an interactive text that has ended keeps its content until the slot is
+needed, so that texts that go on from it or begin alike need not read it again.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ from engine.pair import Pair
 from engine.request import Request
 from engine.settings import DEFAULT_ROWS
 
-_ALONE = 512  # tokens of a prompt that are read at once where nobody waits for the step: a stop still works within one
-_READ, _LEAST = 64, 16  # tokens of prompts read in a step: before steps were measured, and the minimum
+_ALONE = 512  # tokens of a prompt read in a step in which no other slot takes part; few enough for a stop to work soon
+_READ, _LEAST = 64, 16  # tokens of prompts read in a step: until step times are measured, and the minimum
 _NEW = 0.1  # weight of a new figure in a running mean
 _BESIDE = 4  # slots of batches in a step beside interactive texts
 
 _QUIET = 10.0  # seconds in which nothing is written, before passes are timed
 _TRIES = 3  # how often timing passes is tried
 _COMPARED = 60.0  # seconds of single-text steps that are compared with the timed passes
-_OFF = 4 / 3  # the factor by which they may differ
+_OFF = 4 / 3  # the factor by which these steps and the timed passes may differ
 
-_SLOW_SECONDS = 5.0  # for a first token, before people are told why
-_OF_LATE = 60.0  # seconds for which a first token's wait is news
+_SLOW_SECONDS = 5.0  # a longer wait for a first token is explained to people
+_OF_LATE = 60.0  # seconds after a first token in which its wait still counts as recent
 
 logger = logging.getLogger(__name__)
 
@@ -88,15 +89,15 @@ class Scheduler:
         listener: Callable[[Text], None] | None = None,
         stopped: Callable[[], bool] | None = None,
     ) -> list[Text]:
-        """Asks for several texts, as for a sweep; if one cannot be served, for none.
+        """Queues several texts, e.g. those of a sweep. If one request cannot be served, none is queued.
 
         Args:
-            requests: Raises InvalidRequest here, before anything is run, if one cannot be served.
-            owner: Anything hashable, the same for all that one visitor or client asks for.
-            interactive: Whether somebody watches.
-            events: What stays of a text with the same prompt, to be written on from there.
-            listener: Hears from the scheduler's thread of each event and of the end; if it raises, the text is stopped.
-            stopped: Is asked by that thread before each step, so it must be quick. Once it says so, or raises, the text
+            requests: One for each text. An InvalidRequest is raised here, before any model runs.
+            owner: Anything hashable; the same for all texts of one visitor or client.
+            interactive: Whether a person watches the texts.
+            events: The events with which each text begins, from a text with the same prompt.
+            listener: Called in the scheduler's thread after each event and at the end. If it raises, the text stops.
+            stopped: Called in that thread before each step, so it must be quick. If it returns True or raises, the text
                 ends.
         """
         texts = self._pair.texts(requests)
@@ -324,7 +325,7 @@ class Scheduler:
 
 
 def _apart(do: Callable[[Sequence[Text]], None], texts: Sequence[Text]) -> list[tuple[Text, Exception]]:
-    """Does something with texts; where that fails, with each half of them apart, until one that fails is alone."""
+    """Calls `do` with texts. If it fails, calls it with each half, down to single texts; returns those that fail."""
     try:
         do(texts)
     except Exception as error:

@@ -82,7 +82,6 @@ def stated(text: str) -> dict[str, Any]:
 
 
 def unknown_policy(policy: Any) -> InvalidRequest:
-    """The refusal of a policy that no request may name."""
     return InvalidRequest(f"policy = {shown(policy, True)} is unknown: choose one of {', '.join(POLICIES)}")
 
 

@@ -76,8 +76,8 @@ def spelled(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 def probe_strings(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Strings that tell tokenizers apart: special tokens, what versions split differently, and 180 of the vocabulary.
 
-    In normal form C (Unicode, annex 15): a server may bring text into it first (vLLM does for every Qwen2), but it is
-    asked with ids, so what matters is that the same text has the same ids.
+    They are in normal form C (Unicode, annex 15), because a server may first convert text to it (vLLM does for every
+    Qwen2). That difference does not matter: in requests the server gets ids, and no text.
     """
     ids = range(0, len(tokenizer), max(1, len(tokenizer) // 180))
     known = (text for id in ids if (text := str(tokenizer.decode([id]))).isprintable() and "\ufffd" not in text)

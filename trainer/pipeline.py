@@ -31,7 +31,7 @@ from trainer.workers import alone_at
 
 
 def questions_of(recipe: Recipe, report: Report = print) -> tuple[list[Question], list[Question]]:
-    """The questions of a recipe to train on, and those to evaluate on, which come after these in the same files.
+    """A recipe's questions to train on, and those to evaluate on. Both may come from the same files, without overlap.
 
     A TrainerError, before the hours that the stages take, if they are too few or alike.
     """

@@ -89,7 +89,6 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     for preset, tasks in tomllib.loads(Path(__file__).with_name("recipes.toml").read_text("utf-8")).items()
     for task, values in tasks.items()
 }
-"""By preset and task."""
 
 _FEWEST = 30
 _COUNTS = {"train_questions": 256, "dev_questions": 100}

@@ -157,7 +157,7 @@ class ByQuestion(Mapping[str, Value]):
         read: Callable[[Path], Iterable[Mapping[str, Any]]],
         made: Callable[[Sequence[Mapping[str, Any]]], Value],
     ) -> None:
-        """Takes the shards in order, each with the next `size` of the questions; `made` makes a value of one's rows."""
+        """Takes the shards in order, each of the next `size` questions; `made` turns a question's rows into a value."""
         self._paths, self._read, self._made = paths, read, made
         self._shard_of = {question: number // size for number, question in enumerate(questions)}
         self._number, self._rows = -1, {}
@@ -192,5 +192,5 @@ def identity_of(pair: Pair) -> dict[str, str]:
 
 
 def differing(stated: Mapping[str, Any], own: Mapping[str, str]) -> str:
-    """In words, what a stage's settings state otherwise than `own`; what they lack counts as equal."""
+    """Names the values in a stage's settings that differ from `own`, for a message; missing ones count as equal."""
     return ", ".join(f"{name} {stated[name]!r}" for name in own if stated.get(name, own[name]) != own[name])

@@ -113,9 +113,9 @@ def operating_point(results: Sequence[Results], method: str = ROUTER) -> Setting
 
 
 def curves_of(results: Results, method: str) -> list[Curve]:
-    """A method's curves on a task, one for each acceptance that was measured, from 0 on.
+    """A method's curves on a task, one for each acceptance that was measured, in ascending order.
 
-    Above acceptance 0 it is that of the longest drafts measured, where "auto" counts as longest.
+    A curve has only the settings with the longest draft limit measured at its acceptance; "auto" counts as the longest.
     """
     settings = {n: _setting(results, n) for n in results.numbers(method)}
     curves = []

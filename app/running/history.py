@@ -15,7 +15,7 @@ from engine.events import taken_back
 MAX_VERSIONS = 24
 
 MAX_KEPT_TOKENS = 12_000
-"""Of all that a window keeps, as `Job.weight` counts them; the newest text is kept however long it is."""
+"""Tokens that a window keeps at most, as `Job.weight` counts them; the newest text is kept however long it is."""
 
 
 class History:
@@ -36,7 +36,6 @@ class History:
 
     @property
     def weight(self) -> int:
-        """Of all texts together: see `Job.weight`."""
         return sum(run.weight for run in [*self.versions])
 
     def add(self, run: Run, beside: int = 0) -> None:

@@ -47,7 +47,7 @@ class Host:
         rows: Texts at once, at most; see `engine.Scheduler`.
 
     Attributes:
-        pair, scheduler: Once both are there.
+        pair, scheduler: The models and what writes texts with them; None until they are loaded.
         status: Replaced as a whole, so that any thread may read it.
     """
 

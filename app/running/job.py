@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 TOKEN_BYTES = 2_000
 
 FILE_BYTES = 400
-"""Of a token in a trace's file; what it says takes some five times as much memory."""
+"""Bytes of a trace's file for each token; in memory a token takes some five times as much."""
 
 _AUTHOR_BYTES = 100
-"""Of a piece of a conversation with who wrote it."""
+"""Bytes of memory that each entry of `Turn.authors` takes."""
 
 
 class Job:
@@ -142,7 +142,10 @@ class Job:
         return {"run": self.id, "n": self.number, "cut": cut, "count": count, "state": state, "note": note}
 
     def message(self, have: int, over: bool) -> tuple[str, int]:
-        """What a browser with `have` of its results lacks, as JSON, and how many it has then; `over`: it has ended."""
+        """A message for a browser that has the first `have` results, as JSON, and how many it has after it.
+
+        `over` says that the job has ended.
+        """
         raise NotImplementedError
 
     def told_state(self, over: bool) -> State:
@@ -183,7 +186,7 @@ def text_bytes(*texts: str | None) -> int:
 
 
 def request_weight(request: Request) -> int:
-    """Of what was asked: its texts, which may have a million characters, and who wrote what of those before it."""
+    """The weight of a request (see `Job.weight`): its texts, which may be long, and the authors noted in its turns."""
     texts = text_bytes(request.prompt, request.system, *request.stop, *(turn.text for turn in request.turns))
     authors = sum(len(turn.authors) for turn in request.turns)
     return (texts + _AUTHOR_BYTES * authors) // TOKEN_BYTES

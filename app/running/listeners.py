@@ -1,5 +1,3 @@
-"""Who waits for what a job writes."""
-
 from __future__ import annotations
 
 import asyncio

@@ -21,10 +21,10 @@ from app.running.run import Run
 from engine import Forced, Request, Role, Setting, build_request
 
 KEPT_SECONDS = 300.0
-"""How long a text is written on, and everything of a window kept, after the window was heard of last."""
+"""Seconds for which a window's text is written on, and its results kept, after the last contact with the window."""
 
 UNHEARD_SECONDS = 15.0
-"""After which it gives its place to others who need one. A busy machine may take several seconds to open a feed."""
+"""Seconds without contact after which a window may lose its place. A busy machine may need several to open a feed."""
 
 SWEEP = "sweep"
 """Kind of the job that writes the map of all settings."""
@@ -40,7 +40,7 @@ class Session:
         key: Unguessable; opens the window's feed.
         listeners: The window's feeds; notified whenever there may be something to send.
         chosen: Dials that a visitor, a link or a text has set. The router's own values do not replace them.
-        place: The slider's position, moved before the models were there, so that it has no threshold yet; else -1.
+        place: The slider's position if it was moved before the models were loaded, and so has no threshold; else -1.
         run: The newest run. Before it has tokens, the text on the page is `history.current`.
         jobs: Other jobs by kind, e.g. "compare".
         name: What gradio calls the window; another once the page is loaded again.
@@ -71,12 +71,16 @@ class Session:
             return self._begin(run, host)
 
     def set_dials(self, threshold: float, acceptance: float, host: Host, policy: str | None = None) -> Run | None:
-        """Sets the dials for the next tokens while a text is being written; for the whole text once it has ended.
+        """Sets the dials for the next tokens of an active run, or for the whole text if it has ended or is `Run.again`.
 
-        Where the page says another `policy` than the text was written with, its prompt is written anew with that one.
+        If `policy` is another one than the text was written with, the prompt is written with that policy.
 
-        Returns, in the second case, the run whose text is there then: a kept one as it was left, or a new one that
-        goes on from the kept text that is the same the longest. Else None. Raises InvalidRequest if out of range.
+        Returns:
+            The run that the page shows instead: a kept one as it was left, or a new one that goes on from the kept text
+            of which the most tokens stay. None if no other run takes the place of the newest one.
+
+        Raises:
+            InvalidRequest: A dial is out of range.
         """
         wanted = Setting(threshold=threshold, acceptance=acceptance)  # both are checked before either is set
         dials = {"threshold": wanted.threshold, "acceptance": wanted.acceptance}
@@ -208,7 +212,7 @@ class Session:
             job.cancel.set()
 
     def _write_on(self, request: Request, host: Host) -> Run | None:
-        """See `set_dials`; None where the text is there, or being written."""
+        """Shows a kept text or begins a run, as in `set_dials`; None if the newest run already has this text."""
         run = self.run
         if run is not None and run.active and run.request == request:
             return None
@@ -221,7 +225,7 @@ class Session:
         return self._start(self._put(run), host)
 
     def _put(self, run: Run) -> Run:
-        """Lets a run write another text, in place of the one that is there; returns it."""
+        """Makes a run the newest one and returns it. The run before it is stopped. Raises Busy if there is no room."""
         self._admit(self, run, [self.run])
         self._interrupt()
         self.run = run
@@ -246,14 +250,14 @@ class Session:
         return run
 
     def _newest(self) -> Run | None:
-        """The newest run; where that ended before its first token, the text still on the page is brought back as it."""
+        """The newest run. If it ended without a token, the text still on the page becomes the newest run first."""
         run, current = self.run, self.history.current
         if run is not None and current is not None and not (run.active or run.events):
             self._bring_back(current)
         return self.run
 
     def _bring_back(self, run: Run) -> None:
-        """Has a kept text be the newest, and come to the page anew."""
+        """Makes a kept text the newest run, so that it is sent to the page again."""
         run.show_again(self.run)
         self.run = run
 

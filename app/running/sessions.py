@@ -80,7 +80,7 @@ class Sessions:
         return session
 
     def adopt(self, key: str | None, former: str) -> Session:
-        """`get` for a window that was another before: it goes on with what that one had, by the key of its feed."""
+        """Like `get`, for a window that was loaded again: it takes over the session whose feed has the key `former`."""
         name, session = key or "", self.get(key)
         with self._lock:
             left = next((of for of in self._sessions.values() if of.holds and of.key == former), None)
@@ -137,9 +137,10 @@ class Sessions:
             raise
 
     def _leaving(self, session: Session, address: str | None, job: Job) -> list[Session]:
-        """Which sessions go so that one has room for a job; raises Busy where too few can go.
+        """The sessions to drop so that `session` has room for a job; raises Busy if too few can be dropped.
 
-        Only who brings much from the start, such as an opened trace or a long prompt, is refused for what others keep.
+        If what other windows keep leaves no room, only a job that is large from the start is refused, e.g. an opened
+        trace or a long prompt.
         """
         held = [of for of in self._sessions.values() if of.holds and of.name != session.name]
         count = Counter(of.address for of in held)

@@ -27,11 +27,11 @@ from app.stream.updates import JobUpdates, TextUpdates
 from engine.endpoint.routes import EventStream
 
 FLUSH_SECONDS = 0.125
-"""Between two messages: at most eight a second, however fast the models write. What costs time in a browser is the
-message, and hardly how many tokens it brings."""
+"""Seconds between two messages: at most eight a second, however fast the models write. A browser needs time for each
+message, and hardly more for a message with more tokens."""
 
 FOLLOW_UP_SECONDS = 0.02
-"""Instead, after the first message in a while: it says that a text was begun, whose first token must not wait."""
+"""The same after the first message in a while. It says that a text was begun, and the first token must not wait."""
 
 LINGER_SECONDS = 2.0
 """How long an idle feed stays open: a browser opens six connections to a host, however many windows it has."""
@@ -40,7 +40,7 @@ KEEP_ALIVE_SECONDS = 15.0
 """Something is said at least this often: proxies close a connection on which nothing comes, some after 20 s."""
 
 MAX_FEEDS = 8
-"""Of a window at once: one, and those whose end the server has not noticed yet."""
+"""Feeds that a window may have open: it uses one, and the server may not have noticed yet that others ended."""
 
 _LOOK_SECONDS = 0.25  # for what nobody notifies: places in the queue, a tuning's remaining time, figures that are due
 _PATH = "/gradio_api/citer/feed"  # gradio's own prefix, which proxies and Spaces let through; without a dot, which
@@ -131,9 +131,9 @@ class Feeds:
 
 
 def wire_feed(demo: gr.Blocks, feeds: Feeds, panels: Mapping[str, Panel]) -> Any:
-    """Adds what opens the feed in the browser. Where that fails, it asks gradio now and then for all that there is.
+    """Adds the component that opens the feed in the browser. If the feed fails twice, it gets all messages by gradio.
 
-    Returns the event by which a window that was opened has its session: a new one, or that of a window before it.
+    Returns the event that gives an opened window its session: a new one, or that of the window before it.
     """
     opener = drawn("feed", "feed", events=("unreached",), path=_PATH.removeprefix("/"), panels=list(panels))
 

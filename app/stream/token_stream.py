@@ -96,7 +96,7 @@ def token_row(event: TokenEvent) -> list[Any]:
 
 
 def _ratio(ratio: float | None) -> float | None:
-    # Only the LLM's own choice has 1, also to the browser.
+    # Rounding must not reach 1, since only the LLM's own choice has the ratio 1.
     return ratio if ratio in (None, 1) else min(round(ratio, 7), 1 - 1e-7)
 
 

@@ -18,7 +18,7 @@ from engine import TokenEvent
 
 FIGURE_SECONDS = 1.0
 GAP_SECONDS = 2.0
-"""Without a token, before the page says why."""
+"""Seconds without a new token after which the page says why."""
 
 
 class TextUpdates:
@@ -72,7 +72,7 @@ class TextUpdates:
         yield message
 
     def _said(self, run: Run, count: int) -> str:
-        """Why nothing comes."""
+        """A note that says why no token comes; empty while tokens come."""
         if note := waiting_for(run):
             self._newest = count, time.monotonic()
             return note

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 
 from engine.batch.text import Text
 
-_OWNERS = 1000  # that are remembered, those served last
+_OWNERS = 1000  # the number of owners of whom the line remembers when they were last served
 
 
 class Line:

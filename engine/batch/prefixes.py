@@ -116,7 +116,8 @@ class Prefixes:
     def remove(self, text: Text, clear: bool = False, keep: bool = False) -> None:
         """Takes a text out of its slot, which is free if no other text shares it.
 
-        `clear` where its values may be NaN; else with `keep` texts that begin alike may go on from what it holds.
+        With `clear` the slot is set to zero, because its values may be NaN. Else with `keep` its content stays, so that
+        texts that begin alike may go on from it.
         """
         slot, text.slot = text.slot, NOWHERE
         self.texts.remove(text)
@@ -162,11 +163,11 @@ class Prefixes:
             text.slot = target
 
     def _free_slot(self, held: Sequence[int] = (), owner: Hashable = None) -> int:
-        """A slot that no text is in.
+        """Chooses a slot that no text uses; `held` is the number of tokens of the new text that each slot holds.
 
-        It is the slot that the owner's last text left, if a text goes on from it: `held` is what each slot holds of the
-        text, in tokens. Else it is the first that holds nothing, since neighbours attend in one call. Else it is the
-        one that was left first. What others left stays as long as it can.
+        If the new text goes on from one that the same owner left, its slot is chosen. Else it is the first empty slot,
+        since neighbours attend in one call. If none is empty, it is the slot that was left first, so that the content
+        of the others stays.
         """
         used = {text.slot for text in self.texts}
         most_used = max((held[slot] for slot in used if held), default=0)

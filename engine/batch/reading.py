@@ -1,7 +1,7 @@
-"""What both models read of the texts in a step, and what they say there: hidden states, logits, choices, candidates.
+"""Has both models read the texts of a step, and notes hidden states, logits, the LLM's choices, and candidates.
 
-A long text may be read in pieces, so that others need not wait: what is left of it after a step's share is read in
-later steps, and its slot is put off until then. So are the slots about which a served LLM has not answered yet.
+A long text may be read in pieces, so that other texts need not wait for it. Each step reads a limited number of its
+tokens, and its slot is put off until all are read. A slot is also put off until a served LLM has answered for it.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class Reader:
             slot.logits[role] = own
 
     def read(self, role: Role, slots: Sequence[Slot]) -> None:
-        """A model reads the unread tokens of these texts, unless it did so in this step.
+        """Has a model read the unread tokens of these texts, unless it did so in this step.
 
-        Afterwards it says what it thinks there: its hidden state at the end, and choices and candidates where they are
+        Stores the hidden state at the end of each text in its slot, and notes the choices and candidates that are
         wanted.
         """
         asked = list(dict.fromkeys(slot for slot in slots if role not in slot.hidden and not slot.put_off))
@@ -140,11 +140,11 @@ class Reader:
     def _look(self, role: Role, read: Sequence[tuple[Slot, torch.Tensor, int]]) -> None:
         """Applies `lm_head` where choices or candidates are wanted.
 
-        All positions are one product, since a product reads the same weights for one position as for many.
+        One product computes up to `LOOK` positions, since it reads the same weights for one position as for many.
 
         Args:
-            read: Slot, the model's hidden states there [tokens, d], and how many tokens of the text lie before their
-                end.
+            read: For each slot, the model's hidden states at consecutive tokens [tokens, d], and the number of the
+                text's tokens up to the last of these.
         """
         judges = role is Role.LLM
         wanted = [

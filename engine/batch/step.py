@@ -27,10 +27,10 @@ class Slot:
         number: Its row in the KV caches.
         tokens: The tokens so far, the same for all texts in the slot.
         starts: Tokens that each model had read before the step.
-        hidden, logits: Per model that was asked: [d] and [vocabulary].
-        certainty: The SLM's, where a policy looks at its logits.
+        hidden, logits: By model, the hidden state [d] and the logits [vocabulary] at the end of the text, if computed.
+        certainty: How certain the SLM is of its next token; None if that was not computed.
         elapsed: Seconds of the steps in which its texts waited for the next token.
-        put_off: Whether its texts are written in a later step: too much is unread, or the LLM's server is to answer.
+        put_off: Whether its texts are written in a later step: too much is unread, or a served LLM has yet to answer.
     """
 
     number: int
@@ -49,12 +49,10 @@ class Slot:
 
     @property
     def wants_choices(self) -> bool:
-        """Whether the LLM's choices at what it reads are wanted, for any of its texts."""
         return any(step.wants_choices for step in self.steps)
 
     @property
     def prompt_tokens(self) -> int:
-        """How many of its tokens are the prompt."""
         return self.steps[0].text.prompt_tokens
 
     def likeliest(self, role: Role) -> int | None:
@@ -67,18 +65,18 @@ class Step:
     """One text in one step, while its next token is being decided.
 
     Attributes:
-        setting: In force.
-        forced: What a person decided here instead of the policy.
+        setting: The text's setting when the step began.
+        forced: The author, and perhaps the token, that a person chose for this position; the policy is overruled.
         wants_choices: Whether the LLM's choices are wanted: this text has a draft, or may get one.
         rereads: Whether the LLM reads the whole text again to verify a draft, as vLLM does.
         drafted: Whether the SLM wrote a token at the end of the slot's text; the LLM may have taken it back since.
-        asked: Whether the LLM was asked for the sake of this text.
+        asked: Whether the LLM has to read in this step for this text.
         said: Characters that became certain with the token written.
-        probability: What its author gave the token, where candidates are recorded.
-        verdicts: On drafts that are kept.
-        taken_back: The events of drafts that are not.
-        learned, revealed: What became known of the models' candidates: here, by the event's fields, and at earlier
-            positions.
+        probability: The token's probability by its author; None unless candidates are recorded.
+        verdicts: The LLM's verdicts on earlier drafts that it keeps.
+        taken_back: The events of drafts that the LLM takes back.
+        learned: The models' candidates at this position, by the event's fields.
+        revealed: The models' candidates at earlier positions.
     """
 
     text: Text

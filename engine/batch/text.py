@@ -65,7 +65,8 @@ class Text:
     For the scheduler:
         owner, interactive, listener, stopped: See `Scheduler.submit`.
         begun: Whether it had an event since it was asked for.
-        arrived, asked, since: When it was asked for, by count and in seconds, and when it got its slot.
+        arrived: Its number in the order in which all texts were asked for.
+        asked, since: When it was asked for, and when it last got a row, by the monotonic clock.
         forgotten: Whether its slot is emptied when it ends, so that no text goes on from it.
 
     For the decode loop:
@@ -150,7 +151,7 @@ class Text:
         self.tokens = self.tokens[: self.prompt_tokens] + [event.id for event in events]
         self.read = charged_reads(self.events, self.prompt_tokens)
         self.finish_reason = events[-1].finish_reason if events else None
-        # The verdict on a draft that came with a later token, which is gone, is not paid for: the LLM looks again.
+        # A verdict that came with a token which is dropped here was not charged to this text: the LLM reads again.
         last = self.read[Role.LLM] - self.prompt_tokens
         unsettled = (n for n, event in enumerate(self.events) if event.provisional or (event.judged and n > last))
         self.settled = next(unsettled, len(events))
@@ -170,8 +171,8 @@ class Text:
     def cached(self, role: Role) -> int:
         """How many of its tokens a model need not read, if a cache holds the same text.
 
-        The last is read for its hidden state. The LLM also reads drafts, to say what it thinks of them: its choice at
-        a position is known from the pass over the token before it.
+        The last token is always read, for its hidden state. The LLM also reads unsettled drafts, to judge them: its
+        choice at a position comes from the pass over the token before it.
         """
         if role is Role.LLM and self.settled < self.position:
             return self.prompt_tokens + self.settled - 1

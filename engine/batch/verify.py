@@ -126,11 +126,11 @@ def due(step: Step, slm: ModelCost, llm: ModelCost) -> bool:
     where llm(n) is the measured time of a pass over n tokens. Every m is tried, since a processor may do four
     tokens at once: then a fifth costs much, and a sixth nothing. `kept` is the product of each token's chance, by
     how often drafts with a similar score were kept in this text, and `next` is how often any draft was kept.
-    `worth` is what a settled token costs otherwise. At the best fixed length that is its share of a draft and a
-    look. Where the policy chooses the LLM, it is a whole pass of each model, since that pass reads the
-    draft, too. The mean of both is weighted by how often that happened.
+    `worth` is what it costs to settle a token otherwise. If the policy chooses the LLM for it, that is a whole pass
+    of each model: this pass of the LLM reads the draft, too. Else it is the token's share of a draft of the best
+    fixed length with its look. The mean of both is weighted by how often the policy chose the LLM in this text.
 
-    To stop where the next unit costs more than the average one is what makes the average least (marginal value
+    Stopping where the next unit costs more than the average one makes the average smallest (marginal value
     theorem, Charnov 1976). SpecDec++ (Huang et al. 2024, arXiv 2405.19715) shows that a threshold on that chance is
     optimal; here it follows from what passes cost.
     """
@@ -174,5 +174,5 @@ def _chance(counts: dict[int, list[int]], score: float | None) -> float:
 
 
 def _expected(before: float, times: int, seen: int) -> float:
-    """How often something happens that happened `times` out of `seen`, and was expected `before` of the time."""
+    """Estimates a frequency from `times` out of `seen`, and from the expectation `before` with the weight `_PRIOR`."""
     return (_PRIOR * before + times) / (_PRIOR + seen)

@@ -40,7 +40,6 @@ def keeps(ratio: float, acceptance: float) -> bool:
 
 
 def llm_tokens(events: Iterable[TokenEvent]) -> int:
-    """How many tokens of a text the LLM wrote."""
     return sum(event.role is Role.LLM for event in events)
 
 
@@ -87,16 +86,18 @@ class TokenEvent:
     Attributes:
         row, index: Number of the text among those requested together, and position in the text; both from 0.
         text: The text this token completed; empty while a character or stop string is incomplete, and for end tokens.
-        probability: What its author gave it, in [0, 1], before sampling settings, where candidates were asked for.
+        probability: The token's probability by its author, before sampling settings; None unless candidates were
+            asked for.
         score: Routing score in [0, 1]; None for policies that do not score.
-        threshold, acceptance: In force when it was decided.
-        ratio: Of the token that the SLM drafted here, once the LLM has read it: 1 if the LLM would draw the same, else
-            its probability over that of the LLM's likeliest token, below 1. The drafted token is this one, or with the
-            LLM as author the first of `taken_back`.
+        threshold, acceptance: The values of the setting when this token was decided.
+        ratio: The LLM's verdict on the token that the SLM drafted here; None if there is none. It is 1 if the LLM would
+            draw the same token. Else it is the token's probability by the LLM, divided by that of the LLM's likeliest
+            token, and below 1. The drafted token is this one, or if the LLM wrote it the first of `taken_back`.
         taken_back: Drafts that the LLM took back when it wrote this token, in order from this index on. They are
-            charged, and no part of the text.
-        verdicts: Of drafts before this index that were read and kept with this token.
-        slm_fed, llm_fed: Tokens each model had to read for this decision, with the first the prompt; 0 = not consulted.
+            charged, but they are no part of the text.
+        verdicts: The LLM's verdicts on drafts before this index that it read and kept in the step of this token.
+        slm_fed, llm_fed: Tokens that each model had to read for this decision, the prompt included the first time; 0 if
+            the model did not read.
         slm_head: Whether the SLM's `lm_head` was applied.
         llm_head: Positions to which the LLM's `lm_head` was applied if it was fed: one, or all of a draft.
         router: Whether a router's network was run for the score.
@@ -150,7 +151,7 @@ class TokenEvent:
 
 
 def extend(text: list[TokenEvent], event: TokenEvent) -> None:
-    """Adds the next event to those of a text. What it takes back goes, and what it says of others is put into them."""
+    """Adds the next event to a text. Removes the events that it takes back, and fills in what it reveals of others."""
     del text[event.index :]
     late = [known(revealed) for revealed in event.revealed]
     late += [(verdict.index, {"ratio": verdict.ratio}) for verdict in event.verdicts]

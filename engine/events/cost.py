@@ -93,9 +93,10 @@ class ModelCost:
     head_table: PassTimes = ()
 
     def seconds(self, fed: float, head: float = 1) -> float:
-        """A pass over `fed` tokens (0: none) with `lm_head` at `head` positions; both may be means of some passes.
+        """Seconds of a pass over `fed` tokens with `lm_head` at `head` positions; both may be means of some passes.
 
-        The measured one-token pass sets the scale. Older tables have 0 for `lm_head` at one position.
+        The tables are scaled so that a pass over one token takes `pass_seconds`. Older tables have 0 for
+        `lm_head` at one position.
         """
         if not fed:
             return 0.0

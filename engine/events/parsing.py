@@ -27,7 +27,7 @@ def _few(value: Any) -> Any:
 
 
 FEW = BeforeValidator(_few)
-"""For a named tuple, since pydantic would report every value that the tuple has no name for."""
+"""Refuses a long list for a named tuple, before pydantic reports each value that the tuple has no name for."""
 
 Many = Annotated[tuple[Item, ...], FailFast()]
 """A tuple of any length that is checked up to its first bad item."""

@@ -30,7 +30,8 @@ class Trace:
     Attributes:
         prompt, system, raw, threshold, policy, sampling, max_new_tokens, stop, seed, forced, acceptance, max_draft,
             turns: See `engine.Request`.
-        events: Of the text's tokens, by position; what was taken back hangs at the token written instead.
+        events: One for each token of the text. Drafts that were taken back are in the event of the token that replaced
+            them.
         slm, llm, router: Names of the models and of the router (None if the policy used none).
         slm_cost, llm_cost: What a forward pass costs, so that costs can be recomputed without the models.
     """
@@ -161,7 +162,7 @@ def at_setting(request: Request, events: Sequence[TokenEvent], setting: Setting)
 
 
 def _undrafted(event: TokenEvent, setting: Setting) -> TokenEvent:
-    """An event without the refused drafts from the first one on where this setting chooses the LLM."""
+    """The event without its refused drafts from the first one on at which this setting would choose the LLM."""
     drafts, threshold = event.taken_back, setting.threshold
     scores = (None if draft.forced else draft.score for draft in drafts)
     low = (n for n, score in enumerate(scores) if score is not None and role_at(score, threshold) is Role.LLM)

@@ -168,8 +168,8 @@ class RaggedAttention:
 class _Group(NamedTuple):
     """Tokens that attend in one call: `chunk` of each of some rows, or with `chunk` 1 any number of one row.
 
-    They look at the first `end` places of the cache. The mask [tokens / chunk, 1, chunk, end] is added to the products.
-    Without one a token of several sees those up to itself, and a single token sees all.
+    They attend to the cache's first `end` places. The mask [tokens / chunk, 1, chunk, end] is added to the products.
+    Without a mask, each token attends up to itself if `chunk` is above 1, and to all places if `chunk` is 1.
     """
 
     rows: slice
@@ -184,7 +184,7 @@ class _Group(NamedTuple):
         if self.chunk == 1:
             if len(keys) < count:
                 keys, values = keys.expand(count, -1, -1, -1), values.expand(count, -1, -1, -1)
-            # The heads that share keys are to them as tokens are: nothing is repeated.
+            # Query heads that share keys are passed in the place of tokens, so that the keys need not be repeated.
             grouped = queries.view(count, keys.shape[1], -1, width)
             return scaled_dot_product_attention(grouped, keys, values, self.mask).reshape(count, -1)
         by_head, causal = queries.view(len(keys), self.chunk, -1, width).transpose(1, 2), self.mask is None

@@ -80,10 +80,10 @@ class LanguageModel:
         Args:
             rows: Rows of the cache that take part, each once.
             chunks: Each row's new token ids, at least one.
-            looks: At how many of each row's last tokens the hidden states are wanted; None is at all.
+            looks: For each row, at how many of its last new tokens hidden states are returned; None is all of them.
 
         Returns:
-            Per row its last-layer hidden states after the final norm, there: [looks, d].
+            For each row the hidden states after the final norm [looks, d].
         """
         # Rows that follow each other in the cache with chunks of one length attend in one call.
         order = sorted(range(len(rows)), key=lambda n: (len(chunks[n]), rows[n]))

@@ -51,7 +51,8 @@ def has_matrix_units() -> bool:
 
 
 class Nf4Linear(nn.Module):
-    # Not `batch_invariant`, though its product is: attention that is would make a text alone slower (docs/speed.md)
+    # Not `batch_invariant`, though its product is: the attention that belongs to it makes a single text slower
+    # (docs/experiments.md, finding 18).
 
     def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None) -> None:
         """Takes codes in the kernel's layout, uint8 [out, in / 2], and in bf16 scales [in / 64, out] and bias [out]."""
