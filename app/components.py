@@ -25,9 +25,9 @@ from starlette.staticfiles import StaticFiles
 from engine.guard.cached import FOR_GOOD
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-"""Of our own events, which take milliseconds: answered at once, no part of the API, no progress bar over the output.
+"""Options of the page's own events: they are answered at once, are no part of the API, and show no progress bar.
 
-Why one is refused is said by `assets/page/lib/refused.js`, and by nothing else.
+Only `assets/page/lib/refused.js` shows why an event was refused.
 """
 
 EACH_TIME: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
@@ -108,19 +108,19 @@ def drawn(name: str, elem_id: str, value: str = "", events: Sequence[str] = (), 
     """A component drawn by a script of ours.
 
     Args:
-        name: Of its template in `assets/page/page.html`, and of its script among what `page.js` exports.
+        name: The name of its template in `assets/page/page.html`, and of the function that `page.js` exports for it.
         elem_id: Its id on the page.
         value: JSON for the script.
-        events: That the script triggers.
+        events: Names of the events that the script triggers.
         options: Constants for the script (as `props`), and what else gradio's component takes.
     """
     return gr.HTML(value, **_drawing(name, *events), elem_id=elem_id, **options)
 
 
 class Panel(gr.HTML):
-    """Like `drawn`, but sent a growing text or tree in parts, by the feed under its `elem_id`, or by gradio.
+    """Like `drawn`, but its content arrives in parts, by the feed under its `elem_id` or by gradio.
 
-    Its event `ended` comes when the end of a job has been brought.
+    The script triggers the event `ended` once it has received the end of a job.
     """
 
     def __init__(self, name: str, elem_id: str, events: Sequence[str] = (), **options: Any) -> None:
@@ -137,7 +137,7 @@ def to_json(message: dict[str, Any]) -> str:
 
 
 def refusal(reason: object, title: str = "Error") -> gr.Error:
-    """A reason as gradio shows it, which is as HTML: escaped. `title` says of what kind, for `lib/refused.js`."""
+    """An error with a reason, escaped since gradio shows it as HTML; `lib/refused.js` knows its kind by `title`."""
     return gr.Error(escape(str(reason), quote=False), title=title, print_exception=False)
 
 

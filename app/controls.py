@@ -69,9 +69,9 @@ def scoring_choices(policies: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def policy_update(choices: list[tuple[str, str]], chosen: str) -> Any:
-    """The choices that the loaded models leave; where the chosen one is not among them, the SLM's confidence is.
+    """Offers the policies that the loaded models allow; if the chosen one is not among them, confidence is chosen.
 
-    A value that is among them is not sent: by now the visitor, or a link, may have chosen another.
+    Else no value is sent, since the visitor or a link may have chosen another one by now.
     """
     if chosen in [name for _, name in choices]:
         return gr.update(choices=choices)

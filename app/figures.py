@@ -44,7 +44,7 @@ def significant(value: float, digits: int = 5) -> float:
 
 
 def rounded(threshold: float) -> float:
-    """To three digits of its distance from 0 and 1: scores crowd just below 1. The page shows what was used."""
+    """A threshold with three digits of its distance from the nearer of 0 and 1, since scores crowd just below 1."""
     distance = min(threshold, 1 - threshold)
     if distance <= 0:
         return round(threshold, 2)
@@ -52,9 +52,9 @@ def rounded(threshold: float) -> float:
 
 
 def pair_name(slm: str, llm: str) -> str:
-    """Both models' names, without the words they begin with in common: "Qwen2.5-Coder 0.5B ⇄ 1.5B".
+    """Both models' names, the LLM's without the words that both begin with: "Qwen2.5-Coder 0.5B ⇄ 1.5B".
 
-    Of an aligned SLM it says so, without the digest of its adapter.
+    An aligned SLM is marked as aligned, without the digest of its adapter.
     """
     if (base := base_title(slm)) != slm:
         slm = f"{base} (aligned)"

@@ -1,7 +1,6 @@
 """What the Playground's events do, and how every tab's Stop button works.
 
-Events start jobs, whose texts the feed brings, with the reason where one fails. Which event calls what is wired in
-`app.page`.
+Events start jobs. The feed brings their texts, and the reason if a job fails. `app.page` connects events and handlers.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ class Handlers:
     def set_dials(
         self, threshold: float, acceptance: float, policy: str, request: gr.Request, event: gr.EventData
     ) -> str:
-        """Applies both to what the active run drafts next, or to the whole of a text that has ended."""
+        """Applies the dials to the next tokens of the active run, or to the whole text if it has ended."""
         with refusals():
             said = said_fields(event._data)
             session = self._of(request, said_text(said, "run"))

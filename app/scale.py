@@ -50,8 +50,8 @@ def slider_message(pair: Any, starts: Mapping[str, Sequence[float]]) -> str:
     """What the slider needs to know of a loaded pair, as JSON.
 
     Returns:
-        `scales` by policy (see `scale_of`), `ratios` (see `token_ratios`), and `starts`: by dial, where it stood when
-        this was asked for, and where it is to stand. Where passes could not be timed there is no ratio of seconds.
+        `scales` by policy (see `scale_of`), `ratios` (see `token_ratios`), and `starts`: for each dial its value when
+        the browser asked, and its new value. If passes could not be timed, the ratio of seconds is None.
     """
     scales = {name: pair_scale(pair, name) for name in pair.policies if name not in FIXED}
     ratios = token_ratios(pair.slm_cost, pair.llm_cost)

@@ -22,7 +22,7 @@ from engine.setting import LLM_ONLY
 
 THRESHOLDS = 7
 ACCEPTANCES = (0.0, 0.1, 0.3, 0.6, 1.0)
-"""Of the map; with LLM-only, which is one text at any acceptance, 31 rows."""
+"""Acceptances of the map: with 6 thresholds each, and LLM-only once, as it is one text at any acceptance, 31 rows."""
 
 
 class SweptPoint(NamedTuple):
@@ -43,7 +43,7 @@ class Sweep(Job):
     """
 
     def __init__(self, request: Request, after: Job | None = None) -> None:
-        super().__init__(replace(request, alternatives=0), after)  # a text that is opened is written anew, with them
+        super().__init__(replace(request, alternatives=0), after)  # an opened text is written anew, with candidates
         self.points: list[SweptPoint] = []
         self.events: list[list[TokenEvent]] = []
         self.figures: list[list[Any] | None] = []

@@ -128,7 +128,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def as_user() -> list[str]:
-    """Two cores, and a user without rights where we have them."""
+    """The start of a command that runs it on two cores, and as a user without rights if this user is root."""
     cores = ["taskset", "-c", "0,1"]
     ids = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
     return [*cores, *(["setpriv", *ids] if os.getuid() == 0 else [])]

@@ -116,7 +116,7 @@ class Comparison(Job):
         return to_json(message), have + len(tokens)
 
     def _verdict(self, key: str) -> str:
-        """Who is right where that is known, else how much of the LLM's text it is."""
+        """Whether a text is right, if the right answer is known; else how much of the LLM's text it shares."""
         events, llm = self.texts[key].events, self.texts["llm"].events
         if self.answer:
             return "✓ right" if is_right("".join(event.text for event in events), self.answer) else "✗ wrong"

@@ -21,7 +21,7 @@ from app.running.sessions import Sessions
 from engine import Settings
 
 KIND = "compare"
-"""Of the session's jobs."""
+"""The key of a comparison among a session's jobs."""
 
 _OF_THE_PLAYGROUND = ("policy", "threshold", "acceptance", "max_draft", "max_new_tokens")
 

@@ -1,6 +1,6 @@
 """All changes inside gradio are here. Each replaces something that gradio has no setting for.
 
-- A call of what the page has not is refused before gradio looks it up, which would look like a fault of the server.
+- A call of an unknown event or component is refused before gradio looks it up and fails like a faulty server.
 - A failed event gets a short message. Gradio prints a traceback, which may hold a visitor's text, and answers a refused
   direct call with status 500.
 - Nothing is kept of a window. Gradio writes the configuration of every component for each new session hash, which takes
@@ -75,7 +75,7 @@ def calling_address() -> str | None:
 
 
 def with_heartbeats(app: ASGIApp, sessions: Sessions) -> ASGIApp:
-    """Tells the sessions of the page's heartbeats: a browser keeps one for as long as its window is there."""
+    """Notes the page's heartbeats in the sessions. A browser holds one open as long as its window is open."""
 
     async def counted(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"] if scope["type"] == "http" else ""

@@ -38,7 +38,7 @@ _OPEN += ("theme.css", "user")
 _CLOSED = ("/monitoring", "/proxy=")
 
 _PORTS = range(7860, 7960)
-# Gradio compiles templates and handlers in the browser. A Space shows the page in a frame that this script sizes.
+# Gradio compiles templates and handlers in the browser, and loads a script from cdnjs that sizes a Space's frame.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: https://cdnjs.cloudflare.com; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
@@ -94,7 +94,7 @@ def run(app: Guard, settings: Settings) -> None:
 
 
 def most_bytes(path: str) -> int | None:
-    """How many bytes a request to a path may bring; None where there is nothing."""
+    """The most bytes of a body for a path; None for a path that is not served."""
     if path.startswith(PREFIX):
         return MOST_BYTES
     called = path.removeprefix(_GRADIO)

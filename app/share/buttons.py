@@ -80,7 +80,7 @@ def wire_share(
         opened = opener.upload(handlers.open_trace, outputs=[opener, *fields], **QUIET)
         opened.success(None, js=STARTED, **QUIET)
     gr.on([field.change for field in fields], None, inputs=list(fields), js=tells("citer-fields", *FIELDS), **QUIET)
-    # By themselves, as a trace may take long to read: what is typed meanwhile stays. Both components can carry a text.
+    # Apart from the fields, since a trace may take long to read. `bar` and `note` only carry values from the browser.
     restored = entered.then(handlers.restore_text, bar, None, js=in_browser("keptTrace"), **QUIET)
     restored.success(None, js=in_browser("startKept"), **QUIET)
     carriers, js = [note, bar], in_browser("keptFields")
@@ -146,7 +146,7 @@ class _ShareHandlers:
         if not values and not refused:
             if session.run is None:
                 return [gr.skip()] * (1 + len(self.fields))
-            # A text that was left by a window before this one: it is asked for anew as it was.
+            # The text is from an earlier window: the fields get the settings that it was written with.
             return [gr.skip(), *fill(self.fields, held_fields(session.run.settings, self.host.policies)[0])]
         session.chosen |= values.keys() & DIALS
         filled = ", ".join(name.replace("_", " ") for name in values)

@@ -1,6 +1,6 @@
 """A trace as JSON, short enough for a link, and as a page of its own that shows the coloured text without a server.
 
-Pure functions. What stands behind a link's `#` goes to no server but that of whoever opens it. The page links to the
+Pure functions. The part of a link behind `#` reaches only the server whose page opens it. The page links to the
 project's home, where it is known, and to the paper. It is safe to open: texts of models and visitors are data in it,
 never markup. Its template is `assets/page/share/export.html`.
 """
@@ -37,7 +37,7 @@ MAX_LINK_TOKENS = 5_000
 _DIGITS = 7  # of scores and ratios, as many as the browser is sent
 _LOOKED_AT = {"probability", "seconds", "slm_alternatives", "llm_alternatives", "slm_entropy", "llm_entropy"}
 _LEFT_OUT = {"__all__": {**dict.fromkeys(_LOOKED_AT, True), "taken_back": {"__all__": _LOOKED_AT}}}
-"""Of tokens: what is only looked at, and takes four fifths of the room. A file has it."""
+"""Fields of tokens that a link leaves out, since they take four fifths of the room. A file has them."""
 
 _DATA, _LIB, _HOME, _PAPER = "@@DATA@@", "@@LIB@@", "@@HOME@@", "@@PAPER@@"
 

@@ -1,4 +1,4 @@
-"""Where the project lives: what the header and what is taken away link to, and what other sites show of a link to it.
+"""The project's address, to which the header and exported texts link, and the preview of it that other sites show.
 
 Gradio's template for the page names gradio, its site and a picture from there; ours takes the place of that. The
 picture is made by `tools/preview_picture.py` and comes from the page itself.

@@ -68,7 +68,7 @@ def _point(threshold: float, texts: Sequence[TextResult], kind: Quality) -> Curv
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `count` prompts, which four right answers of four do not make certain.
+    """Wilson's 95 % interval of a share of `count` prompts; it is wide even if four of four answers are right.
 
     For an agreement, whose mean varies less than such a share, it is wider than it needs to be.
     """

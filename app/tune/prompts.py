@@ -1,6 +1,6 @@
 """A visitor's own prompts, pasted or from a file: CSV, JSONL or one prompt per line. Nothing is stored.
 
-Whatever is refused (InvalidRequest) is refused with its place and the way out.
+The message of an InvalidRequest names the place of the fault and a way out.
 """
 
 from __future__ import annotations

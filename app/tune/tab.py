@@ -25,7 +25,7 @@ from engine.errors import shown
 from engine.grading import RULE
 
 KIND = "tune"
-"""Of the tuning among a session's jobs."""
+"""The key of a tuning among a session's jobs."""
 
 _OF_A_POINT = ("threshold", "acceptance", "policy", "max_new_tokens", "max_draft")
 _THRESHOLDS = 9

@@ -1,9 +1,9 @@
 """A visitor's own prompts at many thresholds: the job that writes them, and what the browser is sent of it.
 
 The prompts are written in small groups, each prompt at all thresholds at once, where texts that are the same so far
-share their work. Both ends are the models alone, as in a router's measured curve: with the router switched on,
-its own cost would be theirs too. Above acceptance 0 the first is the SLM with the LLM reading what it drafts.
-`assets/page/tune/tune.js` draws.
+share their work. Both ends are written without the router, so its cost is not counted there. At the first end the SLM
+writes alone, or above acceptance 0 with the LLM reading its drafts; at the last end the LLM writes alone.
+`assets/page/tune/tune.js` draws the curve.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Tuning(Job):
 
     Args:
         rows: The prompts.
-        request: What every prompt is asked with, its acceptance too; its own prompt and threshold do not count. Its
-            policy is one that scores: "router", "confidence" or "random".
+        request: The settings of all texts, acceptance included; its prompt and threshold are replaced. Its policy is
+            one that scores: "router", "confidence" or "random".
         count: How many thresholds between both ends, 1 to `MAX_THRESHOLDS`.
 
     Attributes:
@@ -124,7 +124,7 @@ class Tuning(Job):
 
     def _requests(self, prompt: str) -> list[Request]:
         asked = replace(self.request, prompt=prompt)
-        if self.policy == "random":  # which depends on seed and position: no two prompts share their draws
+        if self.policy == "random":  # it draws by seed and position, so each prompt gets its own seed
             asked = build_request(asked, seed=self.request.seed ^ zlib.crc32(prompt.encode()))
         return [
             build_request(asked, policy="slm", threshold=0.0),  # above acceptance 0 the LLM reads what it drafts
@@ -187,7 +187,7 @@ class Tuning(Job):
         return to_json(message), len(results)
 
     def _curve(self, results: Sequence[PromptResult]) -> dict[str, Any] | None:
-        """Of which quality it is, over how many prompts, and its points as `CurvePoint` has them."""
+        """The curve's kind of quality, its number of prompts, and its points (`CurvePoint`); None without points."""
         answered = any(result.points[0].right is not None for result in results)
         kind: Quality = "right" if answered else "same"
         questions, points = curve(results, [0.0, *self.thresholds, LLM_ONLY], kind)
@@ -195,7 +195,7 @@ class Tuning(Job):
         return {"kind": kind, "questions": questions, "points": rounded} if points else None
 
     def text_message(self, row: int, point: int) -> str | None:
-        """What a prompt became at a point, with the whole prompt and answer, as JSON; None where it is not there."""
+        """The text of a prompt at a point, with the whole prompt and answer, as JSON; None if there is no such text."""
         result = next((result for result in list(self.results) if result.row == row), None)
         if result is None or not 0 <= point < len(result.points):
             return None

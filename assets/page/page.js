@@ -16,7 +16,7 @@ export const dialsThere = new Promise((resolve) => {
   look();
 });
 
-// The page is shown once its parts stand. Gradio mounts them one after the other, and each would push the earlier ones down.
+// The page is shown after a short wait: gradio mounts its parts one after the other, and each would push the earlier ones down.
 setTimeout(() => requestAnimationFrame(() => {
   document.body.classList.add('there');
   document.body.classList.toggle('fits', CSS.supports('field-sizing: content'));

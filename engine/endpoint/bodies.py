@@ -202,7 +202,8 @@ def read_body(raw: bytes, chat: bool, pair: Pair, settings: Settings) -> Checked
 def named_setting(name: str, pair: Pair, settings: Settings) -> Setting:
     """The setting that a model's name stands for. Raises a Refusal with status 404 that says which names there are.
 
-    Without a policy it goes on from the settings. What is left out is the router's own.
+    A name without a policy takes missing parts from the settings. Parts that are still missing are the router's own if
+    the router decides, else the defaults.
     """
     preset, colon, said = name.partition(":")
     why = f"the pair is {pair.preset}"

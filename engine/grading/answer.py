@@ -111,7 +111,7 @@ def _choice(choices: Choices, text: str) -> str | None:
 
 
 def _choice_by_text(choices: Choices, sentence: str) -> str | None:
-    """The one choice whose text stands in a sentence, and is no part of another's that does."""
+    """The one choice whose text is in a sentence; texts that are part of another such choice's text do not count."""
     own = [(label, text.casefold().strip(" .")) for label, text in choices]
     there = [each for each in own if each[1] and re.search(rf"(?<!\w){re.escape(each[1])}(?!\w)", sentence)]
     longest = [label for label, text in there if not any(text != other and text in other for _, other in there)]
@@ -120,7 +120,7 @@ def _choice_by_text(choices: Choices, sentence: str) -> str | None:
 
 @lru_cache(maxsize=64)
 def _patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    """Of a text that begins with a label, a marked label, a line with a label, and one more label."""
+    """Patterns for a label at a text's start, a marked label, a line that begins with a label, and a further label."""
     label = "|".join(map(re.escape, sorted(labels, key=len, reverse=True)))
     # "a" and "I" are words: such a label needs a mark, an end or a conjunction behind it.
     capital = "|".join(re.escape(each) for each in labels if each.isupper() and each not in "AI") or r"(?!)"
@@ -157,7 +157,7 @@ def _formula(text: str) -> str | None:
 
 
 def _stands_in(wanted: str, text: str) -> bool:
-    """Whether it stands there as whole words; scripts that write without spaces have no such edges."""
+    """Whether a text has the wanted answer as whole words; in a script without spaces any place counts."""
     wanted, text = (
         " ".join(unicodedata.normalize("NFKC", each).casefold().split()).strip(_EDGES) for each in (wanted, text)
     )

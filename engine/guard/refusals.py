@@ -117,7 +117,7 @@ class Places:
             replaced: Jobs that will be cancelled for this one.
 
         Raises:
-            Busy: All are taken.
+            Busy: All places, or the client's share of them, are taken.
         """
         with self._lock:
             self._taken = [each for each in self._taken if each[0].active and not each[0].cancel.is_set()]

@@ -150,7 +150,7 @@ def fetch(file: PinnedFile, path: Path, progress: ProgressCallback | None = None
                     return found.replace(path)
                 found.unlink()
                 reasons.append(f"{name}: its sha256 is {sha256}, not {file.sha256}")
-            except Exception as error:  # as above
+            except Exception as error:  # a source raises whatever it stumbles over
                 if disk_error(error) in FULL:
                     raise
                 reasons.append(f"{name}: {_words(error)}")
@@ -209,14 +209,14 @@ def _wheel(package: str, folder: Path) -> Path:
 
 
 def _quiet_in_logs() -> None:
-    """huggingface_hub draws its bars on a terminal alone."""
+    """Turns huggingface_hub's progress bars off unless stderr is a terminal."""
     if not sys.stderr.isatty():
         disable_progress_bars()
 
 
 def _words(error: Exception) -> str:
     """What went wrong between here and the source, on one line."""
-    # A download without a copy wraps what happened into an error that says less.
+    # If no copy is cached, huggingface_hub wraps the cause in an error that says less.
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     # A token that no header may hold is quoted in the connection's complaint.

@@ -128,7 +128,7 @@ class GgufFile:
 
 
 def _reader(path: Path) -> Any:
-    """The file's reader. It makes an object of each item of an array, so a damaged length would take all memory."""
+    """Gguf's reader with a limit for arrays. It makes an object per item, so a damaged length would take all memory."""
     import gguf
 
     class Reader(gguf.GGUFReader):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # raise when the folder's form or the quantisation changes; older folders are then made again
 MANIFEST = "manifest.json"
-"""Of a converted folder: what it was made of and how, `files` (bytes by name), and the `tokenizer`'s fingerprint."""
+"""Says what a converted folder was made of and how, its `files` (bytes by name), and the `tokenizer`'s fingerprint."""
 
 
 class LoadedPair(NamedTuple):
@@ -138,7 +138,7 @@ def _check_memory(missing: Sequence[ModelFiles], layout: str, gigabytes: float |
 
 
 def _fingerprint(model: ModelFiles, manifest: dict[str, Any], progress: ProgressCallback | None) -> str:
-    """That of a model's tokenizer, which need not be read for a converted model."""
+    """The fingerprint of a model's tokenizer, from the manifest if the model is converted."""
     if manifest:
         return str(manifest.get("tokenizer"))
     say(progress, f"reading the tokenizer of {model.title}")

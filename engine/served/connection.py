@@ -1,6 +1,6 @@
 """The connection to the LLM's server: it stays open, has many questions on their way, and asks again after a failure.
 
-Asking again is safe: a question changes nothing on the server, and nothing here before its answer is whole. The pause
+Asking again is safe: a question changes nothing on the server, and only a whole answer is used here. The pause
 before the next try grows and is partly drawn by chance, so that many texts do not come back at the same moment. After
 `patience` seconds a question fails. Beyond `at_once` questions others wait for a place, and their patience begins when
 they have it.
@@ -72,7 +72,7 @@ class Connection:
     def ask(self, path: str, body: dict[str, Any] | None, read: Callable[[Any], Found]) -> Future[Found]:
         """Posts JSON, or gets where `body` is None, and reads the JSON that comes back.
 
-        What `read` raises of `MALFORMED` counts as a wrong answer; the next may be right. The future has a ServerError.
+        What `read` raises of `MALFORMED` is a wrong answer; the next may be right. The future may raise ServerError.
         """
         return asyncio.run_coroutine_threadsafe(self._ask(path, body, read), self._loop)
 
@@ -122,7 +122,7 @@ class Connection:
             await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), left))
 
     async def _once(self, path: str, body: dict[str, Any] | None) -> Any:
-        """One request; raises _Failure, ValueError for what is no JSON, ServerError for all other replies."""
+        """One request. Raises _Failure for what may pass, ValueError for what is no JSON, ServerError for a refusal."""
         data, asked = bytearray(), self._client.stream("GET" if body is None else "POST", self.url + path, json=body)
         try:
             # httpx bounds each read by itself: a reply that comes byte by byte would have no end.

@@ -2,7 +2,7 @@
 
 Its "hidden state" at a position holds the ids of the likeliest tokens and their log-probabilities, as the server told
 them. Its logits are these, and −10,000 for all other tokens. So a greedy token is the LLM's own, and a sampled one is
-drawn here, with the text's own seed, as with `top_k` of that number.
+drawn here, with the text's own seed, as if `top_k` were `vllm.TOP`.
 
 Rows are asked about side by side. A row whose answer is still on its way waits, and the others write on.
 """

@@ -63,7 +63,7 @@ def _cost(path: Path | None) -> ModelCost:
 
 
 def check_tokens(llm: ServedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises SettingsError, with the first of them, if the server spells one of some 200 strings in other tokens."""
+    """Raises SettingsError if the server encodes one of some 200 strings otherwise; the message names the first."""
     asked = [(text, llm.spelled(text)) for text in probe_strings(tokenizer)]
     for text, answer in asked:
         ours, theirs = spelled(tokenizer, text), answer.result()

@@ -53,7 +53,7 @@ class Flooder(Attacker):
         ]
 
     def _judge(self, answer: httpx.Response, may_be_taken: bool = False) -> bool:
-        """Raises Lost unless it was refused as the module says; whether it was taken, where it may be."""
+        """Whether the request was taken; raises Lost unless it may be, or was refused as the module says."""
         status = answer.status_code
         if len(answer.content) > LONG_ANSWER:
             raise Lost("what was sent was given back")

@@ -46,7 +46,7 @@ def run(count: int, seed: int, tally: Tally) -> None:
 
 
 def _kill_often(what: str, program: str, folder: Path, count: int, drawn: random.Random, tally: Tally) -> None:
-    """The moments are anywhere between the first line of work and the last."""
+    """Kills a program at moments drawn from its whole run, runs it again, and compares what it made."""
     fault, seconds = _started(program, folder / "whole", None)
     whole = contents(folder / "whole")
     if fault or not whole:

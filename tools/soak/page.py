@@ -149,7 +149,7 @@ def refusal_of(answer: httpx.Response) -> Exception:
 
 
 def refusal(output: Any) -> Exception:
-    """What stands in the place of a result: a reason in words, or nothing that helps anybody."""
+    """The exception for an error in place of a result: Refused with its reason, or Lost if it gives none."""
     said = output.get("error") if isinstance(output, dict) else output
     if not isinstance(said, str) or " " not in said or any(fault in said for fault in _FAULTS):
         return Lost(f"ended with {str(said)[:160]!r}")

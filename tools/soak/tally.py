@@ -68,7 +68,7 @@ class Tally:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def held(self, what: str) -> None:
-        """It came whole, or did no harm."""
+        """Counts a text that came whole, or an attack that did no harm."""
         with self._lock:
             self.rows[what].held += 1
 
@@ -79,7 +79,7 @@ class Tally:
             self.errors[f"refused: {_kind(reason)}"] += 1
 
     def lost(self, what: str, why: str) -> None:
-        """Anything else; the first of each kind is said at once, for an hour is long."""
+        """Counts anything else. The first of each kind is printed at once, since a run may take an hour."""
         with self._lock:
             self.rows[what].lost += 1
             kind = f"**lost**: {what}: {_kind(why)}"

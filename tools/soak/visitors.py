@@ -22,9 +22,7 @@ PROMPTS = [
 ]
 THRESHOLDS = (0.0, 0.3, 0.8, 1.01)  # not the page's first, which the router's own replaces
 ACCEPTANCES = (0.0, 0.5, 1.0)
-_PATIENCE = (
-    90  # seconds for a page to be there or a button to act, on cores that browsers, visitors, and attackers share
-)
+_PATIENCE = 90  # seconds for a page to load or a button to act, on cores that all clients share
 _AGAIN = 0.5  # seconds after which who was refused asks again
 READING = 4.0
 """Seconds, at most, for which somebody reads a text before they do the next thing."""
@@ -35,7 +33,7 @@ _OVER = """asked => document.querySelector('.refused:not([hidden])') || (
   Number(document.querySelector('.stream-state').dataset.run) >= asked
   && ['done', 'stopped', 'failed'].includes(document.querySelector('.stream-state').dataset.state))"""
 
-# Nothing that the dials would change is left of an earlier text.
+# The text is done, and no token is outlined or dimmed because of the dials.
 _SETTLED = """() => document.querySelector('.refused:not([hidden])') || (
   document.querySelector('.stream-state').dataset.state === 'done'
   && document.querySelector('.t') && !document.querySelector('.t.flip, .t.stale'))"""

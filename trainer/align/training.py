@@ -161,7 +161,7 @@ class Alignment:
         return (loss * weights.to(logits.device)).sum()
 
     def _weight(self, text: LlmText) -> float:
-        """The weight of one of its tokens: between equal tokens, where short texts hardly count, and equal texts."""
+        """The weight of a token of this text: between equal weights for all tokens and equal ones for all texts."""
         return (self._mean / len(text.tokens)) ** 0.5
 
     def _evaluate(self, keep: Callable[[], None]) -> None:
@@ -285,7 +285,7 @@ def agreement(model: Any, texts: Sequence[LlmText], vocabulary: int) -> Agreemen
 
 
 def share(found: Agreement) -> float:
-    """Of all kinds together."""
+    """The share of agreeing tokens over all kinds."""
     return sum(hits for hits, _ in found.values()) / sum(tokens for _, tokens in found.values())
 
 

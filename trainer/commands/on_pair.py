@@ -43,7 +43,7 @@ class OnPair(Command):
         settings = load_settings(preset=preset, slm=self.slm, llm=self.llm)
         if not settings.llm_url:
             return settings
-        # Nobody looks on: a server that goes away is waited for, takes its time, and has much to do at once.
+        # Nobody watches, so a server may be away for a day, may answer slowly, and gets many questions at once.
         waiting = {"llm_patience": 86_400.0, "llm_timeout": max(600.0, settings.llm_timeout)}
         return settings.model_copy(update={**waiting, "rows": SERVED_ROWS})
 

@@ -47,7 +47,7 @@ class Evaluate(OnQuestions):
         print(gather(self.out, self.results / _folder(pair)))
 
     def wanted(self) -> tuple[list[Question], list[Method]]:
-        """The questions, none of which a router learned from as far as labels say, and what answers them."""
+        """The questions, and the methods that answer them. Raises TrainerError if `labels` has one of the questions."""
         from trainer.evaluation.methods import methods_of, read_methods
         from trainer.fit.labelled_tokens import held_out_tokens
         from trainer.questions import check_apart
@@ -63,7 +63,7 @@ class Evaluate(OnQuestions):
 
 
 def _folder(pair: Pair) -> str:
-    """Where a pair's rows are: those of an aligned SLM are another pair's."""
+    """The folder of a pair's rows; a pair with an aligned SLM has its own."""
     from engine.models.sources import base_title
 
     return pair.preset if pair.slm_name == base_title(pair.slm_name) else f"{pair.preset}-aligned"

@@ -66,10 +66,10 @@ def query(labels: Path, slm_right: Mapping[str, bool], seed: int = 0) -> Lesson:
     """A query router: one decision per question, from the SLM's hidden state after the prompt.
 
     In the style of RouteLLM (Ong et al., 2024), with graded answers in place of human votes: the SLM is preferred where
-    it is right, and where the LLM is wrong too. Run it with `engine.policy.QueryPolicy`.
+    it is right, and where both are wrong. Run it with `engine.policy.QueryPolicy`.
 
     Args:
-        labels: On the LLM's own answers, of which labels say whether they are right.
+        labels: Labels of the LLM's own answers, which say whether these are right.
         slm_right: Whether the SLM's own answer is right, by question id; other questions are left out.
 
     Raises:

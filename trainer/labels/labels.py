@@ -1,7 +1,7 @@
 """Labels: both models teacher-forced on references, a case per token, in resumable shards (CITER, section 3.2).
 
-References come from the data set, or are the LLM's own answers; there the shortcut decides every token. A shard is a
-folder: a table of its tokens, and the SLM's hidden states of those that a router may learn from.
+References come from the data set, or are the LLM's own answers, where the shortcut decides every token. A shard is a
+folder with a table of its tokens, and with the SLM's hidden states of the tokens that a router may learn from.
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ def _stands_for(question: str, position: int, agreed: bool, keep_states: float) 
 
 
 def _of_llm(pair: Pair, texts: Sequence[tuple[list[int], list[int]]]) -> list[tuple[list[float], list[int]]]:
-    """Of each reference, under the LLM here or on a server: its tokens' log-probabilities, and the likeliest tokens."""
+    """For each reference its tokens' log-probabilities under the LLM, here or on a server, and the likeliest tokens."""
     if isinstance(pair.llm, ServedModel):
         scored = [each.result() for each in [served_log_probabilities(pair.llm, *text) for text in texts]]
         return [([logprob for logprob, _ in each], [best for _, best in each]) for each in scored]

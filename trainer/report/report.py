@@ -51,7 +51,7 @@ def render(preset: str, results: Path, page: Path, readme: Path, routers: Path =
 
 
 def report(preset: str, results: Path, page: Path, readme: Path, write: bool = True) -> list[Path]:
-    """Writes the files that are not what `render` says, or only names them; returns their paths."""
+    """Finds the files that differ from what `render` returns; writes them if `write`; returns their paths."""
     files = render(preset, results, page, readme)
     old = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in old if write else ():

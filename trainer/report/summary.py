@@ -43,7 +43,7 @@ SHIPPED = "shipped"
 """The router where the page starts, on all questions."""
 
 PLAIN = " at acceptance 0"
-"""Behind a method's name: only its settings with acceptance 0."""
+"""The end of a name that stands for a method's settings with acceptance 0 alone."""
 
 ABLATIONS = {
     "acceptance, for the router": ("router", "router" + PLAIN),
@@ -52,10 +52,10 @@ ABLATIONS = {
     "rollouts, at acceptance 0": ("router-own" + PLAIN, "shortcut" + PLAIN),
     "the router instead of chance": ("router", "random"),
 }
-"""What something brings: the method with it, and without it."""
+"""For each thing that is tested, the method with it and the method without it."""
 
 ALL = "mean of the tasks"
-"""Stands beside the tasks: each of them counts alike there, and general prompts are not among them."""
+"""The name of the mean of the tasks, in which each counts alike; general prompts are left out."""
 
 
 class Compared(NamedTuple):

@@ -17,7 +17,7 @@ export const recommended = (points) => {
   return [...points.keys()].filter((i) => points[i][QUALITY] >= enough).reduce((best, i) => (better(i, best) ? i : best));
 };
 
-// The ends are the models alone, without the router's cost.
+// The first point has the policy slm, also if the large model corrects it. Neither end has the router's cost.
 const policyOf = ({ policy }, points, at) => (at === 0 ? 'slm' : at === points.length - 1 ? 'llm' : policy);
 
 export const settingsText = ({ about }, points, at) => {
