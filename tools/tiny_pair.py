@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
@@ -90,9 +91,10 @@ def build(folder: Path, steps: int, seed: int) -> None:
     tokenizer = train_tokenizer(seed)
     tokenizer.save_pretrained(folder / "tokenizer")
     for name, shape in MODELS.items():
-        model = train_model(shape, tokenizer, max(1, round(steps * shape.share)), seed, name)
-        # Half precision makes the file smaller; 450 texts stayed the same. The router has learned the SLM as it is.
-        (model.half() if name == "llm" else model).save_pretrained(folder / name)
+        train_model(shape, tokenizer, max(1, round(steps * shape.share)), seed, name).save_pretrained(folder / name)
+    # Half precision makes the LLM's file smaller; 450 texts stayed the same. The router has learned the SLM as it is.
+    weights = folder / "llm" / "model.safetensors"
+    save_file({each: tensor.half() for each, tensor in load_file(weights).items()}, weights, {"format": "pt"})
 
 
 def evaluate(folder: Path, count: int = 500) -> dict[str, float]:
