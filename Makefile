@@ -43,7 +43,7 @@ check: .venv/.dev  ## lint, format, types, and the direction of imports
 bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into docs/speed.md and the README; half an hour for the cpu pair
 	$(BIN)/python -m engine.bench --preset $(or $(PRESET),cpu) --readme
 
-soak: .venv/.dev  ## visitors and attackers for an hour, kills, and 1,000 damaged files of each kind, into docs/reliability.md
+soak: .venv/.dev  ## visitors and attackers for an hour, kills, and up to 1,000 damaged files of each kind, into docs/reliability.md
 	$(BIN)/python -m tools.soak --browsers 2 --kills 30 --mutations 1000 --write
 
 soak-cpu: .venv/.dev  ## an hour with the pair that ships in 4 GB, beside fewer visitors; NF4 needs AVX512-BF16, and int8 takes 1 GB more
