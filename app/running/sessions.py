@@ -129,8 +129,9 @@ class Sessions:
             places.take(job, address, replaced)
             return None
         except Busy:
-            alone = [of for of in self._sessions.values() if of.active and of.is_alone]
-            for of in sorted(alone, key=lambda of: of.listeners.last_heard):
+            count = Counter(of.address for of in self._sessions.values() if of.active)
+            alone = [of for of in self._sessions.values() if of.active and _gives_way(of, address, count)]
+            for of in sorted(alone, key=lambda of: (-count[of.address], of.listeners.last_heard)):
                 with suppress(Busy):
                     places.take(job, address, [*replaced, *of.working])
                     return of
@@ -151,7 +152,8 @@ class Sessions:
             most, room = max(1, self._limit // part), MAX_KEPT // part - session.weight - job.weight
             staying = [of for of in group if of not in leaving]
             while staying and (len(staying) >= most or sum(of.weight for of in staying) > room):
-                idle = next((of for of in staying if not of.in_use), None)
+                ways = (of for of in staying if _gives_way(of, address, count))
+                idle = next((of for of in staying if not of.in_use), next(ways, None))
                 if idle is not None:
                     staying.remove(idle)
                     leaving.append(idle)
@@ -199,3 +201,12 @@ class Sessions:
     def _all(self) -> list[Session]:
         with self._lock:
             return list(self._sessions.values())
+
+
+def _gives_way(session: Session, address: str | None, count: Counter[str | None]) -> bool:
+    """Whether a window that nobody follows loses its place to a newcomer at `address`.
+
+    It does so after a while, and at once if its own address has more windows (`count`) than the newcomer's would have.
+    """
+    has_more = None not in (address, session.address) and count[session.address] > count[address] + 1
+    return not len(session.listeners) and (session.is_alone or has_more)

@@ -223,6 +223,20 @@ def test_what_no_window_follows_gives_its_place_to_who_needs_one_and_keeps_its_t
     assert [run.cancel.is_set() for run in runs] == [True, False] and kept.get("left").run is runs[0]
 
 
+def test_windows_that_nobody_follows_make_room_at_once_for_an_address_with_fewer(stepped):
+    at = ["flood 0"]
+    kept, (_, host) = Sessions(places=Places(12), address=lambda: at[0]), stepped
+    runs = []
+    for n in range(12):
+        at[0] = f"flood {n // 3}"
+        runs.append(kept.get(f"invented {n}").begin(request(), host))
+    at[0] = "somebody"
+    assert [kept.get(name).begin(request(), host).active for name in ("one", "two")] == [True, True]
+    assert sum(run.cancel.is_set() for run in runs) == 2
+    with pytest.raises(Busy):  # three windows are no more than it would have then
+        kept.get("three").begin(request(), host)
+
+
 # ---- what things weigh ----
 
 ROUTED = (Turn("assistant", "x" * 40_000, ((Role.SLM, 1),) * 40_000),)
