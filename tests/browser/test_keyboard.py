@@ -73,8 +73,10 @@ def test_keys_that_belong_to_an_input_method_neither_send_nor_stop(shown: Window
     press("Enter")
     keyboard.send("Input.insertText", {"text": "仮名"})
     press("Enter")
+    expect(page.locator(PROMPT)).to_have_value("仮名")
     page.keyboard.press("Enter")
-    eventually(lambda: [each.prompt for each in pair.requests[asked:]] == ["仮名"])
+    eventually(lambda: pair.requests[asked:])
+    assert [each.prompt for each in pair.requests[asked:]] == ["仮名"]
     press("Escape")
     there = pair.tokens
     eventually(lambda: pair.tokens > there + 2)
