@@ -182,8 +182,8 @@ class Settings(BaseSettings):
         32,
         ge=1,
         le=10_000,
-        description="Texts and other jobs of the page that may wait or be worked on, and as many of `/v1/…`; a quarter "
-        "of either for one client address. A further one is refused.",
+        description="Texts and other jobs of the page that may wait or be worked on, and as many of `/v1/…`. A "
+        "further one is refused, and of one client address more than a quarter of what others leave.",
     )
     server__proxies: int | None = Field(
         None,

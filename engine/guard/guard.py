@@ -31,6 +31,9 @@ MAX_TOGETHER = 96_000_000
 LITTLE = 65_536
 """A body of so many bytes is always taken, whatever others send."""
 
+PER_REQUEST = 25_000
+"""Bytes of a body that count as one more request: an address may send 20 MB at once, and 1 MB each second."""
+
 BODY_SECONDS = 10.0
 """The longest time in which a body may arrive."""
 
@@ -115,6 +118,7 @@ class Guard:
                 body = await self._read(scope, address, receive)
         except TimeoutError:
             raise Refusal(408, f"The request took more than {BODY_SECONDS:.0f} seconds to come.", close=True) from None
+        self._pay(address, len(body) / PER_REQUEST)
         if len(body) > MAX_OUTSIDE:
             _check_values(body)
         first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -128,13 +132,17 @@ class Guard:
     def _admit(self, scope: Scope, address: str | None, cost: float) -> None:
         """Raises Refusal for a foreign name, a closed path, a long query, or too many requests."""
         self.callers.check(Headers(scope=scope))
-        if wait := self.rate.take(address, cost):
-            whose = "all clients without a known address" if address is None else "your network address"
-            raise Refusal(429, f"Too many requests of {whose}: ask again in {math.ceil(wait)} s.", after=wait)
+        self._pay(address, cost)
         if self._most_bytes(scope["path"]) is None:
             raise Refusal(404, "There is nothing here: this page takes no uploads and has no such route.")
         if len(scope["query_string"]) > MAX_QUERY:
             raise Refusal(414, f"The address is too long: at most {MAX_QUERY:,} bytes may follow its question mark.")
+
+    def _pay(self, address: str | None, cost: float) -> None:
+        """Takes a number of requests from a client's rate; raises Refusal where there are not so many."""
+        if wait := self.rate.take(address, cost):
+            whose = "all clients without a known address" if address is None else "your network address"
+            raise Refusal(429, f"Too many requests of {whose}: ask again in {math.ceil(wait)} s.", after=wait)
 
     async def _read(self, scope: Scope, address: str | None, receive: Receive) -> bytes:
         """Reads a body. Raises Refusal for one that is too large, after its rest was read and discarded."""

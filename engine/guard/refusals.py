@@ -101,10 +101,13 @@ class Busy(EngineError):
 
 
 class Places:
-    """Bounds jobs that wait or work, a quarter of them for one address. The page and programs each have their own."""
+    """Bounds jobs that wait or work. The page and programs each have their own.
+
+    One address has at most a quarter of the places that others leave, so that a few addresses cannot take all.
+    """
 
     def __init__(self, most: int) -> None:
-        self._most, self._share = most, max(2, most // 4)
+        self._most = most
         self._taken: list[tuple[Any, str | None]] = []
         self._lock = threading.Lock()
 
@@ -122,11 +125,10 @@ class Places:
         with self._lock:
             self._taken = [each for each in self._taken if each[0].active and not each[0].cancel.is_set()]
             staying = [of for other, of in self._taken if other not in replaced]
-            if address is not None and staying.count(address) >= self._share:
-                raise Busy(
-                    f"{self._share} texts for your network address are waiting or being written, which is its share. "
-                    "Stop one, or come back when one is done."
-                )
-            if len(staying) >= self._most:
+            mine, free = staying.count(address), self._most - len(staying)
+            if address is not None and mine >= max(1, (free + mine) // 4):
+                said = f"Your network address has {mine} of the texts that wait or are written, which is its share. "
+                raise Busy(said + "Stop one, or come back when one is done.")
+            if not free:
                 raise Busy(f"{self._most} texts are waiting or being written, which is all there is room for. {LATER}")
             self._taken.append((job, address))

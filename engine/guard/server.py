@@ -101,6 +101,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         if len(self.connections) > self.most and self.idle:
             oldest, _ = self.idle.popitem(last=False)
+            self.connections.discard(oldest)  # now, not when its end is handled: the limit counts these
             oldest.transport.abort()
         self.idle[self] = None
         self.timeout_keep_alive = HEAD_SECONDS  # uvicorn starts the same timer after each response

@@ -6,9 +6,13 @@ import asyncio
 import json
 import logging
 import socket
+import threading
+from collections import Counter
 from contextlib import suppress
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import httpx
 import pytest
@@ -17,6 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from uvicorn.server import ServerState
 
 from app.entrance import launch
 from engine.guard import guard, refusals
@@ -24,8 +29,8 @@ from engine.guard.cached import Cached, key_of
 from engine.guard.callers import Callers
 from engine.guard.guard import Guard
 from engine.guard.process import Once
-from engine.guard.refusals import PER_SECOND, Rate
-from engine.guard.server import MOST_BESIDE
+from engine.guard.refusals import PER_SECOND, Busy, Places, Rate
+from engine.guard.server import MOST_BESIDE, make_server
 from tests.support.served_endpoint import running
 
 
@@ -209,6 +214,27 @@ def test_an_address_that_asks_too_often_waits_and_nobody_else():
     assert client().get("/v1/x", headers={"origin": NO}).json()["error"]["type"] == "invalid_request_error"
 
 
+def test_the_bytes_of_bodies_count_as_requests_of_their_sender():
+    now, asking = [0.0], guarded(proxies=1)
+    asking.rate = Rate(lambda: now[0])
+    client = TestClient(asking, base_url="http://localhost", headers={"x-forwarded-for": "198.51.100.9"})
+    large = json.dumps(["x" * 15_000_000])
+    tried = [client.post("/gradio_api/run/predict", content=large) for _ in range(2)]
+    assert [each.status_code for each in tried] == [200, 429]
+    now[0] += int(tried[1].headers["retry-after"])
+    assert client.post("/gradio_api/run/predict", content=large).status_code == 200
+
+
+def test_a_few_addresses_cannot_take_all_places():
+    places, taken = Places(32), Counter[str]()
+    for address in "abcdef":
+        with pytest.raises(Busy, match="Your network address has"):
+            while True:
+                places.take(SimpleNamespace(active=True, cancel=threading.Event()), address)
+                taken[address] += 1
+    assert list(taken.values()) == [8, 6, 4, 3, 2, 2]
+
+
 def test_the_page_is_made_once_for_each_name_and_encoding():
     made: list[str] = []
 
@@ -264,6 +290,19 @@ def test_silent_connections_make_room_for_who_asks(serving: int):
         assert silent[0].recv(1) == b"", "the oldest is gone"
     for each in silent:
         each.close()
+
+
+def test_a_connection_that_made_room_no_longer_counts_before_its_end_is_handled():
+    async def connect_five() -> tuple[list[Any], set[Any]]:
+        config, state = make_server(guarded(), most_connections=2).config, ServerState()
+        config.load()
+        made = [config.http_protocol_class(config, state, {}) for _ in range(5)]
+        for each in made:
+            each.connection_made(MagicMock())
+        return made, state.connections
+
+    made, counted = asyncio.run(connect_five())
+    assert counted == {*made[3:]} and all(each.transport.abort.called for each in made[:3])
 
 
 @pytest.mark.parametrize(
