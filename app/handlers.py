@@ -1,12 +1,12 @@
 """What the Playground's events do, and how every tab's Stop button works.
 
-Events start jobs. The feed brings their texts, and the reason if a job fails. `app.page` connects events and handlers.
+Events start jobs. The feed brings their texts, and the reason if a job fails. What the engine refuses is shown to the
+visitor (`PageBlocks`). `app.page` connects events and handlers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,22 +25,13 @@ from app.scale import STEPS, pair_scale, slider_message
 from app.share.home import home_address
 from app.stream.versions import versions_message
 from app.sweep import Sweep
-from engine import DEFAULT_THRESHOLD, EngineError, Role, Setting, Settings, build_request
+from engine import DEFAULT_THRESHOLD, Role, Setting, Settings, build_request
 
 GONE = (
     "The server no longer has this window's texts (no room, a lost connection, or a restart). Load the page again: "
     "prompt, settings and text come back. Generate writes the text anew."
 )
 """Said to a window whose session is no longer kept."""
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Shows the visitor what the engine refuses."""
-    try:
-        yield
-    except EngineError as error:
-        raise refusal(error) from error
 
 
 class Handlers:
@@ -58,8 +49,7 @@ class Handlers:
     def write(self, request: gr.Request, *values: Any) -> str:
         """Starts a run; returns the versions."""
         session = self.sessions.get(request.session_hash)
-        with refusals():
-            asked = page_request(*values)
+        asked = page_request(*values)
         session.begin(asked, self.host, lambda setting, pair: self.settled(session, setting, pair))
         return versions_message(session)
 
@@ -74,32 +64,29 @@ class Handlers:
         self, threshold: float, acceptance: float, policy: str, request: gr.Request, event: gr.EventData
     ) -> str:
         """Applies the dials to the next tokens of the active run, or to the whole text if it has ended."""
-        with refusals():
-            said = said_fields(event._data)
-            session = self._of(request, said_text(said, "run"))
-            session.place = said_number(said, "place", -1)
-            session.set_dials(threshold, acceptance, self.host, policy)
+        said = said_fields(event._data)
+        session = self._of(request, said_text(said, "run"))
+        session.place = said_number(said, "place", -1)
+        session.set_dials(threshold, acceptance, self.host, policy)
         return versions_message(session)
 
     def change_text(self, more: float, request: gr.Request, event: gr.EventData) -> str:
         """Branches from a token, or goes on by `more` tokens."""
         session = self._of(request)
-        with refusals():
-            asked = said_fields(event._data)
-            if asked.get("kind") == "branch":
-                role = Role.LLM if said_number(asked, "author") == 1 else Role.SLM
-                token = said_number(asked, "token") if asked.get("token") is not None else None
-                session.branch(said_number(asked, "number"), role, token, self.host)
-            else:
-                session.extend(whole(more), self.host)
+        asked = said_fields(event._data)
+        if asked.get("kind") == "branch":
+            role = Role.LLM if said_number(asked, "author") == 1 else Role.SLM
+            token = said_number(asked, "token") if asked.get("token") is not None else None
+            session.branch(said_number(asked, "number"), role, token, self.host)
+        else:
+            session.extend(whole(more), self.host)
         return versions_message(session)
 
     def follow_up(self, request: gr.Request, event: gr.EventData) -> Any:
         """The conversation with a text as its last message, for the next prompt to follow it."""
         session = self._of(request)
-        with refusals():
-            run = session.history.find(said_text(said_fields(event._data), "run"))
-            return gr.skip() if run is None else turns_text(run.conversation())
+        run = session.history.find(said_text(said_fields(event._data), "run"))
+        return gr.skip() if run is None else turns_text(run.conversation())
 
     def go_to(self, prompt: str, request: gr.Request, event: gr.EventData) -> list[Any]:
         """Puts a kept text on the page, by its id or by undo and redo; the fields follow to what was asked.
@@ -108,9 +95,8 @@ class Handlers:
         """
         session = self._of(request)
         sent = {text.request.prompt for text in [*session.history.versions]}
-        with refusals():
-            asked = said_fields(event._data)
-            by, run_id = said_number(asked, "step"), said_text(asked, "run")
+        asked = said_fields(event._data)
+        by, run_id = said_number(asked, "step"), said_text(asked, "run")
         run = session.step(by) if by in (-1, 1) else session.go_to(run_id)
         values: dict[str, Any] = {}
         if run is not None:
@@ -122,18 +108,16 @@ class Handlers:
     def sweep(self, request: gr.Request, *values: Any) -> None:
         """Writes the prompt at many settings, for the map."""
         session = self.sessions.get(request.session_hash)
-        with refusals():
-            sweep = Sweep(page_request(*values), session.jobs.get(SWEEP))
+        sweep = Sweep(page_request(*values), session.jobs.get(SWEEP))
         session.begin_job(SWEEP, sweep, self.host)
 
     def open_text(self, request: gr.Request, event: gr.EventData) -> str:
         """Writes the map's prompt at one of its settings."""
         session = self._of(request)
         job = session.jobs.get(SWEEP)
-        with refusals():
-            row = said_number(said_fields(event._data), "row")
-            if isinstance(job, Sweep) and 0 <= row < len(job.points):
-                session.write_at(build_request(job.at(row), alternatives=ALTERNATIVES), self.host)
+        row = said_number(said_fields(event._data), "row")
+        if isinstance(job, Sweep) and 0 <= row < len(job.points):
+            session.write_at(build_request(job.at(row), alternatives=ALTERNATIVES), self.host)
         return versions_message(session)
 
     def versions(self, request: gr.Request) -> str:

@@ -14,7 +14,7 @@ from app.compare.comparison import Comparison
 from app.components import EACH_TIME, Panel
 from app.controls import prompt_box
 from app.fields import greedy_request
-from app.handlers import refusals, wire_stop
+from app.handlers import wire_stop
 from app.recorded import Recorded
 from app.running.host import Host
 from app.running.sessions import Sessions
@@ -44,10 +44,9 @@ def compare_tab(
         request: gr.Request,
     ) -> None:
         session = sessions.get(request.session_hash)
-        with refusals():
-            asked = greedy_request(prompt, policy, max_draft, limit, threshold=threshold, acceptance=acceptance)
-            answer = recorded.answer if recorded and prompt.strip() == recorded.traces[0].prompt else ""
-            job = Comparison(asked, answer, session.jobs.get(KIND))
+        asked = greedy_request(prompt, policy, max_draft, limit, threshold=threshold, acceptance=acceptance)
+        answer = recorded.answer if recorded and prompt.strip() == recorded.traces[0].prompt else ""
+        job = Comparison(asked, answer, session.jobs.get(KIND))
         session.begin_job(KIND, job, host)
 
     with gr.Row(elem_id="compare-card", elem_classes="card"):

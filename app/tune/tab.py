@@ -15,7 +15,7 @@ from app.components import ASSETS, EACH_TIME, PLOTLY, QUIET, Panel, drawn, tells
 from app.controls import Number, fill, tokens_field
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import DIALS, fitting, greedy_request, whole
-from app.handlers import refusals, wire_stop
+from app.handlers import wire_stop
 from app.running.host import Host
 from app.running.sessions import Sessions
 from app.tune.prompts import CELL_LIMIT, MAX_BYTES, MAX_ROWS, parse
@@ -56,16 +56,14 @@ def tune_tab(host: Host, sessions: Sessions, settings: Settings, fields: Mapping
         request: gr.Request,
     ) -> None:
         session = sessions.get(request.session_hash)
-        with refusals():
-            rows = parse(text or "").rows
-            asked = greedy_request(rows[0].prompt, policy, max_draft, limit, acceptance=acceptance)
-            job = Tuning(rows, asked, whole(count), session.jobs.get(KIND))
+        rows = parse(text or "").rows
+        asked = greedy_request(rows[0].prompt, policy, max_draft, limit, acceptance=acceptance)
+        job = Tuning(rows, asked, whole(count), session.jobs.get(KIND))
         session.begin_job(KIND, job, host)
 
     def use(request: gr.Request, event: gr.EventData) -> list[Any]:
         """Takes a point over into the Playground's fields."""
-        with refusals():
-            given = said_fields(event._data)
+        given = said_fields(event._data)
         values, _ = fitting({name: given[name] for name in _OF_A_POINT if name in given}, host.policies)
         sessions.get(request.session_hash).chosen.update(values.keys() & DIALS)
         return fill(fields, values)

@@ -296,7 +296,8 @@ def test_a_connection_that_made_room_no_longer_counts_before_its_end_is_handled(
     async def connect_five() -> tuple[list[Any], set[Any]]:
         config, state = make_server(guarded(), most_connections=2).config, ServerState()
         config.load()
-        made = [config.http_protocol_class(config, state, {}) for _ in range(5)]
+        protocol: Any = config.http_protocol_class
+        made = [protocol(config, state, {}) for _ in range(5)]
         for each in made:
             each.connection_made(MagicMock())
         return made, state.connections

@@ -96,6 +96,7 @@ class Window:
     def open(self) -> None:
         """Opens the page as somebody who was never here, and waits until it can be used."""
         if self.page.url.startswith(self.url):
+            self.page.goto(self.url + "v1/models")  # has the page's storage, and no script that writes to it again
             self.page.evaluate("localStorage.clear()")
         self.reopen()
 

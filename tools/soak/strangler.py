@@ -9,9 +9,11 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import accumulate
 
 import httpx
 
@@ -125,21 +127,29 @@ class Strangler(Flooder):
     def forged(self, client: httpx.Client) -> None:
         """A proxy appends the real address to X-Forwarded-For; addresses that a client puts there gain it no places."""
         asked = self.served.body(Asked(f"{self.served.long} {self.marker}", 0.5, 0, 1500), stream=True)
+        done, changes = threading.Event(), []
 
-        def begin(n: int) -> httpx.Response:
+        def read(n: int) -> None:
             headers = {"X-Forwarded-For": f"8.8.{self.number}.{n}, {self.address}"}
-            request = client.build_request("POST", "v1/chat/completions", json=asked, headers=headers)
-            return client.send(request, stream=True)
+            with client.stream("POST", "v1/chat/completions", json=asked, headers=headers) as answer:
+                if answer.status_code != 200:
+                    return
+                changes.append((time.monotonic(), 1))
+                for _ in answer.iter_lines():  # whoever reads nothing for a minute loses its place
+                    if done.is_set():
+                        break
+            changes.append((time.monotonic(), -1))
 
-        with ThreadPoolExecutor(_FORGED) as pool:  # at once: whoever reads nothing for a minute loses its place
-            streams = list(pool.map(begin, range(_FORGED)))
-        try:
-            self._others()
-        finally:
-            for each in streams:
-                each.close()
-        if all(each.status_code == 200 for each in streams):
-            raise Lost(f"{_FORGED} texts are written for one address under others' names")
+        with ThreadPoolExecutor(_FORGED) as pool:
+            texts = [pool.submit(read, n) for n in range(_FORGED)]
+            try:
+                self._others()
+            finally:
+                done.set()
+            for each in texts:
+                each.result()
+        if (most := max(accumulate(change for _, change in sorted(changes)), default=0)) == _FORGED:
+            raise Lost(f"{most} texts are written at once for one address under others' names")
 
     def reopened(self, client: httpx.Client) -> None:
         """A text with tokens that were taken back is opened again by the page that gave it out."""
