@@ -24,12 +24,10 @@ from app.recorded import Recorded
 from app.running.host import Host
 from app.running.session import SWEEP
 from app.running.sessions import Sessions
-from app.share.buttons import keep_texts, link_note, share_menu, wire_share
+from app.share.buttons import keep_texts, share_menu, wire_share
 from app.share.home import TITLE, home_address
 from app.stream.feed import Feeds, wire_feed
-from app.stream.token_stream import token_stream
 from app.stream.updates import JobUpdates, TextUpdates
-from app.stream.versions import versions_strip
 from app.tune.tab import KIND as TUNE
 from app.tune.tab import tune_tab
 from engine import DEFAULT_THRESHOLD, Settings
@@ -104,13 +102,14 @@ def _playground(
     """
     start = settings.stated.get("threshold", DEFAULT_THRESHOLD)
     with gr.Column(elem_id="main"):
-        note = link_note()
+        note = drawn("link_note", "link-note", events=("upload",))  # opens the text that a link carries, as a file
         conversation = controls.conversation_panel()
         prompt, generate, stop, examples = controls.ask_card(host.preset, recorded.traces[0].prompt if recorded else "")
         with gr.Row(elem_id="text-row", equal_height=False):
             with gr.Column(elem_id="text-card", scale=1, min_width=0):
-                versions = versions_strip()
-                stream = token_stream(recorded.message() if recorded else "")
+                versions = drawn("versions", "versions", events=("go_to",))
+                shown = recorded.message() if recorded else ""
+                stream = Panel("stream", "stream", events=("change_text", "follow_up"), recorded=shown)
             sweep = Panel("sweep", "sweep", ("sweep", "open_text"))
             more = controls.more_card(settings, start)
         slider = drawn("slider", "slider", recorded.slider if recorded else "", events=("commit",))

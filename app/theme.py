@@ -20,10 +20,9 @@ _GREY = gr.themes.Color(
 
 
 def theme() -> gr.themes.Base:
-    sans = [Font(name) for name in ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")]
-    mono = [
-        Font(name) for name in ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
-    ]
+    # By their own names: gradio quotes all of them, so that `system-ui` would be the name of a font.
+    sans = [Font(name) for name in ("Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "sans-serif")]
+    mono = [Font(name) for name in ("SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")]
     look = gr.themes.Base(
         primary_hue=_BLUE,
         secondary_hue=_BLUE,

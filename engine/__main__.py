@@ -38,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] == ["serve"]:
-        from engine.endpoint.serve import main as serve
+        from engine.endpoint.serve import serve
 
-        return serve(given[1:])
+        return exit_status(partial(serve, given[1:]))
     return exit_status(partial(_run, given))
 
 

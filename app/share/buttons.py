@@ -55,14 +55,6 @@ def share_menu(sessions: Sessions, home: str = "", recorded: Recorded | None = N
     return drawn("share", "share", events=("upload",), server_functions=[take], max_bytes=MAX_BYTES)
 
 
-def link_note() -> gr.HTML:
-    """What is said about a link, above the prompt; nothing where the page was opened without one.
-
-    Its script opens the text that a link carries, as a file is opened.
-    """
-    return drawn("link_note", "link-note", events=("upload",))
-
-
 def wire_share(
     entered: Any,
     host: Host,

@@ -1,4 +1,4 @@
-"""The generated text in the browser, every token coloured by its author: the component, and what is sent to it.
+"""What is sent to the generated text in the browser, where every token is coloured by its author.
 
 Tokens travel in a compact form, which `assets/page/stream/stream.js` reads.
 """
@@ -8,20 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from app.components import Panel, to_json
+from app.components import to_json
 from app.figures import cost_parts
 from app.running.job import State
 from app.running.run import Run
 from engine import Role, TokenEvent
 from engine.events import charged
-
-
-def token_stream(recorded: str = "") -> Panel:
-    """The component; its messages are those of `app.stream.updates.TextUpdates`.
-
-    `recorded` is what is on it before a visitor has a text (see `Recorded.message`).
-    """
-    return Panel("stream", "stream", events=("change_text", "follow_up"), recorded=recorded)
 
 
 def token_message(

@@ -1,13 +1,11 @@
-"""Undo, redo, and the history of a window's texts: the component, and what is sent to it."""
+"""What is sent to the browser for undo, redo and the history of a window's texts."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-import gradio as gr
-
-from app.components import drawn, to_json
+from app.components import to_json
 from app.figures import visible
 from app.running.run import Run
 from app.running.session import Session
@@ -15,11 +13,6 @@ from engine import Role
 from engine.events import llm_share
 
 _SHOWN = 80  # characters of a prompt
-
-
-def versions_strip() -> gr.HTML:
-    """The component. Its event `go_to` names a version (`run`), or how many steps to go (`step`, -1 or 1)."""
-    return drawn("versions", "versions", events=("go_to",))
 
 
 def versions_message(session: Session) -> str:

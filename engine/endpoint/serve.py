@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from functools import partial
 from ipaddress import ip_address
 
 from starlette.applications import Starlette
 
 from engine.endpoint.routes import Endpoint, no_route
-from engine.errors import CommandParser, exit_status
+from engine.errors import CommandParser
 from engine.events.progress import print_progress
 from engine.guard.callers import Callers
 from engine.guard.guard import Guard
@@ -24,18 +23,14 @@ from engine.settings import Settings, add_model_options, load_settings, with_mod
 HOST, PORT = "127.0.0.1", 8000
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
-    return exit_status(partial(_main, arguments))
-
-
 def application(pair: Pair, scheduler: Scheduler, settings: Settings, host: str = HOST) -> Guard:
     endpoint = Endpoint(lambda: (pair, scheduler), settings)
     inner = Starlette(routes=[endpoint.mount], exception_handlers={404: no_route})
     return Guard(inner, Callers(settings.server__hosts, host, settings.server__proxies))
 
 
-def _main(arguments: Sequence[str] | None) -> None:
+def serve(arguments: Sequence[str]) -> None:
+    """Runs the command; errors of the user's are for `engine.errors.exit_status`."""
     prepare()
     settings = load_settings()
     options = _parser(settings).parse_args(arguments)

@@ -116,26 +116,18 @@ def _fit_skip(network: RouterNetwork, examples: Examples, losses: Losses) -> Non
     assert skip is not None and isinstance(last, nn.Linear)
     mean, scale = (values[-skip.in_features :] for values in (network.mean, network.scale))
     inputs = (torch.from_numpy(examples.tokens.logit_features) - mean) / scale
-    minimise(
-        list(skip.parameters()),
-        lambda: (losses(skip(inputs).squeeze(-1), examples.targets) * examples.weights).mean(),
-    )
-    skip.requires_grad_(False)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-
-
-def minimise(parameters: list[torch.Tensor], loss: Callable[[], torch.Tensor]) -> None:
-    """Sets a few parameters to where a convex loss is least, by L-BFGS."""
-    optimiser = torch.optim.LBFGS(parameters, max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(skip.parameters(), max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
 
     def step() -> torch.Tensor:
         optimiser.zero_grad()
-        value = loss()
-        value.backward()
-        return value
+        loss = (losses(skip(inputs).squeeze(-1), examples.targets) * examples.weights).mean()
+        loss.backward()
+        return loss
 
     optimiser.step(step)
+    skip.requires_grad_(False)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
 
 
 def _mean_loss(network: RouterNetwork, examples: Examples, losses: Losses, with_logits: bool) -> float:
