@@ -102,7 +102,7 @@ def _playground(
     """
     start = settings.stated.get("threshold", DEFAULT_THRESHOLD)
     with gr.Column(elem_id="main"):
-        note = drawn("link_note", "link-note", events=("upload",))  # opens the text that a link carries, as a file
+        note = drawn("link_note", "link-note", events=("upload",))  # opens a link's text like a file's
         conversation = controls.conversation_panel()
         prompt, generate, stop, examples = controls.ask_card(host.preset, recorded.traces[0].prompt if recorded else "")
         with gr.Row(elem_id="text-row", equal_height=False):

@@ -20,7 +20,7 @@ _GREY = gr.themes.Color(
 
 
 def theme() -> gr.themes.Base:
-    # By their own names: gradio quotes all of them, so that `system-ui` would be the name of a font.
+    # No `system-ui`: gradio quotes every name but `sans-serif` and its like, and would ask for a font of that name.
     sans = [Font(name) for name in ("Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "sans-serif")]
     mono = [Font(name) for name in ("SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")]
     look = gr.themes.Base(

@@ -37,11 +37,12 @@ _TAKEN_BACK, _RESET = "\x1b[9m", "\x1b[0m"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, 2 for an error of the user's, 130 if interrupted."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    run = partial(_run, given)
     if given[:1] == ["serve"]:
         from engine.endpoint.serve import serve
 
-        return exit_status(partial(serve, given[1:]))
-    return exit_status(partial(_run, given))
+        run = partial(serve, given[1:])
+    return exit_status(run)
 
 
 def plain(text: str) -> str:

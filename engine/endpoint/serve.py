@@ -30,7 +30,7 @@ def application(pair: Pair, scheduler: Scheduler, settings: Settings, host: str 
 
 
 def serve(arguments: Sequence[str]) -> None:
-    """Runs the command; errors of the user's are for `engine.errors.exit_status`."""
+    """Runs the command until it is interrupted; raises EngineError or OSError for what the user can put right."""
     prepare()
     settings = load_settings()
     options = _parser(settings).parse_args(arguments)

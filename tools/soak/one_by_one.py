@@ -168,7 +168,8 @@ def report(found: Sequence[Measured], options: argparse.Namespace, left: int = 0
     said = f"{left} attacks were not run yet. " if left else ""
     said += f"{held} of {len(found)} attacks held. Each went on for {options.minutes:g} minutes by {options.attackers} "
     said += f"attackers beside {options.visitors} visitors and {options.programs} programs, after {options.quiet:g} "
-    said += "quiet minutes. Bounds: nothing lost, no refusal longer than 5 s, a first token at most five times as long."
+    said += "min without attackers. Bounds: nothing lost, no refusal longer than 5 s, a first token at most five times "
+    said += "as long."
     command = f"`make soak-attacks MINUTES={options.minutes:g}`"
     revisions = ", ".join(sorted({each.revision for each in found}))
     machines = "; ".join(sorted({each.hardware for each in found}))
