@@ -40,8 +40,8 @@ check: .venv/.dev  ## lint, format, types, and the direction of imports
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into docs/speed.md and the README; half an hour for the cpu pair
-	$(BIN)/python -m engine.bench --preset $(or $(PRESET),cpu) --readme
+bench: .venv/.dev  ## the engine's speed, on an otherwise idle machine, into docs/speed.md; half an hour for the cpu pair
+	$(BIN)/python -m engine.bench --preset $(or $(PRESET),cpu) --write
 
 soak: .venv/.dev  ## visitors and attackers for an hour, kills, and up to 1,000 damaged files of each kind, into docs/reliability.md
 	$(BIN)/python -m tools.soak --browsers 2 --kills 30 --mutations 1000 --write

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_model_options(add)
     add("--rounds", type=int, default=3, metavar="N", help="how often everything is measured (%(default)s)")
     add("--tokens", type=int, default=200, metavar="N", help="new tokens of a text (%(default)s)")
-    add("--readme", action="store_true", help="write it to assets/benchmarks, docs/speed.md and README.md")
+    add("--write", action="store_true", help="write it to assets/benchmarks and docs/speed.md")
     options = parser.parse_args(arguments)
     return exit_status(lambda: _measure(options))
 
@@ -36,7 +36,7 @@ def _measure(options: argparse.Namespace) -> None:
     settings = with_models(load_settings(context=plan.longest), options)
     summary = run(settings, plan, print_progress)
     print(render(summary))
-    if options.readme:
+    if options.write:
         SUMMARIES.mkdir(exist_ok=True)
         write_json(SUMMARIES / f"{summary['preset']}.json", summary, indent=1, ensure_ascii=False)
         rewrite()

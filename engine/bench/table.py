@@ -1,4 +1,4 @@
-"""Summaries of measurements as Markdown, in docs/speed.md and the README. Measures nothing."""
+"""Summaries of measurements as Markdown, in docs/speed.md. Measures nothing."""
 
 from __future__ import annotations
 
@@ -11,27 +11,15 @@ from engine.bench.markdown import code, filled, table
 from engine.models.files import write_text
 from engine.provenance import ROOT, hardware
 
-SUMMARIES, PAGE, README = ROOT / "assets" / "benchmarks", ROOT / "docs" / "speed.md", ROOT / "README.md"
-SHORT = ("engine-slm", "routed-20", "routed-30", "engine-llm", "generate-llm", "assisted", "llama-slm", "llama-llm")
-"""The rows of the README's table, in this order."""
-SHORT_FIRST = 500
+SUMMARIES, PAGE = ROOT / "assets" / "benchmarks", ROOT / "docs" / "speed.md"
 
 Json = dict[str, Any]
 
 
-def rewrite(folder: Path = SUMMARIES, page: Path = PAGE, readme: Path = README) -> None:
-    """Rewrites both generated sections from the summaries of a folder; an EngineError where a marker is missing.
-
-    The page has all of them; the README has a few rows of one, that of the `cpu` pair where there is one.
-    """
+def rewrite(folder: Path = SUMMARIES, page: Path = PAGE) -> None:
+    """Rewrites the generated section from the summaries of a folder; an EngineError where a marker is missing."""
     summaries = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    short = next((each for each in summaries if each["preset"] == "cpu"), summaries[0])
-    new = {
-        page: filled(page, {"benchmark": "\n\n".join(map(render, summaries))}),
-        readme: filled(readme, {"speed": render_short(short)}),
-    }
-    for path, text in new.items():
-        write_text(path, text)
+    write_text(page, filled(page, {"benchmark": "\n\n".join(map(render, summaries))}))
 
 
 def render(summary: Json) -> str:
@@ -47,23 +35,12 @@ def render(summary: Json) -> str:
     )
 
 
-def render_short(summary: Json) -> str:
-    """A few rows of a summary as a table, and below it what was measured where."""
-    plan = summary["plan"]
-    rows = {row["name"]: row for row in summary["rows"]}
-    return (
-        f"{_rows([rows[name] for name in SHORT if name in rows], [SHORT_FIRST], spreads=False)}\n\n"
-        f"{summary['pair']}, on {hardware(summary['machine'])}; prompts of {plan['prompt']:,} tokens, "
-        f"{plan['tokens']:,} new ones; medians of {plan['rounds']} rounds."
-    )
-
-
-def _rows(rows: Sequence[Json], lengths: Sequence[int], spreads: bool = True) -> str:
+def _rows(rows: Sequence[Json], lengths: Sequence[int]) -> str:
     def figure(found: Json | None, unit: str = "") -> str:
         if found is None:
             return "–"
         middle, low, high = (_number(found[name]) for name in ("median", "min", "max"))
-        return f"{middle}{unit}" if low == high or not spreads or unit else f"{middle} ({low} to {high})"
+        return f"{middle}{unit}" if low == high or unit else f"{middle} ({low} to {high})"
 
     head = ["", "tokens/s", "× `generate`, LLM only", *(f"first token, prompt of {length:,}" for length in lengths)]
     firsts = [[figure(row["first_token_seconds"].get(str(length)), " s") for length in lengths] for row in rows]

@@ -12,7 +12,7 @@ import torch
 
 from engine.bench.__main__ import main
 from engine.bench.measure import Plan, prompt_of, run
-from engine.bench.table import PAGE, README, SHORT, SUMMARIES, render, render_short, rewrite
+from engine.bench.table import PAGE, SUMMARIES, render, rewrite
 from engine.bench.writers import ForcedShare, alone, generate, router_of, ways
 from engine.errors import EngineError
 from engine.events import Role
@@ -37,7 +37,7 @@ def prompt(tiny_pair):
 def test_every_way_is_measured(summary, tiny_pair):
     rows = {row["name"]: row for row in summary["rows"]}
     assert list(rows) == [way.name for way in ways(tiny_pair, load_settings(preset="tiny"))]
-    assert {name for name in SHORT if "llama" not in name} <= set(rows), "the README's rows"
+    assert {"engine-slm", "routed-20", "engine-llm", "generate-llm", "assisted"} <= set(rows)
     for row in summary["rows"]:
         for found in row["tokens_per_second"], row["ratio"]:
             assert len(found["rounds"]) == ROUNDS and 0 < found["min"] <= found["median"] <= found["max"]
@@ -73,25 +73,21 @@ def test_the_llm_writes_the_share_that_a_row_names(tiny_pair, prompt, share):
 
 
 def test_only_what_stands_between_the_markers_is_rewritten_and_without_them_nothing(summary, tmp_path):
-    page, readme, folder = tmp_path / "speed.md", tmp_path / "README.md", tmp_path / "benchmarks"
+    page, folder = tmp_path / "speed.md", tmp_path / "benchmarks"
     folder.mkdir()
     (folder / "tiny.json").write_text(json.dumps(summary), encoding="utf-8")
+    page.write_text("before\n<!-- benchmark -->\nold\n", encoding="utf-8")
+    with pytest.raises(EngineError, match="benchmark -->"):
+        rewrite(folder, page)
+    assert "old" in page.read_text(encoding="utf-8")
     page.write_text("before\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nafter\n", encoding="utf-8")
-    readme.write_text("above\n<!-- speed -->\nold\n", encoding="utf-8")
-    with pytest.raises(EngineError, match="speed -->"):
-        rewrite(folder, page, readme)
-    assert "old" in page.read_text(encoding="utf-8"), "both are left alone"
-    readme.write_text("above\n<!-- speed -->\nold\n<!-- /speed -->\nbelow\n", encoding="utf-8")
-    rewrite(folder, page, readme)
-    long, short = render(summary), render_short(summary)
-    assert page.read_text(encoding="utf-8") == f"before\n<!-- benchmark -->\n{long}\n<!-- /benchmark -->\nafter\n"
-    assert readme.read_text(encoding="utf-8") == f"above\n<!-- speed -->\n{short}\n<!-- /speed -->\nbelow\n"
-    assert all(f"| {row['title']} |" in long for row in summary["rows"]) and hardware(summary["machine"]) in short
+    rewrite(folder, page)
+    table = render(summary)
+    assert page.read_text(encoding="utf-8") == f"before\n<!-- benchmark -->\n{table}\n<!-- /benchmark -->\nafter\n"
+    assert all(f"| {row['title']} |" in table for row in summary["rows"]) and hardware(summary["machine"]) in table
 
 
-def test_the_projects_speed_page_and_readme_are_what_its_summaries_say(tmp_path):
-    copies = [Path(shutil.copy(path, tmp_path)) for path in (PAGE, README)]
-    rewrite(SUMMARIES, *copies)
-    assert [path.read_text(encoding="utf-8") for path in copies] == [
-        path.read_text(encoding="utf-8") for path in (PAGE, README)
-    ]
+def test_the_projects_speed_page_is_what_its_summaries_say(tmp_path):
+    copy = Path(shutil.copy(PAGE, tmp_path))
+    rewrite(SUMMARIES, copy)
+    assert copy.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")

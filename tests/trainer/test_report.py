@@ -128,7 +128,7 @@ def test_charts_name_every_mark_beside_it_ring_what_is_shipped_and_run_no_script
         texts = [each.text for each in ET.fromstring(chart).iter("{http://www.w3.org/2000/svg}text")]
         for panel in panels:
             assert panel.title in texts and {mark.name for mark in panel.marks} <= set(texts)
-        assert "shipped" in texts and "script" not in chart and cost in chart
+        assert "default" in texts and "script" not in chart and cost in chart
         assert draw(panels, cost) == chart
 
 

@@ -20,11 +20,15 @@ from trainer.evaluation.statistics import CONFIDENCE, Array, Estimate, Judged, c
 
 BUDGET = 6
 
+SHIPPED = "shipped"
+"""The router at its default setting, on all questions, although it was chosen on them."""
+
 METHODS = {
     "slm": "SLM alone",
     "llm": "LLM alone",
     "router": "router",
     "router, one setting": "router, one setting for all tasks",
+    SHIPPED: "router, default setting",
     "confidence": "SLM confidence",
     "confidence, one setting": "SLM confidence, one setting for all tasks",
     "speculative": "speculative decoding",
@@ -38,9 +42,6 @@ METHODS = {
 
 ONE_SETTING = {method: f"{method}, one setting" for method in (ROUTER, CONFIDENCE)}
 """A method at the one setting that is best over all tasks; it is chosen and judged by halves, too."""
-
-SHIPPED = "shipped"
-"""The router where the page starts, on all questions."""
 
 PLAIN = " at acceptance 0"
 """The end of a name that stands for a method's settings with acceptance 0 alone."""
@@ -113,18 +114,15 @@ class Summary:
         return sum(self.questions[each] for each in self._of(task))
 
     def measured(self, task: str, name: str) -> tuple[Estimate, Estimate]:
-        right, size = np.mean([self.samples[each, name] for each in self._of(task)], axis=0)
+        right, size = self._mean(task, name)
         return statistics.estimate(right), statistics.estimate(size)
 
     def compared(self, task: str, one: str, other: str) -> Compared | None:
         """A method less another on a task; None unless both were measured there."""
         if not (self.has(task, one) and self.has(task, other)):
             return None
-        pairs = [(self.samples[each, one], self.samples[each, other]) for each in self._of(task)]
-        right, size = (
-            np.mean(each, axis=0) for each in zip(*((a[0] - b[0], a[1] / b[1]) for a, b in pairs), strict=True)
-        )
-        return Compared(statistics.estimate(right), statistics.estimate(size))
+        (right, size), (other_right, other_size) = self._mean(task, one), self._mean(task, other)
+        return Compared(statistics.estimate(right - other_right), statistics.estimate(size / other_size))
 
     def as_json(self) -> dict[str, Any]:
         """The estimates, with numbers of four digits: far below any interval here."""
@@ -135,12 +133,15 @@ class Summary:
     def _graded(self) -> list[str]:
         return [name for name in self.questions if name != GENERAL]
 
+    def _mean(self, task: str, name: str) -> Array:
+        return np.mean([self.samples[each, name] for each in self._of(task)], axis=0)
+
     def _of(self, task: str) -> list[str]:
         return self._graded if task == ALL else [task]
 
     def _task_as_json(self, task: str) -> dict[str, Any]:
         methods = {}
-        for name in [*self.methods(task), *([SHIPPED] if self.has(task, SHIPPED) and task != ALL else [])]:
+        for name in self.methods(task):
             right, size = self.measured(task, name)
             methods[name] = {"settings": self.settings.get((task, name), ()), "right": right, "bytes": size}
         ablations = {name: each for name, pair in ABLATIONS.items() if (each := self.compared(task, *pair))}
