@@ -167,8 +167,8 @@ def more_card(settings: Settings, start: float) -> dict[str, Any]:
                     )
         with gr.Row():
             system = gr.Textbox(label="System prompt", lines=1, max_lines=4, placeholder="the model's own default")
-            stop = gr.Textbox(label="Stop strings", lines=1, max_lines=4, placeholder=r"one per line; \n is a newline")
-            raw = gr.Checkbox(label="Raw completion, no chat format", elem_id="raw")
+            stop = gr.Textbox(label="Stop strings", lines=1, max_lines=4, placeholder="one per line")
+        raw = gr.Checkbox(label="Raw completion, no chat format", elem_id="raw")
     return {
         "threshold": threshold,
         "acceptance": acceptance,

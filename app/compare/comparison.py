@@ -123,7 +123,7 @@ class Comparison(Job):
         if key == "llm":
             return ""
         if [event.id for event in events] == [event.id for event in llm]:
-            return "the large model’s text, token for token"
+            return "the same text as the large model’s"
         own, others = ([event.id for event in visible(text)] for text in (events, llm))
         shared = shared_tokens(own, others)
         return f"shares {shared} of its {counted(len(own), 'token')} with the large model’s text"

@@ -180,3 +180,12 @@ def test_more_and_the_map_take_each_others_place_beside_the_text(shown, pair):
     page.click(".more-open")
     expect(page.locator(".sweep")).to_be_hidden()
     expect(page.locator("#more")).to_be_visible()
+    page.focus("#threshold input")
+    page.keyboard.press("Escape")
+    expect(page.locator("#more")).to_be_hidden()
+
+
+def test_an_example_that_is_clicked_leaves_it_said_what_the_text_was_asked(shown, pair):
+    write(shown, pair)
+    shown.page.click(".example:visible >> nth=1")
+    expect(shown.page.locator(".stream-origin")).to_contain_text("Asked: ")

@@ -2,7 +2,7 @@
 import { finder, say } from '../lib/dom.js';
 import { counted, percent, seconds } from '../lib/format.js';
 import { llmShare } from '../lib/threshold.js';
-import { costOf } from '../slider/cost.js';
+import { choice, costOf, UNITS } from '../slider/cost.js';
 import { spanOf } from '../stream/token.js';
 
 export const [KEY, TEXT, AUTHOR, SECONDS] = Array(4).keys();   // columns of a token; KEY names the text that it belongs to
@@ -52,7 +52,7 @@ export class Column {
     }
     const all = shown === tokens.length, visible = written.slice(0, this.visibleTokens.length);
     const parts = [counted(all ? visible.length : `${shown} of ${this.visibleTokens.length}`, 'token'), ...(this.key === 'middle' && visible.length ? [`${percent(llmShare(visible.map((token) => token[AUTHOR])))} by the large model`] : []),
-      ...(all && this.#cost !== null ? [`${percent(this.#cost)} of the cost`] : []), seconds(Math.min(time, this.end))];
+      ...(all && this.#cost !== null ? [`${percent(this.#cost)} of the ${UNITS[choice.unit]}`] : []), seconds(Math.min(time, this.end))];
     say(this.count, tokens.length ? parts.join(' · ') : '');
   }
 }

@@ -44,7 +44,7 @@ export const start = ({ element, props, server, trigger, watch }) => {
     const able = 'CompressionStream' in window, packed = able && text ? await pack(text) : null;
     if (packed && packed.length <= LONGEST) {
       const address = addressOf(packed);
-      return copyOrShow(address, `the link, ${address.length.toLocaleString('en')} characters: this very text is in it`);
+      return copyOrShow(address, `the link, ${address.length.toLocaleString('en')} characters: it contains the text`);
     }
     sayLine(able ? `The text is too long for a link, which has at most ${LONGEST.toLocaleString('en')} characters.` : 'This browser cannot put a text into a link.');
     find('.share-file').hidden = false;

@@ -6,7 +6,7 @@ export const stepAt = (ratio) => Math.round((STEPS * Math.log(Math.max(1, ratio)
 
 // What the visitor has chosen. `unit` counts bytes, FLOPs, seconds or price. `ratio` is the price of a large token in small ones, and
 // `ratios` has the pair's own price in each unit. `prices` are for a million tokens: small model reads, writes, large model reads, writes.
-export const PRICE = 3;
+export const UNITS = ['bytes', 'FLOPs', 'modelled seconds', 'price'], PRICE = UNITS.indexOf('price');
 export const choice = { unit: 0, ratio: null, ratios: [], prices: [] };
 
 const priced = ([slmRead, slmWritten, llmRead, llmWritten, read, written]) => {

@@ -131,8 +131,8 @@ export const start = ({ element, props, trigger, watch }) => {
     draw();
   });
   listen(element, 'citer-preview', ({ detail: { flipped, unread, first, over } }) => {
-    preview = !over ? (held ? `applies from the next token on${flipped ? ` · ${counted(flipped, 'earlier token')} would change hands` : ''}` : '') : unread ? `the large model would read ${counted(unread, 'token')}`
-      : flipped ? `${counted(flipped, 'token')} ${flipped === 1 ? 'changes' : 'change'} hands, the first is token ${first + 1}` : '';
+    preview = !over ? (held ? `applies from the next token on${flipped ? ` · ${counted(flipped, 'earlier token')} would be the other model’s` : ''}` : '') : unread ? `the large model would read ${counted(unread, 'token')}`
+      : flipped ? `${counted(flipped, 'token')} would be the other model’s, the first is token ${first + 1}` : '';
     draw();
   });
 

@@ -13,7 +13,7 @@ import { openRace } from '../lib/tabs.js';
 
 const ENDS = { eos: '', stop: 'a stop string came up', length: 'the token limit is reached', cancelled: 'stopped' };
 const STATES = { waiting: 'Reading the prompt …', running: 'Writing …', stopped: 'Stopped', failed: 'Failed' };
-const AWAITED = 'This is the previous text, until yours has a token.';
+const AWAITED = 'This is still the previous text: the new one has no token yet.';
 const SHOWN = 60;   // letters of a prompt
 
 const isNarrow = window.matchMedia('(width <= 860px)'), isCalm = window.matchMedia('(prefers-reduced-motion: reduce)');
@@ -62,6 +62,7 @@ export const start = (gradio) => {
   });
   for (const dial of ['threshold', 'acceptance']) onSlider(element, drawOrigin, dial);
   listen(element, 'input', ({ target }) => { if (target === promptBox()) drawOrigin(); });
+  listen(element, 'click', ({ target }) => { if (target.closest?.('.example')) setTimeout(drawOrigin, 100); });   // gradio fills the box after the click
   for (const type of ['citer-dials', 'citer-conversation']) listen(element, type, drawOrigin);
 
   const tellOutcome = () => {

@@ -26,7 +26,7 @@ export const start = ({ element, props, server }) => {
   let preview = null;   // the newest answer
   const sayPlan = () => {
     const { count = 0, seconds = 0 } = preview ?? {}, settings = fieldNumber('tune-count') + 2, texts = count * settings, tokens = texts * fieldNumber('tune-limit');
-    const acceptance = dialAt('acceptance'), corrected = acceptance > 0 ? `, corrected at ${acceptance} as the Playground says` : '';
+    const acceptance = dialAt('acceptance'), corrected = acceptance > 0 ? `, at acceptance ${acceptance} as in the Playground` : '';
     const lengths = [...history.values()], usual = Math.min(1, lengths.reduce((sum, length) => sum + length, 0) / (lengths.length * fieldNumber('tune-limit')));
     const likely = usual ? `about ${duration(usual * tokens * seconds)} if they are as long as your texts so far, ` : '';
     const time = seconds ? `; ${likely}at most ${duration(tokens * seconds)} here` : '', few = count < FEW ? ` ${FEW} prompts or more give a surer result.` : '';
