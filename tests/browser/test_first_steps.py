@@ -187,5 +187,5 @@ def test_more_and_the_map_take_each_others_place_beside_the_text(shown, pair):
 
 def test_an_example_that_is_clicked_leaves_it_said_what_the_text_was_asked(shown, pair):
     write(shown, pair)
-    shown.page.click(".example:visible >> nth=1")
+    shown.page.click(".example:visible >> nth=2")
     expect(shown.page.locator(".stream-origin")).to_contain_text("Asked: ")

@@ -16,7 +16,7 @@ from tests.support.fake_results import POINTS, results_of, rows_of, write_result
 from trainer import TrainerError
 from trainer.evaluation.rows import GENERAL, ROUTER, About, authors_of, load_all, load_results, read_rows, write_rows
 from trainer.evaluation.statistics import common_settings
-from trainer.report.summary import ABLATIONS, ALL, ONE_SETTING, SHIPPED, summarise
+from trainer.report.summary import ABLATIONS, ALL, DEFAULT, ONE_SETTING, summarise
 
 ABOUT = About("Small ⇄ Large", "tiny", "sums", 64, {"router": "abc"})
 
@@ -138,8 +138,8 @@ def test_ablations_seconds_and_where_the_page_starts_are_there_where_they_were_m
     timed = {each.method: each for each in found.timed["sums"]}
     assert timed["router"].seconds.value == 0.5 and timed["random"].seconds.value == 1.5
     assert (timed["router"].questions, found.timed["products"]) == (10, [])
-    assert found.measured("sums", SHIPPED)[0].value == pytest.approx(0.61)
-    assert not summarise(tasks, Setting("router", 0.1, 0.3)).has("sums", SHIPPED)
+    assert found.measured("sums", DEFAULT)[0].value == pytest.approx(0.61)
+    assert not summarise(tasks, Setting("router", 0.1, 0.3)).has("sums", DEFAULT)
 
 
 def test_a_summary_is_small_json(tasks):

@@ -20,7 +20,7 @@ from trainer.evaluation.statistics import CONFIDENCE, Array, Estimate, Judged, c
 
 BUDGET = 6
 
-SHIPPED = "shipped"
+DEFAULT = "router, default"
 """The router at its default setting, on all questions, although it was chosen on them."""
 
 METHODS = {
@@ -28,7 +28,7 @@ METHODS = {
     "llm": "LLM alone",
     "router": "router",
     "router, one setting": "router, one setting for all tasks",
-    SHIPPED: "router, default setting",
+    DEFAULT: "router, default setting",
     "confidence": "SLM confidence",
     "confidence, one setting": "SLM confidence, one setting for all tasks",
     "speculative": "speculative decoding",
@@ -171,7 +171,7 @@ def summarise(results: dict[str, Results], shipped: Setting | None = None) -> Su
                 add(task, name, chosen, own)
         if (at := MethodSetting(ROUTER, str(shipped))) in each.settings:
             number = each.settings.index(at)
-            add(task, SHIPPED, Judged((0, 0), each.right[number], each.bytes[number]), [at.setting])
+            add(task, DEFAULT, Judged((0, 0), each.right[number], each.bytes[number]), [at.setting])
     graded = [name for name in results if name != GENERAL]
     for method, name in ONE_SETTING.items() if len(graded) > 1 else ():
         if common := common_settings([results[task] for task in graded], method):

@@ -7,7 +7,7 @@ from engine.setting import Setting
 from trainer.evaluation.rows import GENERAL, ROUTER
 from trainer.evaluation.statistics import Estimate
 from trainer.report.chart import Mark, Panel
-from trainer.report.summary import ABLATIONS, METHODS, ONE_SETTING, SHIPPED, Compared, Summary
+from trainer.report.summary import ABLATIONS, DEFAULT, METHODS, ONE_SETTING, Compared, Summary
 
 TITLES = {
     "csqa": "CommonsenseQA",
@@ -18,7 +18,7 @@ TITLES = {
 }
 """Names of tasks for people; any other task keeps its name."""
 
-_MAIN = ("slm", "llm", SHIPPED, *ONE_SETTING.values(), "confidence", "speculative", "random")
+_MAIN = ("slm", "llm", DEFAULT, *ONE_SETTING.values(), "confidence", "speculative", "random")
 _OURS = (ROUTER, ONE_SETTING[ROUTER])
 _SHORT = {
     "slm": "SLM",
@@ -30,7 +30,7 @@ _SHORT = {
     "shortcut": "no rollouts",
     "co-llm": "Co-LLM",
     "query": "query",
-    SHIPPED: "default",
+    DEFAULT: "default",
 }
 """Names beside the marks of a chart, where they are not those of `METHODS`."""
 
@@ -60,7 +60,7 @@ def differences_table(summary: Summary) -> str:
     rows = [
         [METHODS[name], *(cell for own in _OURS for cell in _compared(summary.compared(task, own, name)))]
         for name in summary.methods(task)
-        if name not in (*_OURS, SHIPPED)
+        if name not in (*_OURS, DEFAULT)
     ]
     return table(head, rows)
 
@@ -102,7 +102,7 @@ def bytes_panels(summary: Summary) -> list[Panel]:
         marks = []
         for name in summary.methods(task):
             right, size = summary.measured(task, name)
-            marks.append(Mark(_short(name), right, size.value, name in (*_OURS, SHIPPED), name == SHIPPED))
+            marks.append(Mark(_short(name), right, size.value, name in (*_OURS, DEFAULT), name == DEFAULT))
         panels.append(Panel(_title(task), marks))
     return panels
 
@@ -114,7 +114,7 @@ def seconds_panels(summary: Summary, shipped: Setting | None) -> list[Panel]:
         marks = []
         for each in timed:
             ringed = each.method == ROUTER and each.setting == str(shipped)
-            name = _short(SHIPPED if ringed else each.method)
+            name = _short(DEFAULT if ringed else each.method)
             marks.append(Mark(name, each.right, each.seconds.value, each.method == ROUTER, ringed))
         if marks and task != GENERAL:
             panels.append(Panel(_title(task), marks))

@@ -61,9 +61,7 @@ export const start = (gradio) => {
     say(origin, originOf());
   });
   for (const dial of ['threshold', 'acceptance']) onSlider(element, drawOrigin, dial);
-  listen(element, 'input', ({ target }) => { if (target === promptBox()) drawOrigin(); });
-  listen(element, 'click', ({ target }) => { if (target.closest?.('.example')) setTimeout(drawOrigin, 100); });   // gradio fills the box after the click
-  for (const type of ['citer-dials', 'citer-conversation']) listen(element, type, drawOrigin);
+  for (const type of ['citer-dials', 'citer-fields', 'citer-conversation']) listen(element, type, drawOrigin);
 
   const tellOutcome = () => {
     const { tokens, message, over, visibleTokens: texts } = text;
