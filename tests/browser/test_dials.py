@@ -48,8 +48,10 @@ def test_a_thumb_that_is_held_previews_and_one_that_is_let_go_writes(shown, site
     check_contrast(page, ".t.flip", ".t.stale", ".outcome")
     page.evaluate("new Promise((done) => setTimeout(done, 600))")  # a key that rests so long is sent
     assert newest(site) is run and len(pair.requests) == asked
+    top = page.locator("#slider").bounding_box()["y"]
     page.mouse.up()
     assert written(shown, site, 0.75).events[0].threshold == 0.75
+    assert page.locator("#slider").bounding_box()["y"] == top, "it stays under the hand"
     assert len(pair.requests) == asked + 1
     expect(page.locator(DIAL), "it stays where the hand left it").to_have_value("75")
     page.click('[data-step="-1"]')

@@ -112,6 +112,27 @@ def test_a_finger_drags_it_until_a_text_of_the_visitors_or_a_link_to_a_prompt_ta
         expect(page.locator(".t")).to_have_count(0)
 
 
+def test_a_setting_from_tune_moves_the_slider_and_shows_the_recorded_text_there(browser, recorded, tiny_pair):
+    with (
+        serve(lambda preset, progress: tiny_pair, "tiny", recorded=recorded) as site,
+        window(browser, site, reduced_motion="reduce") as shown,
+    ):
+        page = shown.page
+        page.click('role=tab[name="Tune on my prompts"]')
+        page.fill("#tune-prompts textarea", "3 + 4\n5 + 6")
+        page.click("#tune-run")
+        page.wait_for_selector('.tune-state[data-state="done"]')
+        page.focus(".tune-handle input")
+        for key in ("Home", "ArrowRight", "ArrowRight"):
+            page.keyboard.press(key)
+        threshold = float(page.input_value(".tune-settings").split()[2])
+        page.click(".tune-use")
+        place = min(range(101), key=lambda at: abs(recorded.scale[at] - threshold))
+        expect(page.locator(DIAL)).to_have_value(str(place))
+        shown.shows([trace for trace in recorded.traces if trace.threshold <= recorded.scale[place]][-1].events)
+        assert shown.errors == []
+
+
 def test_on_arrival_the_slider_plays_once_from_the_large_model_to_where_it_starts(browser, recorded):
     pair = FakePair()
     pair.threshold = 0.7

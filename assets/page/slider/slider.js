@@ -96,7 +96,11 @@ export const start = ({ element, props, trigger, watch }) => {
   listen(element, 'citer-dials', ({ detail }) => {
     const isNew = policy !== null && detail.policy !== policy, isLate = detail.threshold !== dialAt('threshold');
     policy = detail.policy;
-    if (isNew && touched) { apply(); releaseSliders(); } else if (!isLate && !recorded) followDial(detail.threshold);
+    if (isNew && touched) { apply(); releaseSliders(); } else if (!isLate && (touched || !recorded)) followDial(detail.threshold);
+  });
+  listen(element, 'citer-used', () => {   // Tune has set the dials
+    touched = true;
+    followDial(dialAt('threshold'));
   });
 
   cost.addEventListener('input', () => { choice.ratio = ratioAt(Number(cost.value)); tellCost(); });

@@ -33,14 +33,11 @@ export const startRecorded = ({ element, props }, show) => {
     const tokens = texts[row].map((token) => Object.assign([...token], { [THRESHOLD]: at, [ACCEPTANCE]: acceptance }));
     const verdicts = [rows[0], rows[row], rows[last]].map(([, , , right], i) => [WHO[i], right])
       .filter(([, right], i) => right !== null && (i !== 1 || (row > 0 && row < last)));
-    const note = `Recorded: ${row === 0 ? 'small model only' : row === last ? 'large model only' : `threshold ${thresholdWords(at)}`}`;
+    const note = `Recorded on another machine: ${row === 0 ? 'small model only' : row === last ? 'large model only' : `threshold ${thresholdWords(at)}`}`;
     show(tokens, { ...about, about: said, note, cost, row, verdicts, recorded: true });
   });
   listen(element, 'citer-place', draw);
-  listen(element, 'citer-run', () => {
-    recorded = null;
-    box.style.removeProperty('--room');
-  });
+  listen(element, 'citer-run', () => { recorded = null; });
   makeRoom(box, texts);
   draw();
 };

@@ -119,6 +119,9 @@ export const start = (gradio) => {
     items = items.slice(0, cut);
     if (fresh) {
       announce('citer-run');
+      // A text that is written again keeps its box's height, so that neither page nor slider moves.
+      const isAgain = message.asked?.[0] === (text.message?.asked?.[0] ?? text.message?.prompt);
+      textBox.style.setProperty('--room', `${isAgain ? textBox.offsetHeight : 0}px`);
       text.unmark();
       text.foreign = text.awaited = false;
       items = items.map((token) => Object.assign([...token], { [THRESHOLD]: threshold, [ACCEPTANCE]: acceptance }));
