@@ -23,12 +23,13 @@ from trainer.report.tables import (
     differences_table,
     general_table,
     main_table,
+    rerun_table,
     seconds_panels,
     seconds_table,
     short,
 )
 
-NAMES = ("main", "differences", "alignment", "ablations", "seconds", "general")
+NAMES = ("main", "differences", "rerun", "alignment", "ablations", "seconds", "general")
 
 
 @pytest.fixture
@@ -81,6 +82,14 @@ def test_rows_of_the_aligned_pair_fill_a_section_of_their_own(folder):
     main, beside = (page.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0] for name in ("main", "alignment"))
     assert "| SLM alone | 20 %" in main and "| SLM alone | 27 %" in beside and "share of the LLM's seconds" in beside
     assert "aligned" not in json.loads((folder / "results" / "cpu.json").read_text())["pair"]
+
+
+def test_rows_that_were_written_anew_compare_the_default_with_slm_confidence_at_one_setting(folder):
+    report("cpu", **places(folder))
+    assert "<!-- rerun -->\nNot measured yet" in (folder / "results.md").read_text()
+    again = rerun_table(summarise(load_all(folder / "results" / "cpu"), Setting("router", 0.6)))
+    assert "| router, default setting | 60 % (" in again and "| SLM confidence, one setting for all tasks | " in again
+    assert "| the router less SLM confidence | +0.0 (" in again
 
 
 def test_a_document_without_its_markers_and_a_folder_without_rows_are_refused(folder, tmp_path):

@@ -18,7 +18,7 @@ from trainer.report.chart import draw
 from trainer.report.summary import summarise
 
 NOT_YET = "Not measured yet."
-"""Fills the alignment section while there is no folder `<preset>-aligned` of rows."""
+"""Fills a section while there is no folder of its rows: `<preset>-aligned`, or `<preset>-rerun`."""
 
 
 def render(preset: str, results: Path, page: Path, readme: Path, routers: Path = ROUTERS) -> dict[Path, str]:
@@ -28,7 +28,8 @@ def render(preset: str, results: Path, page: Path, readme: Path, routers: Path =
         TrainerError: There are no rows.
         EngineError: A document lacks a marker.
     """
-    aligned, card = results / f"{preset}-aligned", read_json(routers / preset / "router.json")
+    aligned, rerun = results / f"{preset}-aligned", results / f"{preset}-rerun"
+    card = read_json(routers / preset / "router.json")
     shipped = Setting("router", card["threshold"], card["acceptance"]) if card else None
     summary = summarise(load_all(results / preset), shipped)
     other = summarise(load_all(aligned)) if aligned.exists() else None
@@ -36,6 +37,7 @@ def render(preset: str, results: Path, page: Path, readme: Path, routers: Path =
     sections = {
         "main": tables.main_table(summary),
         "differences": tables.differences_table(summary),
+        "rerun": tables.rerun_table(summarise(load_all(rerun), shipped)) if rerun.exists() else NOT_YET,
         "alignment": "\n\n".join(part(other) for part in parts) if other else NOT_YET,
         "ablations": tables.ablations_table(summary),
         "seconds": tables.seconds_table(summary),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from engine.bench.markdown import table
 from engine.setting import Setting
 from trainer.evaluation.rows import GENERAL, ROUTER
-from trainer.evaluation.statistics import Estimate
+from trainer.evaluation.statistics import CONFIDENCE, Estimate
 from trainer.report.chart import Mark, Panel
 from trainer.report.summary import ABLATIONS, DEFAULT, METHODS, ONE_SETTING, Compared, Summary
 
@@ -35,15 +37,16 @@ _SHORT = {
 """Names beside the marks of a chart, where they are not those of `METHODS`."""
 
 
-def main_table(summary: Summary) -> str:
-    """Right answers and bytes of each method: on the mean of the tasks, and on each."""
-    there = [name for name in METHODS if any(summary.has(task, name) for task in summary.tasks)]
+def main_table(summary: Summary, names: Iterable[str] = METHODS, below: Sequence[list[str]] = ()) -> str:
+    """Right answers and bytes of each method: on the mean of the tasks, and on each; then the rows `below`."""
+    there = [name for name in names if any(summary.has(task, name) for task in summary.tasks)]
 
     def cell(task: str, name: str) -> str:
         return "<br>for ".join(map(_share, summary.measured(task, name))) if summary.has(task, name) else "–"
 
     rows = [[METHODS[name], *(cell(task, name) for task in summary.tasks)] for name in there]
-    return table(["method", *(f"{_title(task)} ({summary.count(task)})" for task in summary.tasks)], rows)
+    head = ["method", *(f"{_title(task)} ({summary.count(task)})" for task in summary.tasks)]
+    return table(head, [*rows, *below])
 
 
 def short_table(summary: Summary) -> str:
@@ -70,6 +73,13 @@ def ablations_table(summary: Summary) -> str:
     cells = {name: [summary.compared(task, *pair) for task in summary.tasks] for name, pair in ABLATIONS.items()}
     rows = [[name, *("<br>".join(_compared(each)) for each in found)] for name, found in cells.items() if any(found)]
     return table(["ablation", *map(_title, summary.tasks)], rows)
+
+
+def rerun_table(summary: Summary) -> str:
+    """The default and SLM confidence at one setting, written anew; below them, the first less the other."""
+    pair = DEFAULT, ONE_SETTING[CONFIDENCE]
+    less = ["<br>".join(_compared(summary.compared(task, *pair))) for task in summary.tasks]
+    return main_table(summary, ("llm", *pair), [["the router less SLM confidence", *less]])
 
 
 def seconds_table(summary: Summary) -> str:
