@@ -24,7 +24,7 @@ def test_a_text_takes_one_connection_and_no_request_for_each_of_its_tokens(shown
     pair.tokens_per_second = 20
     shown.requests.clear()
     shown.ask("a palindrome")
-    shown.page.wait_for_selector(".t >> nth=30")
+    shown.wait_tokens(31)
     shown.wait_state("done")
     assert sum("/citer/feed/" in url for url in shown.requests) <= 1, "none where one was still open"
     apart = ("/assets/", "/citer/pair")  # gradio's scripts, and whether the server is still there, which time asks

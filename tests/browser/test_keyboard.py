@@ -46,14 +46,14 @@ def test_the_keyboard_alone_reaches_the_prompt_sends_breaks_lines_and_stops(show
     pair.tokens_per_second = 4  # it must not have ended by itself before a busy machine hears of Stop
     page.fill(PROMPT, "a palindrome")
     keys.press("Enter")
-    page.wait_for_selector(".t >> nth=6")  # of this text: the one before has fewer
+    shown.wait_tokens(7)  # of this text: the one before has fewer
     page.focus(".stream-text")
     keys.press("ArrowRight")
     keys.press("Enter")
     page.wait_for_selector(".t.pinned")
     keys.press("Escape")
     page.wait_for_selector(".t.pinned", state="detached")
-    page.wait_for_selector(f".t >> nth={len(shown.tokens()) + 2}")  # it is written on
+    shown.wait_tokens(len(shown.tokens()) + 3)  # it is written on
     keys.press("Escape")
     shown.wait_state("stopped")
     keys.press("Control+z")

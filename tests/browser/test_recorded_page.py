@@ -34,7 +34,7 @@ def test_step_1_without_models_it_is_dragged_by_pointer_and_keys_and_the_server_
     with serve(load, "tiny", recorded=recorded) as site, window(browser, site, 1366, 768) as shown:
         page = shown.page
         page.wait_for_selector("text=No models")
-        page.wait_for_selector(".t >> nth=10")
+        shown.wait_tokens(11)
         expect(page.locator("#prompt textarea"), "the question, as it was asked").to_have_value(PROMPT)
         about = page.get_attribute(".stream-state", "title")
         for word in ("Recorded", "tiny SLM ⇄ LLM", "a machine", "python -m tools.record"):
@@ -152,7 +152,7 @@ def test_on_arrival_the_slider_plays_once_from_the_large_model_to_where_it_start
         eventually(lambda: page.evaluate("places.includes('100') && places.at(-1)") == start)
         shown.shows(recorded.traces[recorded.start].events)
         page.reload()
-        page.wait_for_selector(".t >> nth=10")
+        shown.wait_tokens(11)
         page.wait_for_selector(".models")
         assert set(page.evaluate("places")) <= {start}, "not a second time"
         assert page.input_value(DIAL) == start

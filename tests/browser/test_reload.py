@@ -77,7 +77,7 @@ def test_a_text_outlives_its_window_and_goes_on_in_the_next(shown: Window, site,
     page = shown.page
     pair.tokens_per_second = 1
     shown.ask("a palindrome")
-    page.wait_for_selector(".t >> nth=2")
+    shown.wait_tokens(3)
     run = newest(site)
     if way == "loaded again":
         shown.reload()
@@ -89,7 +89,7 @@ def test_a_text_outlives_its_window_and_goes_on_in_the_next(shown: Window, site,
         page.wait_for_selector(LOST)
         page.context.set_offline(False)
         loads_again(shown)
-    page.wait_for_selector(".t >> nth=2")
+    shown.wait_tokens(3)
     expect(page.locator("#stop")).to_be_visible()
     expect(page.locator(PROMPT)).to_have_value("a palindrome")
     pair.tokens_per_second = 300

@@ -229,7 +229,7 @@ def test_where_no_models_can_be_had_a_trace_is_opened_and_a_bad_file_is_refused_
 def test_an_opened_text_takes_the_place_of_one_being_written_and_stays_until_generate(shown: Window, trace, pair):
     pair.tokens_per_second = 4
     shown.ask("a palindrome")
-    shown.page.wait_for_selector(".t >> nth=3")
+    shown.wait_tokens(4)
     row.open_file(shown, trace.to_json())
     has(shown, trace.text)
     eventually(lambda: pair.open_streams == 0)

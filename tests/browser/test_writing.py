@@ -29,7 +29,7 @@ def test_a_text_arrives_whole_in_the_colours_of_its_authors_with_its_outcome(sho
     expect(shown.page.locator("#prompt textarea")).not_to_have_value("")
     shown.page.click("#generate")
     expect(shown.page.locator("#generate"), "it is Stop while it writes").to_be_hidden()
-    shown.page.wait_for_selector(".t >> nth=10")
+    shown.wait_tokens(11)
     pair.tokens_per_second = 2000
     shown.wait_state("done")
     run = newest(site)
@@ -87,7 +87,7 @@ def test_a_tokens_card_opens_at_the_token_and_tells_who_wrote_it_and_why(shown: 
 def test_stop_keeps_what_is_there_frees_the_models_and_a_text_at_its_limit_goes_on(shown: Window, site, pair):
     pair.tokens_per_second = 20
     shown.ask("a palindrome")
-    shown.page.wait_for_selector(".t >> nth=3")
+    shown.wait_tokens(4)
     for _ in range(2):
         shown.page.evaluate("document.querySelector('#stop').click()")
     shown.wait_state("stopped")

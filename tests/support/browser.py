@@ -127,6 +127,10 @@ class Window:
         """Waits for the line above the text to show a state."""
         self.page.wait_for_selector(f'.stream-state[data-state="{state}"]', timeout=1000 * seconds)
 
+    def wait_tokens(self, count: int) -> None:
+        """Waits until the text has so many tokens. A token that is a line break has no width, so that it need not be seen."""
+        self.page.wait_for_selector(f".t >> nth={count - 1}", state="attached")
+
     def write(self, prompt: str, seconds: float = LIMIT) -> str:
         """Asks, waits for the end, and returns the text."""
         asked = int(1000 * time.time())  # runs are numbered by when they began: the end of an earlier one will not do
