@@ -50,6 +50,7 @@ def test_a_prompt_follows_a_text_dials_leave_what_it_follows_and_undo_brings_it(
     follow_up(shown, 2)
     first = [["User", "echo one two three four five"], ["Models", "one two three four five"]]
     assert above(shown) == first and by_llm and coloured(shown, "#conversation .w") == by_llm
+    expect(page.locator(".stream-text"), "the answer stands once, in the conversation").to_be_hidden()
     page.keyboard.type("echo six seven eight")  # the prompt is empty, and has the focus
     page.keyboard.press("Enter")
     eventually(lambda: shown.text() == "six seven eight")

@@ -96,6 +96,8 @@ def test_a_number_typed_digit_by_digit_is_taken_exactly_and_only_once_it_is_ente
     page.press(BOX, "Enter")
     expect(page.locator("#threshold .field-note"), "beyond the end it is refused").to_contain_text("7")
     expect(page.locator(BOX)).to_have_value("0.123456789")
+    shown.slide("#threshold", 0.3)
+    expect(page.locator("#threshold .field-note"), "the slider has set another number since").to_be_hidden()
 
 
 def test_a_dial_turned_while_a_text_is_written_holds_for_what_comes_next(shown, site, pair):
@@ -151,7 +153,7 @@ def test_drafts_are_shown_as_such_until_they_are_read_and_what_was_taken_back_is
     check_contrast(page, ".t del")
     refused = next(event for event in run.folded if event.refused)
     kept = next(event for event in run.folded if event.ratio == 1)
-    for event, *words in ((refused, f"{refused.ratio:.2g} ×", "taken back"), (kept, "own choice")):
+    for event, *words in ((refused, f"{refused.ratio:.2g} times as likely", "taken back"), (kept, "own choice")):
         page.click(f'.t[data-i="{event.index}"]')
         for word in words:
             expect(page.locator(".card-why")).to_contain_text(word)

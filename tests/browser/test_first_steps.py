@@ -174,9 +174,16 @@ def test_more_and_the_map_take_each_others_place_beside_the_text(shown, pair):
     text, more = (page.locator(part).bounding_box() for part in ("#text-card", "#more"))
     assert more["x"] > text["x"] + text["width"]
     assert abs(more["y"] - text["y"]) < 2
-    page.click(".map-open")
-    expect(page.locator("#more")).to_be_hidden()
+    for opener, other in ((".map-open", "#more"), (".more-open", ".sweep"), (".map-open", "#more")):
+        place = page.locator(opener).bounding_box()
+        page.mouse.click(place["x"] + 9, place["y"] + 9)
+        expect(page.locator(other)).to_be_hidden()
+        moved = page.locator(opener).bounding_box()["y"] - place["y"]
+        assert abs(moved) < 2, f"{opener} stays under the pointer"
     expect(page.locator(".sweep")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".sweep")).to_be_hidden()
+    page.click(".map-open")
     page.click(".more-open")
     expect(page.locator(".sweep")).to_be_hidden()
     expect(page.locator("#more")).to_be_visible()

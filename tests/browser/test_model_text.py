@@ -61,6 +61,8 @@ def test_a_text_is_rendered_beside_its_tokens_also_when_the_script_came_late(sho
     assert shown.text() == text == TEXT.removeprefix("echo ")
     page.click(".rendered-toggle")
     expect(page.locator(OPEN)).to_be_hidden()
+    shown.write("echo 2 * 3 apples at $5 or $6, which is No. #7")
+    expect(page.locator(".rendered-toggle"), "there is nothing to render").to_be_hidden()
 
 
 def test_hostile_text_stays_text_in_tokens_card_prompt_and_where_it_is_rendered(shown: Window):

@@ -183,6 +183,8 @@ def test_the_chart_has_a_dot_for_each_token_a_line_that_follows_the_slider_and_o
         page.mouse.down()
         page.mouse.move(*along(page, 0.8), steps=4)
         eventually(lambda: line.get_attribute("d") != before)
+        plot, drawn = page.locator(".scores-plot").bounding_box(), line.bounding_box()
+        assert plot["y"] <= drawn["y"] <= plot["y"] + plot["height"], "the line is never outside the chart"
         page.keyboard.press("Escape")
         page.mouse.up()
         eventually(lambda: newest(site) is not first)

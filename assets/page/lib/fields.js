@@ -30,7 +30,9 @@ const guard = (field) => Object.defineProperty(field, 'value', {
   get,
   set(value) {
     const isTyping = field.matches(':focus') && (field.validity.badInput || field.value === String(value));
-    if (!isTyping) set.call(field, value);
+    if (isTyping) return;
+    if (field.value !== String(value)) note(field, '');   // the slider has changed it since
+    set.call(field, value);
   },
 });
 
@@ -41,7 +43,7 @@ const isGood = (field) => {
 
 const settle = (field) => {
   if (isGood(field) || !lastGood.has(field)) return;
-  const { value, validity } = field, wrong = validity.badInput ? 'Not a number' : value === '' ? 'Empty' : `${value} is not allowed`;
+  const { value } = field, wrong = value === '' ? 'No number' : `${value} is not allowed`;
   set.call(field, lastGood.get(field));
   note(field, `${wrong}: ${rangeOf(field)}. Kept ${lastGood.get(field)}.`);
 };

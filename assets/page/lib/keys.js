@@ -1,5 +1,5 @@
-// The page's keyboard: a link to skip to the prompt, Enter sends a prompt, Shift+Enter breaks its line, Esc closes More from
-// within and else stops what is being written. A double click on a button that starts a text counts as one click.
+// The page's keyboard: a link to skip to the prompt, Enter sends a prompt, Shift+Enter breaks its line, Esc closes More or
+// the map from within and else stops what is being written. A double click on a button that starts a text counts as one click.
 import { make } from './dom.js';
 
 const SENDS = { '#prompt': '#generate', '#compare-prompt': '#compare-start' };
@@ -26,7 +26,7 @@ for (const type of ['keydown', 'keypress']) document.addEventListener(type, send
 document.addEventListener('keydown', (event) => {
   const { key, target, defaultPrevented } = event;
   if (key !== 'Escape' || defaultPrevented || isComposed(event)) return;
-  const opener = document.querySelector('.more-open[aria-expanded="true"]'), isIn = target === opener || target.closest?.('#more');
+  const opener = document.querySelector(':is(.more-open, .map-open)[aria-expanded="true"]'), isIn = target === opener || target.closest?.('#more, #sweep');
   if (target !== opener && target.getAttribute?.('aria-expanded') === 'true') return;   // here Esc closes a list of choices
   if (opener && isIn) return opener.click();
   [...document.querySelectorAll(STOPS)].find((button) => button.getClientRects().length)?.click();

@@ -21,10 +21,11 @@ const linesAt = (tokens, threshold, { ink, soft }) => {
     ...others.map((from) => lineAt(tokens[from][THRESHOLD], soft, 1, { x0: from + 0.5, x1: (starts.find((next) => next > from) ?? tokens.length) + 0.5 }))];
 };
 
+const heightsOf = (tokens, threshold) => [Math.min(EVEN, ...[threshold, ...tokens.map((token) => token[SCORE] ?? 1)].map(heightOf)) - 0.5, TOP + 0.5];
+
 const figure = (theme, tokens, threshold) => {
   const { ink, soft, line } = theme;
   const scored = [...tokens.keys()].filter((i) => tokens[i][SCORE] !== null), of = (what) => scored.map((i) => what(tokens[i], i));
-  const lowest = Math.min(EVEN, heightOf(threshold), ...of((token) => heightOf(token[SCORE])));
   const axis = { gridcolor: line, linecolor: line, color: soft, zeroline: false, fixedrange: true };
   return [[{
     type: 'scatter', mode: 'markers', x: of((_, i) => i + 1), y: of((token) => heightOf(token[SCORE])), customdata: scored,
@@ -33,7 +34,7 @@ const figure = (theme, tokens, threshold) => {
   }], {
     height: 150, margin: { l: 44, r: 8, t: 6, b: 20 }, shapes: linesAt(tokens, threshold, theme),
     xaxis: { ...axis, showgrid: false, range: [0, Math.max(30, tokens.length) + 1] },
-    yaxis: { ...axis, range: [lowest - 0.5, TOP + 0.5], tickvals: TICKS.map(heightOf), ticktext: TICKS.map(String) },
+    yaxis: { ...axis, range: heightsOf(tokens, threshold), tickvals: TICKS.map(heightOf), ticktext: TICKS.map(String) },
   }];
 };
 
@@ -57,7 +58,7 @@ export const start = ({ element, props }) => {
 
   listen(element, 'citer-outcome', ({ detail }) => {
     ({ texts: tokens = [], recorded: isRecorded = false } = detail);
-    threshold = tokens.at(-1)?.[THRESHOLD] ?? 0;   // the text's own; `moveLine` follows a moving slider
+    threshold = isRecorded ? tokens.at(-1)?.[THRESHOLD] ?? 0 : dialAt('threshold');   // a recorded text moves without the dial
     find('.scores').hidden = !tokens.some((token) => token[SCORE] !== null);
     if (detail.over) draw();
     else later ||= setTimeout(draw, Math.max(0, drawn + REST - Date.now()));
@@ -65,7 +66,7 @@ export const start = ({ element, props }) => {
   const moveLine = perFrame(() => {
     if (isRecorded || !plot.data) return;
     threshold = dialAt('threshold');
-    window.Plotly.relayout(plot, { 'shapes[0].y0': heightOf(threshold), 'shapes[0].y1': heightOf(threshold) });
+    window.Plotly.relayout(plot, { 'shapes[0].y0': heightOf(threshold), 'shapes[0].y1': heightOf(threshold), 'yaxis.range': heightsOf(tokens, threshold) });
   });
   onSlider(element, moveLine);
 };

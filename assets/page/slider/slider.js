@@ -35,7 +35,7 @@ export const start = ({ element, props, trigger, watch }) => {
     if (preview) return preview;
     if (!shown || shown.tokens < FEW) return NONE;
     const part = shown.share === 1 && dialAt('threshold') > 1 ? 1 : costOf(shown.cost);   // at this end only the large model runs
-    return [`${percent(shown.share)} by the large model`, ...(part === null ? [] : [`${percent(part)} of the large model’s cost${part > 1 ? ': both models read it' : ''}`])].join(' · ');
+    return [`${percent(shown.share)} by the large model`, ...(part === null ? [] : [`${percent(part)} of the large model’s cost`])].join(' · ');
   };
   const draw = perFrame(() => {
     say(outcome, words());
@@ -44,8 +44,8 @@ export const start = ({ element, props, trigger, watch }) => {
     say(find('.ends .key-slm'), placeNow() === 0 && dialAt('acceptance') > 0 ? 'small model, corrected' : 'small model only');
     share.setAttribute('aria-valuetext', `${share.value} % of the way to the large model. ${words()}`);
     const { ratio, ratios, unit } = choice;
-    say(find('.cost-says b'), ratio ? `${Number(ratio.toPrecision(ratio < 10 ? 2 : 3))}` : '–');
-    cost.setAttribute('aria-valuetext', `${find('.cost-says b').textContent} tokens`);
+    say(find('.cost-says b'), ratio ? counted(Number(ratio.toPrecision(ratio < 10 ? 2 : 3)), 'small one') : '–');
+    cost.setAttribute('aria-valuetext', find('.cost-says b').textContent);
     units.forEach(([label, title], i) => {
       label.control.disabled = ratios.length > 0 && !ratios[i];
       label.classList.toggle('moved', i === unit && ratio !== ratios[i]);
@@ -135,7 +135,7 @@ export const start = ({ element, props, trigger, watch }) => {
     draw();
   });
   listen(element, 'citer-preview', ({ detail: { flipped, unread, first, over } }) => {
-    preview = !over ? (held ? `applies from the next token on${flipped ? ` · ${counted(flipped, 'earlier token')} would be the other model’s` : ''}` : '') : unread ? `the large model would read ${counted(unread, 'token')}`
+    preview = !over ? (held ? 'applies to the tokens that follow' : '') : unread ? `the large model would read ${counted(unread, 'token')}`
       : flipped ? `${counted(flipped, 'token')} would be the other model’s, the first is token ${first + 1}` : '';
     draw();
   });
@@ -145,13 +145,21 @@ export const start = ({ element, props, trigger, watch }) => {
     document.body.classList.toggle('more', on);
     more.setAttribute('aria-expanded', on);
   };
-  more.addEventListener('click', () => {
+  // What opens beside the text moves the slider down. The page scrolls as far, so that the button stays under the pointer.
+  const staying = (act) => ({ currentTarget }) => {
+    const topNow = () => currentTarget.getBoundingClientRect().top, top = topNow();
+    act();
+    for (let from = NaN; scrollY !== from && Math.abs(topNow() - top) > 1;) {   // several times, where the slider sticks to the bottom of the window
+      from = scrollY;
+      scrollBy({ top: topNow() - top, behavior: 'instant' });
+    }
+  };
+  more.addEventListener('click', staying(() => {
     const on = !document.body.classList.contains('more');
     if (on && document.body.classList.contains('mapped')) announce('citer-map');
     openMore(on);
-    if (on) document.querySelector('#more').scrollIntoView({ block: 'nearest' });
-  });
-  find('.map-open').addEventListener('click', () => announce('citer-map'));
+  }));
+  find('.map-open').addEventListener('click', staying(() => announce('citer-map')));
   listen(element, 'citer-map-shown', ({ detail }) => {
     find('.map-open').setAttribute('aria-expanded', detail);
     if (detail) openMore(false);

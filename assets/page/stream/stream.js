@@ -14,9 +14,11 @@ import { openRace } from '../lib/tabs.js';
 const ENDS = { eos: '', stop: 'a stop string came up', length: 'the token limit is reached', cancelled: 'stopped' };
 const STATES = { waiting: 'Reading the prompt …', running: 'Writing …', stopped: 'Stopped', failed: 'Failed' };
 const AWAITED = 'This is still the previous text: the new one has no token yet.';
-const SHOWN = 60;   // letters of a prompt
+const SHOWN = 60, ROOM = 0.45;   // letters of a prompt; of the window's height, which a text gives to the next
 
 const isNarrow = window.matchMedia('(width <= 860px)'), isCalm = window.matchMedia('(prefers-reduced-motion: reduce)');
+
+const shareOf = (tokens) => llmShare(tokens.map((token) => token[AUTHOR]));
 
 const promptBox = () => document.querySelector('#prompt textarea');
 
@@ -66,16 +68,15 @@ export const start = (gradio) => {
   const tellOutcome = () => {
     const { tokens, message, over, visibleTokens: texts } = text;
     if (!message || text.awaited) return;
-    announce('citer-outcome', { share: llmShare(texts.map((token) => token[AUTHOR])), cost: message.cost, tokens: tokens.length, over: over && tokens.length > 0, recorded: message.recorded, texts });
+    announce('citer-outcome', { share: message.share ?? shareOf(texts), cost: message.cost, tokens: tokens.length, over: over && tokens.length > 0, recorded: message.recorded, texts });
   };
 
-  const wordsOf = ({ state, note, finish, took, recorded, fixed } = {}) => {
+  const wordsOf = ({ state, note, finish } = {}) => {
     if (note || STATES[state]) return note || STATES[state];
-    if (!state) return '';
-    const parts = [counted(text.visibleTokens.length, 'token'), ENDS[finish] ?? ''];
-    if (took && !recorded && !fixed && !text.foreign) parts.push(`took ${seconds(took)}`);
-    return parts.filter(Boolean).join(' · ');
+    return state ? [counted(text.visibleTokens.length, 'token'), ENDS[finish] ?? ''].filter(Boolean).join(' · ') : '';
   };
+  const speedOf = ({ took, recorded, fixed } = {}) => took && !recorded && !fixed && !text.foreign
+    ? `It took ${seconds(took)}, ${Number((text.tokens.length / took).toPrecision(3))} tokens/s.` : '';
 
   const drawState = (message = text.message) => {
     const state = message?.state ?? 'idle', own = text.over && !text.foreign, there = text.tokens.length > 0;
@@ -86,7 +87,7 @@ export const start = (gradio) => {
     rendered.hidden = !there || !(text.hasMarkup || rendered.getAttribute('aria-pressed') === 'true');
     race.hidden = !(text.over && there && (own || text.message.recorded));
     const { run = null, row = null, recorded = false, about = '', verdicts: marks = [] } = text.message ?? {};
-    stateLine.title = about;
+    stateLine.title = [about, speedOf(text.message ?? undefined)].filter(Boolean).join('\n');
     verdicts.hidden = marks.length === 0;
     verdicts.replaceChildren(...marks.map(([who, right]) => make('span', right ? 'right' : 'wrong', `${who} ${right ? '✓' : '✗'}`)));
     textBox.classList.toggle('awaits', text.awaited);
@@ -119,17 +120,18 @@ export const start = (gradio) => {
     items = items.slice(0, cut);
     if (fresh) {
       announce('citer-run');
-      // A text that is written again keeps its box's height, so that neither page nor slider moves.
+      // A text that is written again keeps its box's height, so that neither page nor slider moves; another text keeps it within reason.
       const isAgain = message.asked?.[0] === (text.message?.asked?.[0] ?? text.message?.prompt);
-      textBox.style.setProperty('--room', `${isAgain ? textBox.offsetHeight : 0}px`);
+      textBox.style.setProperty('--room', `${Math.min(textBox.offsetHeight, isAgain ? Infinity : ROOM * innerHeight)}px`);
       text.unmark();
       text.foreign = text.awaited = false;
       items = items.map((token) => Object.assign([...token], { [THRESHOLD]: threshold, [ACCEPTANCE]: acceptance }));
     }
     items.push(...message.tokens);
     text.tokens = items;
-    const { asked: prompt, cost, took } = text.message ?? {};   // only the first message of a job has its prompt
-    text.message = { asked: prompt, ...(fresh ? {} : { cost, took }), ...message };
+    const { asked: prompt, cost, took, share } = text.message ?? {};   // only the first message of a job has its prompt
+    text.message = { asked: prompt, ...(fresh ? {} : { cost, took, share }), ...message };
+    if (message.cost) text.message.share = shareOf(text.visibleTokens);   // share and cost are those of one moment
     if (text.message.asked) prompts.set(text.message.asked[0], items.length);
     schedule();
   });

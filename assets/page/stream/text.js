@@ -8,7 +8,7 @@ import { spanOf } from './token.js';
 // The drafts that were taken back stand struck through before the token that took their place.
 const struckOf = (token) => (token[TAKEN] ?? []).map((text) => make('del', '', visible(text).replaceAll('\n', '↵')));
 
-const MARKUP = /[`*#|$\\]|^\s*(?:-|\d+\.) /m;   // Markdown or maths
+const MARKUP = /[`|]|\*\*|^\s*(?:#{1,6}|[-*+]|\d+\.) |\$[^\s$](?:[^$]*[^\s$])?\$(?!\d)|\\[a-z([]/m;   // Markdown or maths, but no prices
 
 const numberedSpan = (token, index) => {
   const span = spanOf(token[TEXT], token[AUTHOR]);

@@ -34,7 +34,7 @@ export const decision = (token, policy) => {
 export const verdict = (token) => {
   if (isDraft(token)) return 'a draft: the large model has not read it yet';
   if (typeof token[RATIO] !== 'number') return '';
-  const likely = `to the large model ${Number(token[RATIO].toPrecision(2))} × as likely as its own choice`;
+  const likely = `${Number(token[RATIO].toPrecision(2))} times as likely to the large model as its own choice`;
   if (isRefusal(token)) return `taken back: ‘${spelled(token[TAKEN]?.[0] ?? '')}’, ${likely}`;
   return token[RATIO] === 1 ? 'the large model’s own choice, too' : `kept: ${likely}`;
 };
