@@ -128,7 +128,7 @@ class Window:
         self.page.wait_for_selector(f'.stream-state[data-state="{state}"]', timeout=1000 * seconds)
 
     def wait_tokens(self, count: int) -> None:
-        """Waits until the text has so many tokens. A token that is a line break has no width, so that it need not be seen."""
+        """Waits until the text has so many tokens, seen or not: a line break has no width."""
         self.page.wait_for_selector(f".t >> nth={count - 1}", state="attached")
 
     def write(self, prompt: str, seconds: float = LIMIT) -> str:
