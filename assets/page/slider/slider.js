@@ -159,6 +159,10 @@ export const start = ({ element, props, trigger, watch }) => {
     if (on && document.body.classList.contains('mapped')) announce('citer-map');
     openMore(on);
   }));
+  more.addEventListener('click', () => {   // on a telephone it is taller than the window
+    const panel = document.querySelector('#more');
+    if (panel.getBoundingClientRect().top < 0) panel.scrollIntoView();
+  });
   find('.map-open').addEventListener('click', staying(() => announce('citer-map')));
   listen(element, 'citer-map-shown', ({ detail }) => {
     find('.map-open').setAttribute('aria-expanded', detail);

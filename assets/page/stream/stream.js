@@ -13,7 +13,7 @@ import { openRace } from '../lib/tabs.js';
 
 const ENDS = { eos: '', stop: 'a stop string came up', length: 'the token limit is reached', cancelled: 'stopped' };
 const STATES = { waiting: 'Reading the prompt …', running: 'Writing …', stopped: 'Stopped', failed: 'Failed' };
-const AWAITED = 'This is still the previous text: the new one has no token yet.';
+const AWAITED = 'Still the previous text';
 const SHOWN = 60, ROOM = 0.45;   // letters of a prompt; of the window's height, which a text gives to the next
 
 const isNarrow = window.matchMedia('(width <= 860px)'), isCalm = window.matchMedia('(prefers-reduced-motion: reduce)');
