@@ -24,10 +24,9 @@ from engine.provenance import machine, provenance
 from engine.setting import LLM_ONLY
 
 PROMPT = (
-    "A bus starts with 23 people. At the first stop 9 get off and 14 get on, at the second 6 get off. "
-    "How many are on it? Answer in two short sentences."
+    "Tom has 15 apples. He gives 4 to Mia and buys 8 more. How many apples does he have? Answer in two short sentences."
 )
-ANSWER = "22"
+ANSWER = "19"
 CANDIDATES = 3  # of each model at each token
 
 
