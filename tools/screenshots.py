@@ -80,7 +80,7 @@ def slider(shown: Window) -> None:
     both = Image.new("RGB", (800, 1000))  # colours of the first and of the last frame
     both.paste(frames[0], (0, 0))
     both.paste(frames[-1], (0, 500))
-    palette = both.quantize(128, method=Image.Quantize.MAXCOVERAGE)
+    palette = both.quantize(256, method=Image.Quantize.MEDIANCUT)
     drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     milliseconds = [1500, *[200] * (len(frames) - 2), 2500]
     drawn[0].save(IMAGES / "slider.gif", save_all=True, append_images=drawn[1:], duration=milliseconds, loop=0)
