@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from engine import TokenEvent
 from engine.events import charged
-from engine.events.cost import ModelCost, costs
+from engine.events.cost import Cost, ModelCost, cost_alone, costs
 from engine.models.sources import base_title
 
 UNITS = {"bytes": "bytes moved", "flops": "FLOPs", "seconds": "seconds", "price": "price"}
@@ -82,23 +82,27 @@ class CostParts(NamedTuple):
     tokens: tuple[int, ...]
 
 
-def cost_parts(events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost) -> CostParts:
-    """What a text costs beside the LLM alone writing as many tokens."""
-    alone = [prompt_tokens - 1, len(events)]
-    if events and all(event.threshold > 1 for event in events):
-        # The setting "large model only" needs neither the SLM nor the router, and "small model only" no router.
-        return CostParts((0.0, 1.0), (0.0, 1.0), (0.0, 1.0), (0, 0, *alone, *alone))
+def cost_parts(
+    events: Sequence[TokenEvent], prompt_tokens: int, slm: ModelCost, llm: ModelCost, alone: int | None = None
+) -> CostParts:
+    """What a text costs beside the LLM alone writing `alone` tokens: as many as the text has, if it is None."""
+    alone = len(events) if alone is None else alone
     if all(event.threshold == event.acceptance == 0 for event in events):
         slm = replace(slm, router_bytes=0, router_flops=0)
-    told = costs(events, prompt_tokens, slm, llm)
+    told, beside = costs(events, prompt_tokens, slm, llm), cost_alone(llm, 0.0, prompt_tokens, alone)
+    of_slm, of_llm, passes = told.slm, told.llm, [(event.slm_fed, event.llm_fed) for event in charged(events)]
+    if large_only := bool(events) and all(event.threshold > 1 for event in events):
+        # The setting "large model only" needs neither the SLM nor the router, and "small model only" no router.
+        of_slm, of_llm, passes = Cost(), told.llm_only, [(0, prompt_tokens), *[(0, 1)] * (len(events) - 1)]
 
     def part(unit: str) -> tuple[float, float] | None:
-        of_slm, of_llm, beside = (getattr(cost, unit) for cost in (told.slm, told.llm, told.llm_only))
-        return (significant(of_slm / beside), significant(of_llm / beside)) if beside > LEAST_COST else None
+        small, large, whole = (getattr(cost, unit) for cost in (of_slm, of_llm, beside))
+        if whole > LEAST_COST:
+            return significant(small / whole), significant(large / whole)
+        return (0.0, 1.0) if large_only and alone == len(events) else None
 
-    passes = [(event.slm_fed, event.llm_fed) for event in charged(events)]
     fed = [[each for each in of if each] for of in zip(*passes, strict=True)]
-    tokens = *(count for of in fed for count in (sum(of) - len(of), len(of))), *alone
+    tokens = *(count for of in fed for count in (sum(of) - len(of), len(of))), prompt_tokens - 1, alone
     return CostParts(part("bytes"), part("flops"), part("seconds"), tokens)
 
 

@@ -17,6 +17,7 @@ from app.controls import fill, policy_update, scoring_choices
 from app.entrance.said import said_fields, said_number, said_text
 from app.fields import ALTERNATIVES, DIALS, FIELDS, held_fields, page_request, turns_text, whole
 from app.header import header_html
+from app.recorded import Recorded
 from app.running.host import Host
 from app.running.job import Job
 from app.running.session import SWEEP, Session
@@ -41,8 +42,9 @@ class Handlers:
         sessions: Sessions,
         settings: Settings,
         fields: Sequence[Any],
+        recorded: Recorded | None = None,
     ) -> None:
-        self.host, self.sessions, self.settings = host, sessions, settings
+        self.host, self.sessions, self.settings, self._recorded = host, sessions, settings, recorded
         self.fields = dict(zip(FIELDS, fields, strict=True))
         self._home = home_address()
 
@@ -108,7 +110,9 @@ class Handlers:
     def sweep(self, request: gr.Request, *values: Any) -> None:
         """Writes the prompt at many settings, for the map."""
         session = self.sessions.get(request.session_hash)
-        sweep = Sweep(page_request(*values), session.jobs.get(SWEEP))
+        asked = page_request(*values)
+        answer = self._recorded.answer_to(asked.prompt) if self._recorded and not asked.turns else ""
+        sweep = Sweep(asked, session.jobs.get(SWEEP), answer)
         session.begin_job(SWEEP, sweep, self.host)
 
     def open_text(self, request: gr.Request, event: gr.EventData) -> str:

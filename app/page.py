@@ -118,7 +118,7 @@ def _playground(
     fields = [by_name[name] for name in FIELDS]
     dials = [by_name[name] for name in DIALS]
     policy = by_name["policy"]
-    handlers = Handlers(host, sessions, settings, fields)
+    handlers = Handlers(host, sessions, settings, fields, recorded)
     for begins in (stream.change_text, sweep.sweep, sweep.open_text):
         begins(None, js=STARTED, **QUIET)
     to_versions: dict[str, Any] = {"outputs": versions, **EACH_TIME}

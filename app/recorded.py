@@ -55,6 +55,10 @@ class Recorded:
         """The number of the text that a visitor finds."""
         return max(n for n, trace in enumerate(self.traces) if trace.threshold <= self.threshold)
 
+    def answer_to(self, prompt: str) -> str:
+        """The right answer, if this is the recorded prompt; else an empty text."""
+        return self.answer if prompt.strip() == self.traces[0].prompt else ""
+
     @property
     def slider(self) -> str:
         """Where the slider stands when the page is opened, as a message for it (see `app.scale.slider_message`)."""

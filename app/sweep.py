@@ -18,6 +18,7 @@ from app.stream.updates import waiting_for
 from engine import Request, TokenEvent, build_request
 from engine.errors import shown
 from engine.events import extend
+from engine.grading import is_right
 from engine.setting import LLM_ONLY
 
 THRESHOLDS = 7
@@ -39,11 +40,12 @@ class Sweep(Job):
         points: A setting per row, the last LLM-only; empty until it has begun.
         events: Per row, its text.
         figures: Per row, once its text is complete: what it costs (see `cost_parts`), and a number that is the same for
-            texts of the same tokens.
+            texts of the same tokens, and whether the text is right (None where no answer is known).
     """
 
-    def __init__(self, request: Request, after: Job | None = None) -> None:
+    def __init__(self, request: Request, after: Job | None = None, answer: str = "") -> None:
         super().__init__(replace(request, alternatives=0), after)  # an opened text is written anew, with candidates
+        self.answer = answer
         self.points: list[SweptPoint] = []
         self.events: list[list[TokenEvent]] = []
         self.figures: list[list[Any] | None] = []
@@ -96,7 +98,8 @@ class Sweep(Job):
         if event.finish_reason:
             number = self._numbers.setdefault(tuple(each.id for each in events), len(self._numbers))
             costs = cost_parts(events, self.prompt_tokens, self.pair.slm_cost, self.pair.llm_cost)
-            self.figures[event.row] = [costs, number]
+            right = is_right("".join(each.text for each in events), self.answer) if self.answer else None
+            self.figures[event.row] = [costs, number, right]
         self.notify()
 
 

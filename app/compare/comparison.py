@@ -98,8 +98,8 @@ class Comparison(Job):
         """See `Job.message`.
 
         Returns:
-            `Job.heading` with `finish` by key, `tokens`, and once writing is over by key: `costs` (see `cost_parts`),
-            and `verdicts` in words.
+            `Job.heading` with `finish` by key, `tokens`, and once writing is over `verdicts` by key, in words. If all
+            texts have ended, `costs` by key are beside the LLM's text (see `cost_parts`).
         """
         state = self.told_state(over)
         tokens, texts = self.tokens[have:], self.texts
@@ -110,9 +110,10 @@ class Comparison(Job):
         }
         if over and self.tokens:
             begun = [(key, text) for key, text in texts.items() if text.events]
-            models = self.pair.slm_cost, self.pair.llm_cost
-            message["costs"] = {key: cost_parts(text.events, text.prompt_tokens, *models) for key, text in begun}
             message["verdicts"] = {key: self._verdict(key) for key, _ in begun}
+            if state == "done":
+                whole = self.pair.slm_cost, self.pair.llm_cost, len(texts["llm"].events)
+                message["costs"] = {key: cost_parts(text.events, text.prompt_tokens, *whole) for key, text in begun}
         return to_json(message), have + len(tokens)
 
     def _verdict(self, key: str) -> str:

@@ -45,7 +45,7 @@ def compare_tab(
     ) -> None:
         session = sessions.get(request.session_hash)
         asked = greedy_request(prompt, policy, max_draft, limit, threshold=threshold, acceptance=acceptance)
-        answer = recorded.answer if recorded and prompt.strip() == recorded.traces[0].prompt else ""
+        answer = recorded.answer_to(prompt) if recorded else ""
         job = Comparison(asked, answer, session.jobs.get(KIND))
         session.begin_job(KIND, job, host)
 

@@ -179,13 +179,14 @@ def costs(
             of_slm += Cost(bytes=slm.router_bytes, flops=slm.router_flops)
         slm_cached = tokens_read(slm_cached, event.slm_fed, prompt_tokens, event.index)
         llm_cached = tokens_read(llm_cached, event.llm_fed, prompt_tokens, event.index)
-    passes = [(1, prompt_tokens + n - 1) if n else (prompt_tokens, 0) for n in range(len(events))]
-    return Costs(
-        of_slm,
-        of_llm,
-        sum((slm.forward(*each, 1, prices.slm, ratio) for each in passes), Cost()),
-        sum((llm.forward(*each, 1, prices.llm, ratio) for each in passes), Cost()),
-    )
+    alone = [cost_alone(*each, prompt_tokens, len(events), ratio) for each in ((slm, prices.slm), (llm, prices.llm))]
+    return Costs(of_slm, of_llm, *alone)
+
+
+def cost_alone(model: ModelCost, price: float, prompt_tokens: int, tokens: int, ratio: float = 0.0) -> Cost:
+    """The cost of a text of so many tokens that one model writes alone; see `Prices` for `price` and `ratio`."""
+    passes = [(1, prompt_tokens + n - 1) if n else (prompt_tokens, 0) for n in range(tokens)]
+    return sum((model.forward(*each, 1, price, ratio) for each in passes), Cost())
 
 
 def modelled_seconds(events: Iterable[TokenEvent], slm: ModelCost, llm: ModelCost) -> float:

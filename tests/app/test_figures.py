@@ -48,6 +48,19 @@ def test_at_the_sliders_ends_only_one_model_is_paid_for(pair):
     assert parts == [*parts_of(pair, policy="slm")[1][:3]], "Compare says the same: the router is not run"
 
 
+@pytest.mark.parametrize("threshold", [0, 0.9, LLM_ONLY])
+def test_beside_a_shorter_text_of_the_llm_a_text_costs_more(pair, threshold):
+    trace = pair.generate(build_request("a palindrome", max_new_tokens=40, threshold=threshold))
+    shorter = pair.generate(build_request("a palindrome", max_new_tokens=10, threshold=LLM_ONLY))
+    whole, beside = (costs(each.events, each.prompt_tokens, pair.slm_cost, pair.llm_cost) for each in (trace, shorter))
+    parts = cost_parts(trace.events, trace.prompt_tokens, pair.slm_cost, pair.llm_cost, alone=len(shorter.events))
+    moved = whole.llm_only if threshold == LLM_ONLY else whole.run
+    exact = 0.02 if threshold == 0 else 1e-3  # at the left end the router is not charged
+    assert parts.flops and sum(parts.flops) == pytest.approx(moved.flops / beside.llm_only.flops, rel=exact)
+    assert parts.tokens[4:] == (trace.prompt_tokens - 1, len(shorter.events))
+    assert len(trace.events) > 2 * len(shorter.events)
+
+
 def test_positions_of_the_slider_rise_in_threshold_and_follow_the_measured_share():
     points = OperatingPoints("0" * 64, (CURVE,), {"confidence": (CURVE,)})
     for policy, start in (("router", 0.87), ("confidence", None), ("random", None)):

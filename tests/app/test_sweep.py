@@ -12,10 +12,12 @@ from app.running.session import Session
 from app.stream.updates import JobUpdates
 from app.sweep import Sweep
 from engine import Request, build_request, costs
+from engine.grading import is_right
 from tests.support.browser import eventually
 
 PROMPT = "Add 47 and 38, then take away 19."
 """The tiny models disagree about it at many tokens."""
+ANSWER = "66"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def swept(tiny_pair):
     @cache
     def sweep(**options) -> Sweep:
         host = Host(lambda preset, progress: tiny_pair)
-        sweep = Sweep(build_request(PROMPT, max_new_tokens=40, max_draft=8, **options)).start(host)
+        sweep = Sweep(build_request(PROMPT, max_new_tokens=40, max_draft=8, **options), answer=ANSWER).start(host)
         assert sweep.finished.wait(300), sweep.state
         return sweep
 
@@ -40,7 +42,8 @@ def test_every_setting_has_the_text_and_the_figures_of_a_run_of_its_own(tiny_pai
         alone = tiny_pair.generate(sweep.at(row))
         assert [(e.id, e.role) for e in sweep.events[row]] == [(e.id, e.role) for e in alone.events]
         total = costs(alone.events, alone.prompt_tokens, tiny_pair.slm_cost, tiny_pair.llm_cost)
-        (moved, *_), _ = sweep.figures[row]
+        (moved, *_), _, right = sweep.figures[row]
+        assert right == is_right(alone.text, ANSWER)
         if sweep.points[row].threshold > 1:
             assert moved == (0, 1), "neither the SLM nor the router is needed"
         elif any(sweep.points[row]):  # without the router's cost where only the SLM writes
@@ -53,7 +56,7 @@ def test_the_map_is_told_whole_and_texts_of_the_same_tokens_have_one_number(swep
     (told,) = map(json.loads, JobUpdates("sweep", session, -1).due())
     assert [tuple(point) for point in told["points"]] == sweep.points and told["prompt"] == PROMPT
     texts = [[event.id for event in events] for events in sweep.events]
-    numbers = [number for _, number in told["figures"]]
+    numbers = [number for _, number, _ in told["figures"]]
     assert all((numbers[a] == numbers[b]) == (texts[a] == texts[b]) for a in range(31) for b in range(a))
     own = [number for point, number in zip(sweep.points, numbers, strict=True) if point.acceptance == 1]
     assert set(own) == {numbers[-1]} and len(set(numbers)) > 3, "the LLM's own text"

@@ -112,7 +112,7 @@ def test_the_three_texts_are_those_that_each_would_be_alone_compared_and_played_
     assert 0 < shared < len(own), "the prompt is one where the SLM goes wrong"
     verdict = shown.inner('[data-column="slm"] .compare-verdict')
     assert f"{shared} of its {len(own)}" in verdict
-    assert "% of the bytes" in shown.inner('[data-column="middle"] .compare-count')
+    assert "% of the large model’s bytes" in shown.inner('[data-column="middle"] .compare-count')
     assert all(url.startswith((shown.url, "data:", "blob:")) for url in shown.requests)
 
     times = {key: seconds_of(pair, trace) for key, trace in written.items()}

@@ -52,7 +52,7 @@ export class Column {
     }
     const all = shown === tokens.length, visible = written.slice(0, this.visibleTokens.length);
     const parts = [counted(all ? visible.length : `${shown} of ${this.visibleTokens.length}`, 'token'), ...(this.key === 'middle' && visible.length ? [`${percent(llmShare(visible.map((token) => token[AUTHOR])))} by the large model`] : []),
-      ...(all && this.#cost !== null ? [`${percent(this.#cost)} of the ${UNITS[choice.unit]}`] : []), seconds(Math.min(time, this.end))];
+      ...(all && this.#cost !== null ? [`${percent(this.#cost)} of the large model’s ${UNITS[choice.unit]}`] : []), seconds(Math.min(time, this.end))];
     say(this.count, tokens.length ? parts.join(' · ') : '');
   }
 }

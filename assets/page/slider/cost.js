@@ -1,4 +1,4 @@
-// The cost of a text, as a share of what the large model alone costs for as many tokens.
+// The cost of a text, as a share of what the large model alone costs for as many tokens, in Compare for its own text.
 const DEAREST = 100, STEPS = 200;   // highest price of a large token, in small ones; positions of the slider
 
 export const ratioAt = (step) => DEAREST ** (step / STEPS);

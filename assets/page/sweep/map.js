@@ -9,6 +9,8 @@ const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowD
   Home: [0, -99], End: [0, 99], PageUp: [-99, 0], PageDown: [99, 0] };
 const EDGES = { top: [-1, 0], right: [0, 1], bottom: [1, 0], left: [0, -1] };
 
+const SAID = { '✓': ', right', '✗': ', wrong', '': '' };
+
 const within = (value, length) => Math.min(Math.max(value, 0), length - 1);
 
 // ".93" for 0.930.
@@ -28,9 +30,9 @@ const rowOf = (...nodes) => {
   return row;
 };
 
-// A row is a setting's place in the message. `costAt(row)` and `isOwn(row)` describe a cell. `pick(row, [threshold, acceptance], released)`
+// A row is a setting's place in the message. `costAt(row)`, `isOwn(row)` and `verdictAt(row)` (✓, ✗ or nothing) describe a cell. `pick(row, [threshold, acceptance], released)`
 // is called when the point moves, and once more with `released` when it stays.
-export const startMap = (element, { costAt, isOwn, pick }) => {
+export const startMap = (element, { costAt, isOwn, verdictAt, pick }) => {
   const box = element.querySelector('.map-cells');
   let points = [], axes = { thresholds: [], acceptances: [] }, cells = [], point = [0, 0], held = null, resting = 0;
 
@@ -54,11 +56,11 @@ export const startMap = (element, { costAt, isOwn, pick }) => {
     const map = (valueAt) => cells.map((line, y) => line.map((_, x) => valueAt(rowAt([y, x])))), costs = map(costAt), own = map(isOwn);
     const known = costs.flat().filter((cost) => cost !== null), low = Math.min(...known), high = Math.max(...known);
     cells.forEach((line, y) => line.forEach((cell, x) => {
-      const cost = costs[y][x], whole = Math.round(100 * cost);
+      const cost = costs[y][x], whole = Math.round(100 * cost), verdict = verdictAt(rowAt([y, x]));
       const isRepeated = x === line.length - 1 && y !== cells.length >> 1;   // LLM-only is one text, so its column has one number
-      say(cell, isRepeated ? '' : cost === null ? '·' : `${whole}`);
+      say(cell, isRepeated ? '' : cost === null ? '·' : `${whole}${verdict && ` ${verdict}`}`);
       cell.style.setProperty('--cost', cost !== null && high > low ? (cost - low) / (high - low) : 0);
-      cell.ariaLabel = cost === null ? 'not written yet' : `${whole} % of the large model’s cost${own[y][x] ? ', the same words as the large model alone' : ''}`;
+      cell.ariaLabel = cost === null ? 'not written yet' : `${whole} % of the large model’s cost${SAID[verdict]}${own[y][x] ? ', the same words as the large model alone' : ''}`;
       for (const [edge, [down, right]] of Object.entries(EDGES)) {
         cell.style.setProperty(`--${edge}`, own[y][x] && !own[y + down]?.[x + right] ? 1 : 0);
       }

@@ -25,6 +25,7 @@ export const start = (gradio) => {
 
   const costAt = (row) => (message.figures[row] ? costOf(message.figures[row][0]) : null);
   const isOwn = (row) => Boolean(message.figures[row]) && message.figures[row][1] === message.figures.at(-1)?.[1];
+  const verdictAt = (row) => ({ true: '✓', false: '✗' })[message.figures[row]?.[2]] ?? '';
 
   const pick = (row, place, released) => {
     DIALS.forEach((dial, i) => moveSlider(place[i], dial));
@@ -32,7 +33,7 @@ export const start = (gradio) => {
     announce('citer-opened');
     trigger('open_text', { row });
   };
-  const map = startMap(element, { costAt, isOwn, pick });
+  const map = startMap(element, { costAt, isOwn, verdictAt, pick });
 
   const sayNow = () => {
     const dials = DIALS.map(dialAt), row = map.point(dials), point = message.points[row];
