@@ -1,5 +1,5 @@
 // Shows what the dials would change, while a hand moves them. Decisions that would flip are outlined, the text behind the first of them
-// is dimmed, and tokens that the LLM would read first are marked as drafts.
+// has paler colours, and tokens that the LLM would read first are marked as drafts.
 import { announce, dialAt, listen, onSlider, perFrame } from '../lib/dom.js';
 import { AUTHOR, authorAt, FORCED, isDraft, isRefusal, keptAt, RATIO, SCORE, SLM } from '../lib/threshold.js';
 

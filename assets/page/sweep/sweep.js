@@ -15,10 +15,10 @@ const written = ([threshold, acceptance]) => nameOf(threshold, acceptance) || `t
 
 export const start = (gradio) => {
   const { element, trigger } = gradio, find = finder(element), card = find('.sweep');
-  let message = null;   // the newest one
+  let message = null, isClosed = false;   // the newest one; whether the visitor has closed the map
 
   const open = (on) => {
-    card.hidden = !on;
+    card.hidden = isClosed = !on;
     document.body.classList.toggle('mapped', on);
     announce('citer-map-shown', on);
   };
@@ -68,7 +68,7 @@ export const start = (gradio) => {
 
   openChannel(gradio, (news, fresh) => {
     message = news;
-    if (fresh && card.hidden && news.points.length) open(true);
+    if (fresh && card.hidden && !isClosed && news.points.length) open(true);
     draw();
   }).receive();
 };
