@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
-from engine.bench.markdown import code, table
+from engine.bench.markdown import code
 from engine.provenance import hardware, revision
 from tools.soak.tally import (
     GROWTH,
@@ -60,14 +60,12 @@ def failures(counts: Counter[str]) -> int:
     return sum(number for what, number in counts.items() if what != "tried")
 
 
-def _mutations_table(found: dict[str, Counter[str]]) -> str:
-    rows = []
-    for name, counts in found.items():
-        crashed = sum(number for what, number in counts.items() if what.startswith("crash"))
-        accepted = sum(number for what, number in counts.items() if what.startswith("accepted"))
-        rest = failures(counts) - crashed - accepted
-        rows.append([name, f"{counts['tried']:,}", f"{crashed + rest:,}", f"{accepted:,}"])
-    return table(["damage", "tried", "crashed", "silently accepted"], rows)
+def _mutations(found: dict[str, Counter[str]]) -> str:
+    tried, failed = sum(counts["tried"] for counts in found.values()), sum(map(failures, found.values()))
+    return (
+        f"{tried:,} damaged files, answers and fields of {len(found)} kinds were read; {failed} of them crashed something "
+        "or were silently accepted."
+    )
 
 
 def report(options: argparse.Namespace, rehearsal: Rehearsal, arguments: list[str], brief: bool) -> str:
@@ -107,7 +105,7 @@ def report(options: argparse.Namespace, rehearsal: Rehearsal, arguments: list[st
         f"A first token may take {SLOWER:.0f} times as long with attackers, and "
         f"{REFUSED:.0%} of what honest visitors ask for may be refused.",
         "\n".join(f"- Not judged: {each}." for each in silent),
-        _mutations_table(rehearsal.mutations) if rehearsal.mutations else "",
+        _mutations(rehearsal.mutations) if rehearsal.mutations else "",
         "\n".join(f"- {number:,} × {what}{_example(first.get(what))}" for what, number in errors.most_common(60)),
         f"{code('python -m tools.soak ' + shlex.join(arguments))}, revision {revision()}, {hardware()}.",
     ]

@@ -35,7 +35,7 @@ HOUR = 3600.0  # seconds
 FEW = 10
 """Fewer times than this are not judged, and the report says so."""
 
-_STEPS = 6  # of the curve over time
+_STEPS = 2  # of the curve over time
 
 
 @dataclass
@@ -204,7 +204,7 @@ def _spread(seconds: list[float]) -> list[str]:
 
 
 def samples_table(samples: list[Sample]) -> str:
-    """What the process used over time, in six steps, and the most."""
+    """What the process used over time, in two steps, and the most."""
     if not samples:
         return "The process was gone before it could be looked at."
     chosen = sorted({round(n * (len(samples) - 1) / _STEPS) for n in range(_STEPS + 1)})
