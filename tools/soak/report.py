@@ -63,8 +63,8 @@ def failures(counts: Counter[str]) -> int:
 def _mutations(found: dict[str, Counter[str]]) -> str:
     tried, failed = sum(counts["tried"] for counts in found.values()), sum(map(failures, found.values()))
     return (
-        f"{tried:,} damaged files, answers and fields of {len(found)} kinds were read; {failed} of them crashed something "
-        "or were silently accepted."
+        f"{tried:,} damaged files, answers and fields of {len(found)} kinds were read; {failed} of them crashed "
+        "something or were silently accepted."
     )
 
 
