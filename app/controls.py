@@ -14,6 +14,9 @@ from engine import POLICIES, Prices, Settings
 from engine.policy import FIXED
 from engine.setting import LLM_ONLY, MAX_DRAFT
 
+EXAMPLES: dict[str, list[dict[str, str]]] = json.loads((ASSETS / "examples.json").read_text("utf-8"))
+"""Prompts by preset: `title`, `prompt`, and `answer` where there is a right one."""
+
 POLICY_LABELS = {
     "router": "trained router",
     "confidence": "small model's confidence",
@@ -106,9 +109,8 @@ def ask_card(preset: str | None, prompt: str) -> tuple[gr.Textbox, gr.Button, gr
             text = prompt_box("Prompt", "prompt", prompt)
             generate = gr.Button("Generate", variant="primary", elem_id="generate", min_width=112, scale=0)
             stop = gr.Button("Stop", elem_id="stop", min_width=112, scale=0)
-        prompts = json.loads((ASSETS / "examples.json").read_text("utf-8"))
         seen = "tiny" if preset == "tiny" else "cpu"
-        examples = {name: _examples(name, rows, text, name == seen) for name, rows in prompts.items()}
+        examples = {name: _examples(name, rows, text, name == seen) for name, rows in EXAMPLES.items()}
     return text, generate, stop, examples
 
 

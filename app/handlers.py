@@ -15,9 +15,8 @@ import gradio as gr
 from app.components import EACH_TIME, QUIET, STARTED, refusal, tells
 from app.controls import fill, policy_update, scoring_choices
 from app.entrance.said import said_fields, said_number, said_text
-from app.fields import ALTERNATIVES, DIALS, FIELDS, held_fields, page_request, turns_text, whole
+from app.fields import DIALS, FIELDS, held_fields, page_request, turns_text, whole
 from app.header import header_html
-from app.recorded import Recorded
 from app.running.host import Host
 from app.running.job import Job
 from app.running.session import SWEEP, Session
@@ -26,7 +25,7 @@ from app.scale import STEPS, pair_scale, slider_message
 from app.share.home import home_address
 from app.stream.versions import versions_message
 from app.sweep import Sweep
-from engine import DEFAULT_THRESHOLD, Role, Setting, Settings, build_request
+from engine import DEFAULT_THRESHOLD, Role, Setting, Settings
 
 GONE = (
     "The server no longer has this window's texts (no room, a lost connection, or a restart). Load the page again: "
@@ -42,9 +41,8 @@ class Handlers:
         sessions: Sessions,
         settings: Settings,
         fields: Sequence[Any],
-        recorded: Recorded | None = None,
     ) -> None:
-        self.host, self.sessions, self.settings, self._recorded = host, sessions, settings, recorded
+        self.host, self.sessions, self.settings = host, sessions, settings
         self.fields = dict(zip(FIELDS, fields, strict=True))
         self._home = home_address()
 
@@ -110,18 +108,16 @@ class Handlers:
     def sweep(self, request: gr.Request, *values: Any) -> None:
         """Writes the prompt at many settings, for the map."""
         session = self.sessions.get(request.session_hash)
-        asked = page_request(*values)
-        answer = self._recorded.answer_to(asked.prompt) if self._recorded and not asked.turns else ""
-        sweep = Sweep(asked, session.jobs.get(SWEEP), answer)
+        sweep = Sweep(page_request(*values), session.jobs.get(SWEEP))
         session.begin_job(SWEEP, sweep, self.host)
 
     def open_text(self, request: gr.Request, event: gr.EventData) -> str:
-        """Writes the map's prompt at one of its settings."""
+        """Shows the map's text at one of its settings, or writes it where it is not complete."""
         session = self._of(request)
         job = session.jobs.get(SWEEP)
         row = said_number(said_fields(event._data), "row")
         if isinstance(job, Sweep) and 0 <= row < len(job.points):
-            session.write_at(build_request(job.at(row), alternatives=ALTERNATIVES), self.host)
+            session.write_at(job.at(row), self.host, job.run(row, session.run))
         return versions_message(session)
 
     def versions(self, request: gr.Request) -> str:

@@ -43,6 +43,10 @@ def build(host: Host, settings: Settings, recorded: Recorded | None = None) -> P
 
     `recorded` is what is on it before a visitor has a text.
     """
+    examples = [each for rows in controls.EXAMPLES.values() for each in rows]
+    host.answers = {each["prompt"]: each["answer"] for each in examples if "answer" in each}
+    if recorded and recorded.answer:
+        host.answers[recorded.traces[0].prompt] = recorded.answer
     sessions = Sessions(places=Places(settings.server__queue_size), address=calling_address, leave=host.leave)
     home = home_address()
     with PageBlocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
@@ -118,7 +122,7 @@ def _playground(
     fields = [by_name[name] for name in FIELDS]
     dials = [by_name[name] for name in DIALS]
     policy = by_name["policy"]
-    handlers = Handlers(host, sessions, settings, fields, recorded)
+    handlers = Handlers(host, sessions, settings, fields)
     for begins in (stream.change_text, sweep.sweep, sweep.open_text):
         begins(None, js=STARTED, **QUIET)
     to_versions: dict[str, Any] = {"outputs": versions, **EACH_TIME}

@@ -55,10 +55,6 @@ class Recorded:
         """The number of the text that a visitor finds."""
         return max(n for n, trace in enumerate(self.traces) if trace.threshold <= self.threshold)
 
-    def answer_to(self, prompt: str) -> str:
-        """The right answer, if this is the recorded prompt; else an empty text."""
-        return self.answer if prompt.strip() == self.traces[0].prompt else ""
-
     @property
     def slider(self) -> str:
         """Where the slider stands when the page is opened, as a message for it (see `app.scale.slider_message`)."""
@@ -92,8 +88,8 @@ class Recorded:
     def race(self) -> str:
         """Small alone, together where the slider starts, large alone, as a comparison (see `Comparison.message`)."""
         chosen = [self.traces[n] for n in (0, self.start, -1)]
-        job = Comparison(chosen[1].request, self.answer)
-        job.pair = SimpleNamespace(slm_cost=chosen[1].slm_cost, llm_cost=chosen[1].llm_cost)
+        job = Comparison(chosen[1].request)
+        job.answer, job.pair = self.answer, SimpleNamespace(slm_cost=chosen[1].slm_cost, llm_cost=chosen[1].llm_cost)
         for (key, text), trace in zip(job.texts.items(), chosen, strict=True):
             text.prompt_tokens = trace.prompt_tokens
             for event in trace.events:

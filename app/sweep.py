@@ -13,12 +13,12 @@ import engine
 from app.components import to_json
 from app.figures import cost_parts, counted, tokens_of_all
 from app.running.job import Job, request_weight
+from app.running.run import Run
 from app.scale import STEPS, scale_of
 from app.stream.updates import waiting_for
 from engine import Request, TokenEvent, build_request
 from engine.errors import shown
 from engine.events import extend
-from engine.grading import is_right
 from engine.setting import LLM_ONLY
 
 THRESHOLDS = 7
@@ -43,9 +43,8 @@ class Sweep(Job):
             texts of the same tokens, and whether the text is right (None where no answer is known).
     """
 
-    def __init__(self, request: Request, after: Job | None = None, answer: str = "") -> None:
-        super().__init__(replace(request, alternatives=0), after)  # an opened text is written anew, with candidates
-        self.answer = answer
+    def __init__(self, request: Request, after: Job | None = None) -> None:
+        super().__init__(request, after)
         self.points: list[SweptPoint] = []
         self.events: list[list[TokenEvent]] = []
         self.figures: list[list[Any] | None] = []
@@ -67,11 +66,21 @@ class Sweep(Job):
 
     @property
     def weight(self) -> int:
-        """See `Job.weight`; a token without candidates takes a quarter."""
-        return sum(map(len, [*self.events])) // 4 + request_weight(self.request)
+        """See `Job.weight`."""
+        return sum(map(len, [*self.events])) + request_weight(self.request)
 
     def at(self, row: int) -> Request:
         return build_request(self.request, threshold=self.points[row].threshold, acceptance=self.points[row].acceptance)
+
+    def run(self, row: int, after: Job | None) -> Run | None:
+        """A row's text as a run that has ended, None until it is complete; `after` is the newest run of the window."""
+        if self.figures[row] is None:
+            return None
+        run = Run(self.at(row), after, kept=())
+        run.events, run.prompt_tokens, run.answer = [*self.events[row]], self.prompt_tokens, self.answer
+        run.pair, run.host, run.state = self.pair, self.host, "done"
+        run.finished.set()
+        return run
 
     def message(self, have: int, over: bool) -> tuple[str, int]:
         """The map as it is: `Job.heading` with `points` and `figures`, as `Sweep` has them, and the `prompt`."""
@@ -98,8 +107,7 @@ class Sweep(Job):
         if event.finish_reason:
             number = self._numbers.setdefault(tuple(each.id for each in events), len(self._numbers))
             costs = cost_parts(events, self.prompt_tokens, self.pair.slm_cost, self.pair.llm_cost)
-            right = is_right("".join(each.text for each in events), self.answer) if self.answer else None
-            self.figures[event.row] = [costs, number, right]
+            self.figures[event.row] = [costs, number, self.is_right(events)]
         self.notify()
 
 

@@ -19,7 +19,6 @@ from app.stream.updates import waiting_for
 from engine import Request, Role, TokenEvent, build_request
 from engine.events import SettledEvents
 from engine.events.cost import modelled_seconds
-from engine.grading import is_right
 
 KEYS = ("slm", "middle", "llm")
 _EXACT_DIFF_TOKENS = 1000  # longer texts are compared without their most frequent tokens as anchors: linear, not square
@@ -45,16 +44,14 @@ class Comparison(Job):
 
     Args:
         request: Of the text that both write together.
-        answer: The right answer, where it is known.
 
     Attributes:
         texts: By key, in the order of the page.
         tokens: Of all texts in the order of writing, as [key, text, author, seconds]; only ever appended to.
     """
 
-    def __init__(self, request: Request, answer: str = "", after: Job | None = None) -> None:
+    def __init__(self, request: Request, after: Job | None = None) -> None:
         super().__init__(request, after)
-        self.answer = answer
         alone = {key: build_request(request, policy=key, acceptance=0.0) for key in ("slm", "llm")}
         self.texts = {key: Column(alone.get(key, request)) for key in KEYS}
         self.tokens: list[list[Any]] = []
@@ -120,7 +117,7 @@ class Comparison(Job):
         """Whether a text is right, if the right answer is known; else how much of the LLM's text it shares."""
         events, llm = self.texts[key].events, self.texts["llm"].events
         if self.answer:
-            return "✓ right" if is_right("".join(event.text for event in events), self.answer) else "✗ wrong"
+            return "✓ right" if self.is_right(events) else "✗ wrong"
         if key == "llm":
             return ""
         if [event.id for event in events] == [event.id for event in llm]:

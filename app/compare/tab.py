@@ -45,8 +45,7 @@ def compare_tab(
     ) -> None:
         session = sessions.get(request.session_hash)
         asked = greedy_request(prompt, policy, max_draft, limit, threshold=threshold, acceptance=acceptance)
-        answer = recorded.answer_to(prompt) if recorded else ""
-        job = Comparison(asked, answer, session.jobs.get(KIND))
+        job = Comparison(asked, session.jobs.get(KIND))
         session.begin_job(KIND, job, host)
 
     with gr.Row(elem_id="compare-card", elem_classes="card"):

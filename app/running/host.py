@@ -47,12 +47,14 @@ class Host:
         rows: Texts at once, at most; see `engine.Scheduler`.
 
     Attributes:
+        answers: The right answers of prompts, where they are known: those of the recorded text and of examples.
         pair, scheduler: The models and what writes texts with them; None until they are loaded.
         status: Replaced as a whole, so that any thread may read it.
     """
 
     def __init__(self, load: Callable[..., Any], preset: str | None = None, rows: int = DEFAULT_ROWS) -> None:
         self._load, self.preset, self._rows = load, preset, rows
+        self.answers: dict[str, str] = {}
         self.status = Status()
         self.pair: Any = None
         self.scheduler: Any = None

@@ -18,6 +18,7 @@ from app.running.host import Host
 from engine import EngineError, Request, Setting, TokenEvent
 from engine.batch.text import State, Text, follow
 from engine.errors import log_fault
+from engine.grading import is_right
 
 Settle = Callable[[Setting, Any], Setting]
 SomeJob = TypeVar("SomeJob", bound="Job")
@@ -47,6 +48,7 @@ class Job:
         owner: Whose it is, for the scheduler: rows are shared out evenly among owners.
         state: "waiting" until its first token, then "running", then one of the three ends.
         about: A note for people, shown where there is no other.
+        answer: The right answer of its prompt; empty where none is known.
         pair: The models, once they are loaded.
         notify: Called whenever there is something new to show.
         look: Called before each step; cancels it where nobody waits for it any more.
@@ -63,7 +65,7 @@ class Job:
         self.id, self.cancel, self.finished = secrets.token_urlsafe(12), threading.Event(), threading.Event()
         self.state: State = "waiting"
         self.error: str | None = None
-        self.about = ""
+        self.about = self.answer = ""
         self.pair: Any = None
         self.host: Host | None = None
         self._pending: Sequence[Text] = ()  # what the scheduler writes for it
@@ -84,6 +86,7 @@ class Job:
         """Waits for the models, then works until the end or until cancelled. Never raises."""
         end: State = "failed"
         self.host = host
+        self.answer = "" if self.request.turns else host.answers.get(self.request.prompt.strip(), "")
         try:
             self.pair = host.wait(self.cancel)
             if self.pair is not None and not self.unwanted():
@@ -130,6 +133,10 @@ class Job:
     def weight(self) -> int:
         """The memory that it holds, counted in tokens: one with both models' candidates takes `TOKEN_BYTES`."""
         return 0
+
+    def is_right(self, events: Sequence[TokenEvent]) -> bool | None:
+        """Whether a text gives the right answer; None where none is known."""
+        return is_right("".join(event.text for event in events), self.answer) if self.answer else None
 
     def heading(self, cut: int, count: int, state: State, note: str = "") -> dict[str, Any]:
         """How the messages about it begin.

@@ -147,11 +147,11 @@ class Session:
             at = self.history.next_step(by, self.run)
             return None if at is None else self._show(self.history.go(at))
 
-    def write_at(self, request: Request, host: Host) -> Run | None:
-        """Writes a text of the map, on from a kept text that differs in the dials only; see `set_dials`."""
+    def write_at(self, request: Request, host: Host, swept: Run | None = None) -> Run | None:
+        """Shows a text of the map, which is `swept`, or writes it as `set_dials` does."""
         with self._lock:
             self.chosen.update(DIALS)
-            return self._write_on(request, host)
+            return self._write_on(request, host, swept)
 
     def show(self, run: Run) -> None:
         """Puts a text that was opened on the page, in place of the one that is there or being written."""
@@ -211,12 +211,19 @@ class Session:
         for job in filter(None, (self.run, *self.jobs.values())):
             job.cancel.set()
 
-    def _write_on(self, request: Request, host: Host) -> Run | None:
-        """Shows a kept text or begins a run, as in `set_dials`; None if the newest run already has this text."""
+    def _write_on(self, request: Request, host: Host, swept: Run | None = None) -> Run | None:
+        """Shows a kept text or begins a run, as in `set_dials`; None if the newest run already has this text.
+
+        `swept` is the whole text, where the map has it.
+        """
         run = self.run
         if run is not None and run.active and run.request == request:
             return None
         nearest, stays, whole = self.history.nearest(request)
+        if swept is not None and not whole:
+            self._put(swept)
+            self.listeners.notify()
+            return swept
         if nearest is None or not whole:
             return self._begin(Run(request, run, stays if nearest else None), host)
         return None if nearest is run else self._show(nearest)

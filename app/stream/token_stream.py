@@ -39,7 +39,8 @@ def token_message(
     Returns:
         `Job.heading` with `finish`, `policy`, `threshold`, `acceptance`, `fixed`; `more`: whether Continue is offered;
         `chat`: whether a prompt may follow it; `tokens`; `asked`, with the first: prompt and how many
-        messages come before; with costs `cost` (see `cost_parts`), and `took`: the seconds that the text really took.
+        messages come before; with costs `cost` (see `cost_parts`), and `took`: the seconds that the text really took;
+        at its end `verdicts`, where the right answer is known.
     """
     asked = run.request
     message = {
@@ -57,6 +58,8 @@ def token_message(
     if costs and text:
         message["cost"] = cost_parts(text, run.prompt_tokens, run.pair.slm_cost, run.pair.llm_cost)
         message["took"] = round(sum(event.seconds for event in charged(text)), 3)
+    if state == "done" and (right := run.is_right(text)) is not None:
+        message["verdicts"] = [["right" if right else "wrong", right]]
     return to_json(message)
 
 

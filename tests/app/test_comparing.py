@@ -46,8 +46,9 @@ def test_three_texts_are_each_as_alone_and_cost_shares_of_the_llms(tiny_pair):
 
 
 def test_where_the_answer_is_known_the_verdict_says_who_is_right(tiny_pair):
-    job = Comparison(build_request(PROMPT, max_new_tokens=40), QUESTIONS[0][1])
-    job.work(Host(lambda preset, progress: tiny_pair))
+    job, host = Comparison(build_request(PROMPT, max_new_tokens=40)), Host(lambda preset, progress: tiny_pair)
+    host.answers = {PROMPT: QUESTIONS[0][1]}
+    job.work(host)
     told = json.loads(job.message(0, over=True)[0])["verdicts"]
     for key, text in job.texts.items():
         right = is_right("".join(event.text for event in text.events), QUESTIONS[0][1])

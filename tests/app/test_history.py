@@ -288,6 +288,18 @@ def test_a_dial_under_another_policy_writes_the_prompt_anew_with_that_one(sessio
     assert tokens_of(finished(session.set_dials(0.5, 0.0, host, "router")).events) == tokens_of(first.events)
 
 
+def test_a_text_that_the_map_has_is_shown_as_it_is(session, host, pair):
+    first = session.run
+    sweep = session.begin_job(SWEEP, Sweep(first.request), host)
+    assert sweep.finished.wait(SECONDS)
+    asked, row = len(pair.requests), len(sweep.points) - 2
+    opened = session.write_at(sweep.at(row), host, sweep.run(row, first))
+    assert opened is session.run and opened.events == sweep.events[row] and opened.again
+    assert session.write_at(sweep.at(row), host, sweep.run(row, opened)) is None and session.run is opened, "it is there"
+    assert len(pair.requests) == asked and session.step(-1) is first and session.step(1) is opened
+    assert finished(session.branch(1, Role.LLM, None, host)).events[0].id == opened.events[0].id
+
+
 def test_a_setting_of_the_map_writes_the_text_on_or_its_own_prompt_anew(session, host, pair):
     first = session.run
     sweep = session.begin_job(SWEEP, Sweep(first.request), host)

@@ -27,7 +27,8 @@ def swept(tiny_pair):
     @cache
     def sweep(**options) -> Sweep:
         host = Host(lambda preset, progress: tiny_pair)
-        sweep = Sweep(build_request(PROMPT, max_new_tokens=40, max_draft=8, **options), answer=ANSWER).start(host)
+        host.answers = {PROMPT: ANSWER}
+        sweep = Sweep(build_request(PROMPT, max_new_tokens=40, max_draft=8, **options)).start(host)
         assert sweep.finished.wait(300), sweep.state
         return sweep
 
