@@ -14,6 +14,7 @@ const isComposed = ({ isComposing, keyCode }) => isComposing || keyCode === 229;
 const sendOrBreak = (event) => {
   if (isComposed(event)) return;
   const { type, key, target, shiftKey, repeat } = event;
+  if (key === 'Enter' && shiftKey && target.matches?.('#tune-prompts textarea')) return event.stopImmediatePropagation();
   const box = key === 'Enter' && Object.keys(SENDS).find((id) => target.matches?.(`${id} textarea`));
   if (!box) return;
   event.stopImmediatePropagation();   // gradio sends at Shift+Enter and breaks the line at Enter

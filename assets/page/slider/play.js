@@ -1,5 +1,5 @@
 // On a first visit the slider plays once through the recorded texts: from the large model alone to its starting position.
-const WAIT = 1200, LASTS = 4000, LONGEST = 50, KEY = 'citer-played';   // milliseconds: before it plays, of the play, of a frame at most; key in localStorage
+const WAIT = 1200, LASTS = 4000, LONGEST = 100, KEY = 'citer-played';   // milliseconds: before it plays, of the play, of a frame at most; key in localStorage
 
 const isNew = () => {
   try {

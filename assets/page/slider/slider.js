@@ -8,7 +8,7 @@ import { choice, costOf, PRICE, ratioAt, stepAt } from './cost.js';
 import { playOnce } from './play.js';
 import { flipsOf, placeOf, stepTo } from './scale.js';
 
-const FEW = 10;   // tokens; figures of fewer mean nothing
+const FEW = 10;   // tokens; while a text is written, figures of fewer mean nothing
 const KEYS = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 };
 const NONE = 'Drag: who writes how much', UNTIMED = 'Not known: this machine’s passes are not timed yet';
 
@@ -33,7 +33,7 @@ export const start = ({ element, props, trigger, watch }) => {
 
   const words = () => {
     if (preview) return preview;
-    if (!shown || shown.tokens < FEW) return NONE;
+    if (!shown || (shown.tokens < FEW && !shown.over)) return NONE;
     const part = shown.share === 1 && dialAt('threshold') > 1 ? 1 : costOf(shown.cost);   // at this end only the large model runs
     return [`${percent(shown.share)} by the large model`, ...(part === null ? [] : [`${percent(part)} of the large model’s cost`])].join(' · ');
   };

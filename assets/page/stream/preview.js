@@ -26,14 +26,12 @@ export const changes = ({ tokens }, threshold, acceptance, each = () => {}) => {
 export const startPreview = (text, { element }) => {
   const draw = () => {
     if (text.foreign) return;
+    if (!text.over) return announce('citer-preview', { flipped: 0, unread: 0, first: Infinity, over: false });   // the dials change only what is written from now on
     const found = changes(text, dialAt('threshold'), dialAt('acceptance'), (i, { flip, draft, stale }) => {
       const span = text.spans[i];
-      span?.classList.toggle('flip', flip);
-      if (!span || !text.over) return;   // the dials change only what is written from now on
-      span.classList.toggle('draft', draft);
-      span.classList.toggle('stale', stale);
+      for (const [name, on] of Object.entries({ flip, draft, stale })) span?.classList.toggle(name, on);
     });
-    announce('citer-preview', { ...found, over: text.over });
+    announce('citer-preview', { ...found, over: true });
   };
   const preview = perFrame(draw);
   for (const dial of ['threshold', 'acceptance']) onSlider(element, preview, dial);

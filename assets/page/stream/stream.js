@@ -46,12 +46,14 @@ export const start = (gradio) => {
     prompt.dispatchEvent(new Event('input', { bubbles: true }));
   });
 
+  let isSet = false;   // whether the visitor has changed what a recorded text does not follow
   // Says which prompt and setting the text belongs to, unless the fields say the same.
   const originOf = () => {
     if (text.awaited) return AWAITED;
     if (!text.tokens.length) return '';
     const [prompt = text.message.prompt] = text.message.asked ?? [], box = promptBox();
     if (prompt !== undefined && box && box.value !== prompt) return `Asked: ${prompt.length > SHOWN ? `${prompt.slice(0, SHOWN)}…` : prompt}`;
+    if (text.message.recorded) return isSet ? 'Recorded texts have one acceptance and one policy: Generate writes at yours.' : '';
     if (text.foreign || !text.over || !text.message.fixed) return '';
     const { flipped, unread } = changes(text, dialAt('threshold'), dialAt('acceptance'));
     return flipped + unread ? 'This text is fixed: Generate writes it at the slider’s setting.' : '';
@@ -63,6 +65,7 @@ export const start = (gradio) => {
     say(origin, originOf());
   });
   for (const dial of ['threshold', 'acceptance']) onSlider(element, drawOrigin, dial);
+  listen(element, 'input', ({ target }) => { if (target.closest?.('#more') && !target.closest('#threshold')) { isSet = true; drawOrigin(); } });
   for (const type of ['citer-dials', 'citer-fields', 'citer-conversation']) listen(element, type, drawOrigin);
 
   const tellOutcome = () => {
@@ -85,10 +88,10 @@ export const start = (gradio) => {
     more.hidden = !(own && text.message.more);
     follow.hidden = !(own && text.message.chat && there);
     rendered.hidden = !there || !(text.hasMarkup || rendered.getAttribute('aria-pressed') === 'true');
-    race.hidden = !(text.over && there && (own || text.message.recorded));
+    race.hidden = text.awaited || !(text.over && there && (own || text.message.recorded));
     const { run = null, row = null, recorded = false, about = '', verdicts: marks = [] } = text.message ?? {};
     stateLine.title = [about, speedOf(text.message ?? undefined)].filter(Boolean).join('\n');
-    verdicts.hidden = marks.length === 0;
+    verdicts.hidden = text.awaited || marks.length === 0;
     verdicts.replaceChildren(...marks.map(([who, right]) => make('span', right ? 'right' : 'wrong', `${who} ${right ? '✓' : '✗'}`)));
     textBox.classList.toggle('awaits', text.awaited);
     announce('citer-shown', { run, row, recorded, state, tokens: text.tokens.length });

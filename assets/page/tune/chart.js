@@ -12,12 +12,12 @@ const figure = ({ ink, soft, line, focus }, points, picked, title) => {
   const ends = points.map((_, i) => (i === 0 ? COLOURS[0] : i === points.length - 1 ? COLOURS[1] : ink));
   const axis = (text, own) => ({ title: { text, standoff: 6 }, ticksuffix: ' %', gridcolor: line, linecolor: line, color: soft, zeroline: false, ...own });
   return [[
-    { type: 'scatter', mode: 'lines+markers', x: cost, y: quality, text: points.map(({ label }) => label), hovertemplate: '%{text}<extra></extra>',
+    { type: 'scatter', mode: 'lines+markers', cliponaxis: false, x: cost, y: quality, text: points.map(({ label }) => label), hovertemplate: '%{text}<extra></extra>',
       line: { color: ink, width: 2 }, marker: { color: ends, size: ends.map((own) => (own === ink ? 8 : 12)), line: { color: ink, width: 1 } },
       error_y: { type: 'data', symmetric: false, array: bars('high'), arrayminus: bars('low'), color: ink, thickness: 1, width: 4 } },
-    { type: 'scatter', mode: 'markers', x: [cost[picked]], y: [quality[picked]], hoverinfo: 'skip',
+    { type: 'scatter', mode: 'markers', cliponaxis: false, x: [cost[picked]], y: [quality[picked]], hoverinfo: 'skip',
       marker: { symbol: 'circle-open', size: 20, color: focus, line: { width: 3 } } },
-  ], { height: 300, margin: { l: 56, r: 12, t: 12, b: 44 },
+  ], { height: 300, margin: { l: 56, r: 20, t: 12, b: 44 },
     xaxis: axis('bytes moved, % of the large model alone', { rangemode: 'tozero' }), yaxis: axis(title, { range: [bottom - 1, top + 1] }) }];
 };
 

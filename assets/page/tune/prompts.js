@@ -29,7 +29,7 @@ export const start = ({ element, props, server }) => {
     const acceptance = dialAt('acceptance'), corrected = acceptance > 0 ? `, at acceptance ${acceptance} as in the Playground` : '';
     const lengths = [...history.values()], usual = Math.min(1, lengths.reduce((sum, length) => sum + length, 0) / (lengths.length * fieldNumber('tune-limit')));
     const likely = usual ? `about ${duration(usual * tokens * seconds)} if they are as long as your texts so far, ` : '';
-    const time = seconds ? `; ${likely}at most ${duration(tokens * seconds)} here` : '', few = count < FEW ? ` ${FEW} prompts or more give a surer result.` : '';
+    const time = seconds ? `; ${likely}at most ${duration(tokens * seconds)} if nothing else runs here` : '', few = count < FEW ? ` ${FEW} prompts or more give a surer result.` : '';
     sayAt('plan', count ? `${counted(texts, 'text')} at ${settings} settings${corrected}, at most ${tokens.toLocaleString('en')} tokens${time}.${few}` : '');
   };
 

@@ -162,8 +162,8 @@ export const start = (gradio) => {
     sayAt('done', copied ? 'Copied.' : 'Selected: copy it with the keyboard.');
   });
   find('.tune-use').addEventListener('click', () => {
-    const { points, at } = view, { about } = shown, { acceptance, max_draft: draft, max_new_tokens } = about, ends = at === 0 || at === points.length - 1;
-    gradio.trigger('use', { threshold: points[at][THRESHOLD], policy: about.policy, acceptance: ends ? 0 : acceptance, max_new_tokens, max_draft: draft === 'auto' ? 0 : draft });
+    const { points, at } = view, { about } = shown, { acceptance, max_draft: draft, max_new_tokens } = about;
+    gradio.trigger('use', { threshold: points[at][THRESHOLD], policy: about.policy, acceptance, max_new_tokens, max_draft: draft === 'auto' ? 0 : draft });
     openTab('Playground');
   });
 };
