@@ -76,10 +76,14 @@ def ablations_table(summary: Summary) -> str:
 
 
 def rerun_table(summary: Summary) -> str:
-    """The default and SLM confidence at one setting, written anew; below them, the first less the other."""
+    """The default and SLM confidence at one setting, written anew; below them, the first less other methods."""
     pair = DEFAULT, ONE_SETTING[CONFIDENCE]
-    less = ["<br>".join(_compared(summary.compared(task, *pair))) for task in summary.tasks]
-    return main_table(summary, ("llm", *pair), [["the router less SLM confidence", *less]])
+
+    def less(name: str) -> list[str]:
+        cells = ["<br>".join(_compared(summary.compared(task, DEFAULT, name))) for task in summary.tasks]
+        return [f"the router less {METHODS[name].removesuffix(', one setting for all tasks')}", *cells]
+
+    return main_table(summary, ("llm", *pair, "speculative"), [less(name) for name in ("llm", pair[1])])
 
 
 def seconds_table(summary: Summary) -> str:
