@@ -83,7 +83,7 @@ def rerun_table(summary: Summary) -> str:
         cells = ["<br>".join(_compared(summary.compared(task, DEFAULT, name))) for task in summary.tasks]
         return [f"the router less {METHODS[name].removesuffix(', one setting for all tasks')}", *cells]
 
-    return main_table(summary, ("llm", *pair, "speculative"), [less(name) for name in ("llm", pair[1])])
+    return main_table(summary, ("llm", *pair), [less(name) for name in ("llm", pair[1])])
 
 
 def seconds_table(summary: Summary) -> str:
